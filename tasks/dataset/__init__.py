@@ -1,0 +1,1 @@
+"""Films and posters in; genre vocabulary, leak-free split and TFRecord shards out."""

@@ -1,0 +1,59 @@
+"""Put backbone, head and label layer together, and write them as one SavedModel."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from tasks.export.labels import TopLabels
+from tasks.features.preprocessing import IMAGE_SIZE, NUM_CHANNELS, prepare_poster, resize_pixels
+
+
+def build_classifier(backbone: keras.Model, head: keras.Model, vocabulary: Sequence[str], top_k: int) -> keras.Model:
+    """Returns one Keras model: pixels in, label strings and confidences out.
+
+    Its input is float32 pixels of 0-255, resized, shape `(batch_size, 224, 224, 3)`; its output that of `TopLabels`.
+    With fewer genres than `top_k` it gives them all.
+    """
+    pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS), name="pixels")
+    probabilities = head(backbone(pixels, training=False), training=False)
+    top_labels = TopLabels(vocabulary, min(top_k, len(vocabulary)), name="top_labels")
+    return keras.Model(pixels, top_labels(probabilities), name="poster_genres")
+
+
+def write_saved_model(classifier: keras.Model, folder: Path) -> None:
+    """Writes a SavedModel that needs nothing but TensorFlow.
+
+    Signatures, all of which give `labels` (string, `[batch, k]`) and `confidences` (float32, `[batch, k]`, descending):
+      - `serving_default` takes `image_bytes` (string, `[batch]`): JPEG or PNG files;
+      - `images` takes `images` (`[batch, height, width, 3]`): pixels of 0-255, as arrays of uint8 or any float type,
+        or as tensors of float32;
+      - `images_uint8` takes the same as tensors of uint8, since a signature has one type for each of its tensors.
+    """
+    # Not keras.export.ExportArchive: Keras 3.15's writes every variable twice, 29 MB in place of 14.
+    servable = tf.Module()
+    servable.tracked = [variable.value for variable in classifier.variables]
+
+    def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels = tf.map_fn(
+            prepare_poster,
+            image_bytes,
+            fn_output_signature=tf.TensorSpec([IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], tf.float32),
+        )
+        return dict(classifier(pixels, training=False))
+
+    def from_pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return dict(classifier(resize_pixels(images), training=False))
+
+    any_size = [None, None, None, NUM_CHANNELS]
+    signatures = {
+        "serving_default": (from_bytes, tf.TensorSpec([None], tf.string, "image_bytes")),
+        "images": (from_pixels, tf.TensorSpec(any_size, tf.float32, "images")),
+        "images_uint8": (from_pixels, tf.TensorSpec(any_size, tf.uint8, "images")),
+    }
+    tf.saved_model.save(
+        servable,
+        str(folder),
+        {name: tf.function(answer).get_concrete_function(spec) for name, (answer, spec) in signatures.items()},
+    )

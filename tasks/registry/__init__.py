@@ -1,0 +1,1 @@
+"""Published models: whole folders with a manifest of hashes, and a pointer to the current one."""

@@ -1,0 +1,169 @@
+"""Every setting of the pipeline, one model a stage, composed into the flow's single parameter.
+
+The models are frozen, refuse unknown names, and say beside each default why it is what it is.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+HUB_HANDLE = "https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5"
+
+
+class StageSettings(BaseModel):
+    """A frozen group of settings that refuses unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CatalogSettings(StageSettings):
+    """Where the films come from and which are left out."""
+
+    source: str = Field("MovieGenre.csv", description="path or http(s) address of MovieGenre.csv")
+    excluded_genres: tuple[str, ...] = Field(("Adult",), description="films with any of these genres are dropped")
+
+
+class PosterSettings(StageSettings):
+    """How posters are downloaded."""
+
+    threads: int = Field(32, ge=1, le=256, description="connections open at once; 64 gained nothing more on two cores")
+    posters_per_part: int = Field(1000, ge=10, description="about 15-100 MB a part: what a killed run can lose")
+    attempts: int = Field(4, ge=1, le=20, description="tries a poster, where trying again can help")
+    backoff_seconds: float = Field(0.5, gt=0, description="first wait between tries; doubles, with jitter")
+    connect_timeout_seconds: float = Field(5.0, gt=0, description="to open one connection")
+    deadline_seconds: float = Field(30.0, gt=0, description="for one poster: all tries, waits and redirects together")
+    max_bytes: int = Field(5_000_000, gt=0, description="larger posters are refused; the largest real one is 0.2 MB")
+    min_side_pixels: int = Field(32, ge=1, description="smaller pictures are placeholders, not posters")
+    min_success_rate: float = Field(0.8, ge=0, le=1, description="with fewer posters than this the run stops")
+    retry_failed: bool = Field(False, description="ask again for the posters that failed in an earlier run")
+
+
+class DatasetSettings(StageSettings):
+    """Which genres are learned, and how films are split and written."""
+
+    min_posters_per_genre: int = Field(1000, ge=1, description="rarer genres are dropped; the article's figure")
+    films_with_only_rare_genres: Literal["negative", "drop"] = Field(
+        "negative", description="kept without any label, as the article does, or left out"
+    )
+    validation_fraction: float = Field(0.1, gt=0, lt=0.5, description="of the images, for every choice that is made")
+    test_fraction: float = Field(0.1, gt=0, lt=0.5, description="of the images, for the figures that are reported")
+    shard_bytes: int = Field(32_000_000, ge=10_000, description="image bytes a TFRecord shard, about")
+
+
+class FeatureSettings(StageSettings):
+    """The frozen backbone."""
+
+    source: Literal["auto", "hub", "wheel"] = Field(
+        "auto", description="auto: a cached hub module, else the wheel that set-up fetched, else the hub's own address"
+    )
+    wheel_dir: Path = Field(Path("data/backbone"), description="where set-up put the wheel (`make backbone`)")
+    hub_handle: str = Field(HUB_HANDLE, description="TensorFlow Hub handle or folder of the module")
+    batch_size: int = Field(64, ge=1, description="posters a forward pass; speed is flat above 32")
+
+
+# What a recipe sets; anything given beside it wins.
+RECIPES: dict[str, dict[str, Any]] = {
+    # 15 to 20 times the article's rate and a head that is regularised enough to bear it.
+    "default": {
+        "loss": "soft_f1",
+        "standardise": True,
+        "dropout": 0.5,
+        "learning_rate": 3e-4,
+        "schedule": "cosine",
+        "epochs": 30,
+        "patience": 10,
+    },
+    # The article's own: no early stop, raw features, a constant rate.
+    "seed": {
+        "loss": "soft_f1",
+        "standardise": False,
+        "dropout": 0.0,
+        "learning_rate": 1e-5,
+        "schedule": "constant",
+        "epochs": 30,
+        "patience": None,
+    },
+}
+RECIPES["seed_bce"] = {**RECIPES["seed"], "loss": "binary_crossentropy"}
+
+RecipeName = Literal["default", "seed", "seed_bce"]
+
+
+class TrainingSettings(StageSettings):
+    """The multi-label head. The defaults of `loss` to `patience` are the recipe's."""
+
+    recipe: RecipeName = Field("default", description="default: the best found here; seed, seed_bce: the article's")
+    hidden_units: int = Field(1024, ge=1, description="the article's")
+    batch_size: int = Field(256, ge=1, description="the article's; soft-F1 needs several posters of a genre in a batch")
+    loss: Literal["soft_f1", "binary_crossentropy"] = "soft_f1"
+    standardise: bool = Field(True, description="scale each feature to mean 0, variance 1 over the training split")
+    dropout: float = Field(0.5, ge=0, lt=1, description="on features and on hidden units")
+    learning_rate: float = Field(3e-4, gt=0, description="Adam's; where the cosine schedule starts")
+    schedule: Literal["cosine", "constant"] = "cosine"
+    epochs: int = Field(30, ge=1, le=10_000)
+    patience: int | None = Field(10, ge=1, description="epochs without a better validation macro-F1; null: never stop")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_recipe(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {**RECIPES.get(given.get("recipe", "default"), {}), **given}
+
+
+class EvaluationSettings(StageSettings):
+    """What the model is compared with."""
+
+    baselines: tuple[RecipeName, ...] = Field(
+        ("seed", "seed_bce"), description="recipes trained on the same split, to compare with; some seconds each"
+    )
+
+
+class ExportSettings(StageSettings):
+    """The SavedModel."""
+
+    top_k: int = Field(3, ge=1, description="labels a poster in the answer; a film of the catalog has up to three")
+
+
+class Settings(StageSettings):
+    """All settings of a run."""
+
+    data_dir: Path = Field(Path("data"), description="downloads, shards and features; can be made again")
+    artifacts_dir: Path = Field(Path("artifacts"), description="published models")
+    seed: int = Field(0, ge=0, lt=2**31, description="of the split, the initial weights and the order of batches")
+    catalog: CatalogSettings = CatalogSettings()
+    posters: PosterSettings = PosterSettings()
+    dataset: DatasetSettings = DatasetSettings()
+    features: FeatureSettings = FeatureSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    export: ExportSettings = ExportSettings()
+
+    @property
+    def catalog_dir(self) -> Path:
+        return self.data_dir / "catalog"
+
+    @property
+    def posters_dir(self) -> Path:
+        return self.data_dir / "posters"
+
+    @property
+    def shards_dir(self) -> Path:
+        return self.data_dir / "shards"
+
+    @property
+    def features_dir(self) -> Path:
+        return self.data_dir / "features"
+
+    @property
+    def training_dir(self) -> Path:
+        return self.data_dir / "training"
+
+    @property
+    def evaluation_dir(self) -> Path:
+        return self.data_dir / "evaluation"
+
+    @property
+    def export_dir(self) -> Path:
+        return self.data_dir / "export"

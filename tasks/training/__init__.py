@@ -1,0 +1,1 @@
+"""The multi-label head on frozen features, its loss and its metrics."""

@@ -1,0 +1,98 @@
+"""The training stage: one task a recipe."""
+
+import hashlib
+import json
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.atomic import atomic_folder
+from tasks.dataset.task import Dataset
+from tasks.settings import TrainingSettings
+from tasks.training.examples import read_examples
+from tasks.training.fitting import fit_head
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """A trained head on disk.
+
+    Attributes:
+        folder: has `head.keras`, `history.csv` (a row an epoch), `tensorboard/` and `training.json`.
+        settings: the recipe as it was used.
+        best_epoch: whose weights were kept, by validation macro-F1; from 1.
+        epochs_run: how many there were.
+        validation_macro_f1: of the best epoch.
+        seconds: that the training took.
+    """
+
+    folder: Path
+    settings: TrainingSettings
+    best_epoch: int
+    epochs_run: int
+    validation_macro_f1: float
+    seconds: float
+
+    @property
+    def head_path(self) -> Path:
+        return self.folder / "head.keras"
+
+
+@task(name="train head", task_run_name="train head {settings.recipe}", cache_policy=NO_CACHE, tags=["training"])
+def train_head(
+    dataset: Dataset, features_folder: Path, training_dir: Path, settings: TrainingSettings, seed: int
+) -> TrainedHead:
+    """Trains one recipe on cached features; leaves it alone if the same was trained on the same before."""
+    folder = training_dir / f"{settings.recipe}-{_fingerprint(dataset, features_folder, settings, seed)}"
+    if (folder / "training.json").exists():
+        logger.info("training: %s is there already", folder.name)
+        return _read(folder)
+    start = time.monotonic()
+    train = read_examples(dataset.films_path, features_folder, "train")
+    validation = read_examples(dataset.films_path, features_folder, "validation")
+    with atomic_folder(folder) as partial:
+        fitted = fit_head(train, validation, dataset.vocabulary, settings, seed, partial / "tensorboard")
+        fitted.head.save(partial / "head.keras")
+        fitted.history.to_csv(partial / "history.csv", index=False)
+        description = {
+            "settings": settings.model_dump(mode="json"),
+            "seed": seed,
+            "best_epoch": fitted.best_epoch,
+            "epochs_run": len(fitted.history),
+            "validation_macro_f1": fitted.validation_macro_f1,
+            "seconds": time.monotonic() - start,
+        }
+        (partial / "training.json").write_text(json.dumps(description, indent=2) + "\n", "utf-8")
+    trained = _read(folder)
+    logger.info(
+        "training: %s, %d epochs in %.1f s; best epoch %d, validation macro-F1 %.3f",
+        settings.recipe,
+        trained.epochs_run,
+        trained.seconds,
+        trained.best_epoch,
+        trained.validation_macro_f1,
+    )
+    return trained
+
+
+def _fingerprint(dataset: Dataset, features_folder: Path, settings: TrainingSettings, seed: int) -> str:
+    made_of = [dataset.fingerprint, features_folder.name, settings.model_dump(mode="json"), seed]
+    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
+
+
+def _read(folder: Path) -> TrainedHead:
+    description = json.loads((folder / "training.json").read_text("utf-8"))
+    return TrainedHead(
+        folder=folder,
+        settings=TrainingSettings.model_validate(description["settings"]),
+        best_epoch=description["best_epoch"],
+        epochs_run=description["epochs_run"],
+        validation_macro_f1=description["validation_macro_f1"],
+        seconds=description["seconds"],
+    )
