@@ -15,6 +15,8 @@ _ENVIRONMENT = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     # Our own log lines go where Prefect's go: the terminal and the server.
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks",
+    # ... where there is a run to tell them to.
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "KERAS_BACKEND": "tensorflow",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }

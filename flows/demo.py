@@ -15,14 +15,16 @@ NUM_FILMS = 1200
 _DEFAULTS = Settings()
 
 
-def demo_settings(source: str, data_dir: Path, artifacts_dir: Path, features: FeatureSettings) -> Settings:
-    """Returns the settings of a run on the sample; `source` is the address of its catalog."""
+def demo_settings(
+    source: str, num_films: int, data_dir: Path, artifacts_dir: Path, features: FeatureSettings
+) -> Settings:
+    """Returns the settings of a run on a sample of `num_films`, whose catalog is at the address `source`."""
     return Settings(
         data_dir=data_dir,
         artifacts_dir=artifacts_dir,
         catalog=CatalogSettings(source=source),
         # A twentieth of the films: drops the sample's two rare genres, and keeps the seven others.
-        dataset=DatasetSettings(min_posters_per_genre=60),
+        dataset=DatasetSettings(min_posters_per_genre=max(2, num_films // 20)),
         features=features,
     )
 
@@ -50,4 +52,4 @@ def demo(
     with serve(site, port) as base_url:
         write_text(port_path, base_url.rpartition(":")[2])
         write_catalog(site, base_url)
-        return train(demo_settings(f"{base_url}/MovieGenre.csv", data_dir, artifacts_dir, features))
+        return train(demo_settings(f"{base_url}/MovieGenre.csv", num_films, data_dir, artifacts_dir, features))

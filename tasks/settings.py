@@ -27,13 +27,13 @@ class CatalogSettings(StageSettings):
 class PosterSettings(StageSettings):
     """How posters are downloaded."""
 
-    threads: int = Field(32, ge=1, le=256, description="connections open at once; 64 gained nothing more on two cores")
-    posters_per_part: int = Field(1000, ge=10, description="about 15-100 MB a part: what a killed run can lose")
+    threads: int = Field(32, ge=1, le=256, description="connections open at once, over all parts")
+    posters_per_part: int = Field(1000, ge=10, description="about; a killed run loses at most the parts under way")
     attempts: int = Field(4, ge=1, le=20, description="tries a poster, where trying again can help")
     backoff_seconds: float = Field(0.5, gt=0, description="first wait between tries; doubles, with jitter")
     connect_timeout_seconds: float = Field(5.0, gt=0, description="to open one connection")
     deadline_seconds: float = Field(30.0, gt=0, description="for one poster: all tries, waits and redirects together")
-    max_bytes: int = Field(5_000_000, gt=0, description="larger posters are refused; the largest real one is 0.2 MB")
+    max_bytes: int = Field(5_000_000, gt=0, description="larger posters are refused")
     min_side_pixels: int = Field(32, ge=1, description="smaller pictures are placeholders, not posters")
     min_success_rate: float = Field(0.8, ge=0, le=1, description="with fewer posters than this the run stops")
     retry_failed: bool = Field(False, description="ask again for the posters that failed in an earlier run")
@@ -59,12 +59,12 @@ class FeatureSettings(StageSettings):
     )
     wheel_dir: Path = Field(Path("data/backbone"), description="where set-up put the wheel (`make backbone`)")
     hub_handle: str = Field(HUB_HANDLE, description="TensorFlow Hub handle or folder of the module")
-    batch_size: int = Field(64, ge=1, description="posters a forward pass; speed is flat above 32")
+    batch_size: int = Field(64, ge=1, description="posters a forward pass")
 
 
 # What a recipe sets; anything given beside it wins.
 RECIPES: dict[str, dict[str, Any]] = {
-    # 15 to 20 times the article's rate and a head that is regularised enough to bear it.
+    # 30 times the article's rate, and a head that is regularised enough to bear it.
     "default": {
         "loss": "soft_f1",
         "standardise": True,
@@ -96,12 +96,12 @@ class TrainingSettings(StageSettings):
     recipe: RecipeName = Field("default", description="default: the best found here; seed, seed_bce: the article's")
     hidden_units: int = Field(1024, ge=1, description="the article's")
     batch_size: int = Field(256, ge=1, description="the article's; soft-F1 needs several posters of a genre in a batch")
-    loss: Literal["soft_f1", "binary_crossentropy"] = "soft_f1"
+    loss: Literal["soft_f1", "binary_crossentropy"] = Field("soft_f1", description="soft_f1 or binary_crossentropy")
     standardise: bool = Field(True, description="scale each feature to mean 0, variance 1 over the training split")
     dropout: float = Field(0.5, ge=0, lt=1, description="on features and on hidden units")
     learning_rate: float = Field(3e-4, gt=0, description="Adam's; where the cosine schedule starts")
-    schedule: Literal["cosine", "constant"] = "cosine"
-    epochs: int = Field(30, ge=1, le=10_000)
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="cosine (down to 0) or constant")
+    epochs: int = Field(30, ge=1, le=10_000, description="at most")
     patience: int | None = Field(10, ge=1, description="epochs without a better validation macro-F1; null: never stop")
 
     @model_validator(mode="before")
@@ -116,7 +116,7 @@ class EvaluationSettings(StageSettings):
     """What the model is compared with."""
 
     baselines: tuple[RecipeName, ...] = Field(
-        ("seed", "seed_bce"), description="recipes trained on the same split, to compare with; some seconds each"
+        ("seed", "seed_bce"), description="recipes trained on the same split, to compare with"
     )
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -69,7 +68,7 @@ def write_dataset(films_path: Path, posters_dir: Path, folder: Path, settings: D
     genre_counts = count_genres(films["genres"].tolist())
     vocabulary = choose_vocabulary(genre_counts, settings.min_posters_per_genre)
     targets = encode_genres(films["genres"].tolist(), vocabulary)
-    without_label: NDArray[np.bool_] = ~targets.any(axis=1)
+    without_label = targets.sum(axis=1) == 0
     if settings.films_with_only_rare_genres == "drop":
         films, targets = films.loc[~without_label].reset_index(drop=True), targets[~without_label]
     films["targets"] = list(targets)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import requests
+import urllib3
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_base, wait_random_exponential
 
@@ -125,8 +126,8 @@ def _request(
         raise _FetchError("bad address") from error
     except requests.TooManyRedirects as error:
         raise _FetchError("too many redirects") from error
-    except (requests.RequestException, OSError) as error:
-        # OSError: urllib3's errors, which a body read past requests' own iterator raises, and the socket's.
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        # The latter two come from reading the body, which goes past requests' own iterator.
         if time.monotonic() >= deadline or isinstance(error, requests.Timeout):
             raise _FetchError("timeout", transient=time.monotonic() < deadline) from error
         raise _FetchError("connection broken", transient=True) from error
@@ -153,8 +154,9 @@ def _read_body(response: requests.Response, max_bytes: int, deadline: float) -> 
         body += chunk
         if len(body) > max_bytes:
             raise _FetchError("too large", http_status=response.status_code)
-        if time.monotonic() >= deadline:
-            raise _FetchError("timeout", http_status=response.status_code)
+    if time.monotonic() >= deadline:
+        # The watchdog ended the exchange; without an announced length that looks like the end of the body.
+        raise _FetchError("timeout", http_status=response.status_code)
     return bytes(body)
 
 

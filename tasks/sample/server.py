@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+_POLL_SECONDS = 0.05  # how soon the server stops when told to
+
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keeps connections open between posters
@@ -37,7 +39,7 @@ def serve(folder: Path, port: int = 0) -> Iterator[str]:
         server = _Server(("127.0.0.1", port), handler)
     except OSError:
         server = _Server(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, name="sample server", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name="sample server", daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

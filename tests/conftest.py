@@ -1,0 +1,62 @@
+"""What tests of several stages share: where real input is, and one small run of everything."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import flows  # isort: skip  # noqa: F401  (first: it sets what Prefect and TensorFlow read when they are imported)
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+from tasks.features import wheel_weights
+from tasks.features.backbone import Backbone, load_backbone
+from tasks.settings import FeatureSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL_POSTERS = Path(os.environ.get("POSTER_GENRES_REAL_POSTERS", ROOT.parent / "shared" / "real_posters"))
+HUB_CACHE = ROOT.parent / "shared" / "tfhub"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    no_posters = pytest.mark.skip(reason=f"no real posters at {REAL_POSTERS} (POSTER_GENRES_REAL_POSTERS)")
+    no_backbone = pytest.mark.skip(reason="no backbone weights in data/backbone: run `make backbone`")
+    no_hub = pytest.mark.skip(reason=f"no TFHUB_CACHE_DIR at {HUB_CACHE}")
+    fetched = wheel_weights.is_fetched(ROOT / "data" / "backbone")
+    for item in items:
+        if item.get_closest_marker("real_posters") and not (REAL_POSTERS / "MovieGenre.csv").exists():
+            item.add_marker(no_posters)
+        if item.get_closest_marker("backbone") and not fetched:
+            item.add_marker(no_backbone)
+        if item.get_closest_marker("hub") and not HUB_CACHE.is_dir():
+            item.add_marker(no_hub)
+
+
+@pytest.fixture(scope="session")
+def real_posters() -> Path:
+    """The folder of the real MovieGenre.csv and posters; mark tests that use it with `real_posters`."""
+    return REAL_POSTERS
+
+
+@pytest.fixture(scope="session")
+def hub_cache() -> Path:
+    """A TFHUB_CACHE_DIR that has the backbone's module; mark tests that use it with `hub`."""
+    return HUB_CACHE
+
+
+@pytest.fixture(scope="session")
+def wheel_settings() -> FeatureSettings:
+    """Settings that find the backbone's wheel from any folder."""
+    return FeatureSettings(source="wheel", wheel_dir=ROOT / "data" / "backbone")
+
+
+@pytest.fixture(scope="session")
+def backbone(wheel_settings: FeatureSettings) -> Backbone:
+    """The real backbone; mark tests that use it with `backbone`."""
+    return load_backbone(wheel_settings)
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A real Prefect server on loopback with a database of its own."""
+    with prefect_test_harness(server_startup_timeout=120):
+        yield

@@ -1,0 +1,40 @@
+"""One small run of the whole job, which the tests of flows look at from several sides."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from flows.demo import demo
+from flows.train import Run
+from tasks.settings import FeatureSettings
+
+NUM_FILMS = 240
+
+
+@dataclass(frozen=True)
+class SmallRun:
+    """A run on a sample of 240 films, and the folders it worked in."""
+
+    run: Run
+    data_dir: Path
+    artifacts_dir: Path
+    features: FeatureSettings
+
+    @property
+    def posters(self) -> list[Path]:
+        return sorted((self.data_dir / "site" / "posters").iterdir())
+
+    def again(self) -> Run:
+        """Runs the same once more."""
+        return demo(self.data_dir, self.artifacts_dir, NUM_FILMS, self.features)
+
+
+@pytest.fixture(scope="session")
+def small_run(
+    tmp_path_factory: pytest.TempPathFactory, prefect_server: None, wheel_settings: FeatureSettings
+) -> SmallRun:
+    folder = tmp_path_factory.mktemp("run")
+    data_dir, artifacts_dir = folder / "data", folder / "artifacts"
+    run = demo(data_dir, artifacts_dir, NUM_FILMS, wheel_settings)
+    return SmallRun(run, data_dir, artifacts_dir, wheel_settings)

@@ -1,0 +1,116 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks.registry.manifest import check_files
+from tasks.sample.server import serve
+
+COMMAND = [sys.executable, "-m", "flows.cli"]
+
+
+def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "--catalog", "none.csv"], "no catalog at none.csv"),
+        (["run", "--set", "training.epoch=3"], "did you mean training.epochs?"),
+        (["run", "--set", "training.epochs=0"], "bad value for training.epochs"),
+        (["run", "--recipe", "best"], "bad value for training.recipe (the option for training.recipe)"),
+        (["run", "--min-posters", "0"], "bad value for dataset.min_posters_per_genre"),
+        (["run", "--settings", "none.yaml"], "none.yaml can't be read"),
+        (["predict", "champion", "poster.jpg"], "there is no champion in artifacts"),
+        (["predict", "none", "poster.jpg"], "no model 'none'"),
+        (["pull", "--to", "here", "--from", "nowhere"], "expected a store with models/"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], says: str) -> None:
+    done = call(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.startswith("poster-genres: ")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_and_no_models_need_no_tensorflow(tmp_path: Path) -> None:
+    script = (
+        "import sys, flows.cli\n"
+        "sys.argv = ['poster-genres', 'models']\n"
+        "try: flows.cli.main()\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "print({'tensorflow', 'keras', 'prefect'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert "no models in artifacts yet" in done.stdout
+    assert done.stdout.endswith("set()\n")
+    assert "demo" in call("--help").stdout
+
+
+@pytest.mark.backbone
+def test_predict_answers_what_it_can_and_says_what_it_can_not(small_run, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(small_run.posters[0].read_bytes()[:500])
+    (tmp_path / "folder").mkdir()
+    for poster in small_run.posters[:2]:
+        (tmp_path / "folder" / poster.name).write_bytes(poster.read_bytes())
+    with serve(small_run.data_dir / "site") as base_url:
+        done = call(
+            "predict",
+            small_run.run.published.folder,
+            tmp_path / "folder",
+            tmp_path / "broken.jpg",
+            f"{base_url}/posters/{small_run.posters[0].name}",
+            f"{base_url}/posters/none.jpg",
+            "--json",
+        )
+    assert done.returncode == 1
+    first, second, broken, address, missing = json.loads(done.stdout)
+    assert first["labels"] == address["labels"]
+    assert first["image"] == str(tmp_path / "folder" / small_run.posters[0].name)
+    assert len(second["labels"]) == len(second["confidences"]) == 3
+    assert broken == {"image": str(tmp_path / "broken.jpg"), "error": "broken image"}
+    assert missing["error"] == "http 404"
+
+
+@pytest.mark.backbone
+def test_predict_prints_a_table(small_run) -> None:
+    done = call("predict", "champion", small_run.posters[0], "--artifacts", small_run.artifacts_dir)
+    assert done.returncode == 0
+    assert re.search(r"(Action|Animation|Comedy|Drama|Horror|Romance|Sci-Fi) [01]\.\d\d", done.stdout)
+
+
+@pytest.mark.backbone
+def test_models_and_pull(small_run, tmp_path: Path) -> None:
+    listed = call("models", "--artifacts", small_run.artifacts_dir).stdout
+    assert small_run.run.published.id in listed
+    done = call("pull", small_run.run.published.id, "--to", tmp_path / "model", "--from", small_run.artifacts_dir)
+    assert done.returncode == 0, done.stderr
+    check_files(tmp_path / "model", json.loads((tmp_path / "model" / "manifest.json").read_text("utf-8")))
+
+
+@pytest.mark.backbone
+def test_saved_model_cli(small_run, tmp_path: Path) -> None:
+    import numpy as np
+
+    np.save(tmp_path / "poster.npy", np.array([small_run.posters[0].read_bytes()]))
+    done = subprocess.run(
+        [
+            *(str(Path(sys.executable).with_name("saved_model_cli")), "run"),
+            *("--dir", str(small_run.run.published.folder / "saved_model")),
+            *("--tag_set", "serve", "--signature_def", "serving_default"),
+            *("--inputs", f"image_bytes={tmp_path / 'poster.npy'}"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert any(f"b'{genre}'" in done.stdout for genre in small_run.run.metrics["vocabulary"])

@@ -1,0 +1,97 @@
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.catalog.cleaning import FILMS, clean, split_genres
+from tasks.catalog.reading import COLUMNS
+
+GOOD = {
+    "imdbId": "114709",
+    "Imdb Link": "http://www.imdb.com/title/tt114709",
+    "Title": "Toy Story (1995)",
+    "IMDB Score": "8.3",
+    "Genre": "Animation|Adventure|Comedy",
+    "Poster": "https://images.example/114709.jpg",
+}
+
+
+def table(*rows: dict[str, str]) -> pa.Table:
+    return pa.Table.from_pylist(
+        [{**GOOD, **row} for row in rows], schema=pa.schema([(name, pa.string()) for name in COLUMNS])
+    )
+
+
+def test_a_good_row() -> None:
+    films, dropped = clean(table({}), ["Adult"])
+    assert films.schema == FILMS
+    assert films.to_pylist() == [
+        {
+            "imdb_id": 114709,
+            "title": "Toy Story (1995)",
+            "year": 1995,
+            "score": pytest.approx(8.3),
+            "genres": ["Animation", "Adventure", "Comedy"],
+            "poster_url": "https://images.example/114709.jpg",
+        }
+    ]
+    assert set(dropped.values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"imdbId": " "}, "no id"),
+        ({"imdbId": "tt114709"}, "id not digits"),
+        ({"imdbId": "9" * 19}, "id not digits"),
+        ({"imdbId": "²"}, "id not digits"),
+        ({"Genre": ""}, "no genre"),
+        ({"Genre": " | "}, "no genre"),
+        ({"Genre": "(no genres listed)"}, "no genre"),
+        ({"Poster": ""}, "no poster address"),
+        ({"Poster": "file:///etc/passwd"}, "poster address not http(s)"),
+        ({"Genre": "Drama|Adult"}, "genre Adult"),
+        ({"imdbId": "", "Genre": ""}, "no id"),
+    ],
+)
+def test_dropped_for_the_first_reason_that_holds(row: dict[str, str], reason: str) -> None:
+    films, dropped = clean(table(row, {}), ["Adult"])
+    assert films["imdb_id"].to_pylist() == [114709]
+    assert {name: count for name, count in dropped.items() if count} == {reason: 1}
+
+
+def test_of_repeated_ids_the_first_usable_row_is_kept() -> None:
+    films, dropped = clean(table({"Genre": ""}, {"Title": "first"}, {"Title": "second"}, {"imdbId": "0114709"}), [])
+    assert films["title"].to_pylist() == ["first"]
+    assert (dropped["no genre"], dropped["repeated id"]) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("title", "year"),
+    [
+        ("Toy Story (1995)", 1995),
+        ("2001: A Space Odyssey (1968)", 1968),
+        ("Blade Runner 2049", None),
+        ("(1999) the album", None),
+        ("Twin Peaks (1990-1991)", 1990),
+        ("Film (2004) ", 2004),
+        ("Film (3004)", None),
+    ],
+)
+def test_year_from_title(title: str, year: int | None) -> None:
+    assert clean(table({"Title": title}), [])[0]["year"].to_pylist() == [year]
+
+
+@pytest.mark.parametrize(("score", "number"), [("", None), ("n/a", None), (" 7 ", 7.0)])
+def test_score(score: str, number: float | None) -> None:
+    assert clean(table({"IMDB Score": score}), [])[0]["score"].to_pylist() == [number]
+
+
+def test_genres_are_stripped_and_unique() -> None:
+    assert split_genres("Action| Drama |Action||Sci-Fi") == ["Action", "Drama", "Sci-Fi"]
+
+
+@given(st.lists(st.fixed_dictionaries({name: st.text(max_size=12) for name in COLUMNS}), max_size=8))
+def test_every_row_is_kept_or_counted(rows: list[dict[str, str]]) -> None:
+    films, dropped = clean(pa.Table.from_pylist(rows, schema=table().schema), ["Adult"])
+    assert films.num_rows + sum(dropped.values()) == len(rows)

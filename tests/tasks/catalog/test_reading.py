@@ -1,0 +1,127 @@
+import codecs
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.catalog.reading import COLUMNS, read_rows
+from tasks.errors import CatalogError
+from tasks.sample.server import serve
+
+HEADER = "imdbId,Imdb Link,Title,IMDB Score,Genre,Poster\n"
+ROW = '1,http://x/tt1,"Götz, ""der"" (1955)",6.5,Drama|War,http://x/1.jpg\n'
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Iterator[object]:
+    def write_bytes(content: bytes) -> str:
+        path = tmp_path / "MovieGenre.csv"
+        path.write_bytes(content)
+        return str(path)
+
+    return write_bytes
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        (HEADER + ROW).encode("iso-8859-1"),
+        (HEADER + ROW).encode("utf-8"),
+        codecs.BOM_UTF8 + (HEADER + ROW).encode("utf-8"),
+        (HEADER + ROW).replace("\n", "\r\n").encode("iso-8859-1"),
+    ],
+    ids=["latin-1", "utf-8", "utf-8 with BOM", "CRLF"],
+)
+def test_encodings(write, content: bytes) -> None:
+    rows, malformed = read_rows(write(content))
+    assert malformed == 0
+    assert rows.to_pylist() == [
+        {
+            "imdbId": "1",
+            "Imdb Link": "http://x/tt1",
+            "Title": 'Götz, "der" (1955)',
+            "IMDB Score": "6.5",
+            "Genre": "Drama|War",
+            "Poster": "http://x/1.jpg",
+        }
+    ]
+
+
+def test_columns_in_another_order_and_more_of_them(write) -> None:
+    rows, _ = read_rows(write(b"Poster,Genre,Extra,IMDB Score,Title,Imdb Link,imdbId\np,g,e,s,t,l,007\n"))
+    assert rows.column_names == list(COLUMNS)
+    assert rows["imdbId"].to_pylist() == ["007"]
+
+
+def test_rows_of_another_length_are_counted(write) -> None:
+    rows, malformed = read_rows(write((HEADER + ROW + "2,too,short\n" + ROW).encode()))
+    assert (rows.num_rows, malformed) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b"  \n\n", "is empty"),
+        (b"imdbId,Title,Genre\n1,a,b\n", "lacks the columns Imdb Link, IMDB Score, Poster.*found 'imdbId,Title,Genre'"),
+        (b"<html><body>Sign in</body></html>", "lacks the columns imdbId"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "is no CSV"),
+    ],
+)
+def test_files_that_are_no_catalog(write, content: bytes, says: str) -> None:
+    with pytest.raises(CatalogError, match=says):
+        read_rows(write(content))
+
+
+def test_header_alone_is_no_error_here(write) -> None:
+    assert read_rows(write(HEADER.encode()))[0].num_rows == 0
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"none\.csv: No such file"):
+        read_rows(str(tmp_path / "none.csv"))
+
+
+def test_folder(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="Is a directory"):
+        read_rows(str(tmp_path))
+
+
+def test_http_address(tmp_path: Path) -> None:
+    (tmp_path / "films.csv").write_bytes((HEADER + ROW).encode("iso-8859-1"))
+    with serve(tmp_path) as base_url:
+        assert read_rows(f"{base_url}/films.csv")[0].num_rows == 1
+        with pytest.raises(CatalogError, match="404"):
+            read_rows(f"{base_url}/none.csv")
+
+
+def test_http_busy_server_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Busy(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            body = (HEADER + ROW).encode()
+            self.send_response(503 if len(asked) == 1 else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        rows, _ = read_rows(f"http://127.0.0.1:{server.server_port}/films.csv")
+        server.shutdown()
+    assert rows.num_rows == 1
+    assert len(asked) == 2
+
+
+@pytest.mark.real_posters
+def test_real_catalog(real_posters: Path) -> None:
+    rows, malformed = read_rows(str(real_posters / "MovieGenre.csv"))
+    assert (rows.num_rows, malformed) == (8110, 0)
+    assert "Götz von Berlichingen (2014)" in rows["Title"].to_pylist()

@@ -1,0 +1,137 @@
+import hashlib
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+
+from tasks.catalog.cleaning import FILMS
+from tasks.dataset.shards import parse_example
+from tasks.dataset.task import Dataset, write_dataset
+from tasks.errors import DatasetError
+from tasks.posters import ledger
+from tasks.settings import DatasetSettings
+
+SETTINGS = DatasetSettings(min_posters_per_genre=20, shard_bytes=10_000)
+
+
+def genres_of(index: int) -> list[str]:
+    if index % 10 == 9:
+        return ["Western"]
+    return [["Drama"], ["Comedy"], ["Comedy", "Drama"]][index % 3]
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """Films and posters of 120 films: every twelfth has the picture of the one before, three have none."""
+    films, parts = [], {0: [], 1: []}
+    for index in range(120):
+        content = f"poster {index - (index % 12 == 1)}".encode() * 50
+        missing = index in (5, 6, 7)
+        films.append(
+            {"imdb_id": index, "title": f"T{index}", "year": 1990, "genres": genres_of(index), "poster_url": "u"}
+        )
+        parts[index % 2].append(
+            {
+                "imdb_id": index,
+                "url": "u",
+                "status": ledger.FAILED if missing else ledger.OK,
+                "attempts": 1,
+                "sha256": None if missing else hashlib.sha256(content).hexdigest(),
+                "num_bytes": None if missing else len(content),
+                "format": "jpeg",
+                "seconds": 0.0,
+                "fetched_at": datetime(2026, 1, 1, tzinfo=UTC),
+                "content": None if missing else content,
+            }
+        )
+    pq.write_table(pa.Table.from_pylist(films, schema=FILMS), tmp_path / "films.parquet")
+    for part, rows in parts.items():
+        ledger.update_part(ledger.part_path(tmp_path / "posters", part), rows)
+    return tmp_path
+
+
+def write(work: Path, name: str = "shards", settings: DatasetSettings = SETTINGS, seed: int = 0) -> Dataset:
+    return write_dataset.fn(work / "films.parquet", work / "posters", work / name, settings, seed)
+
+
+def read_records(dataset: Dataset) -> list[tuple[str, dict[str, object]]]:
+    return [
+        (path.name.split("-")[2], {name: value.numpy() for name, value in parse_example(record).items()})
+        for path in sorted(dataset.folder.glob("*.tfrecord"))
+        for record in tf.data.TFRecordDataset(str(path))
+    ]
+
+
+def test_every_film_with_a_poster_is_in_one_shard(work: Path) -> None:
+    dataset = write(work)
+    records = read_records(dataset)
+    assert dataset.vocabulary == ["Comedy", "Drama"]
+    assert sorted(int(record["imdb_id"]) for _, record in records) == [n for n in range(120) if n not in (5, 6, 7)]
+    assert Counter(split for split, _ in records) == dataset.num_films
+    for _, record in records:
+        index = int(record["imdb_id"])
+        assert record["image/encoded"].startswith(f"poster {index - (index % 12 == 1)}".encode())
+        assert record["image/sha256"].decode() == hashlib.sha256(record["image/encoded"]).hexdigest()
+        assert record["targets"].tolist() == [genre in genres_of(index) for genre in ("Comedy", "Drama")]
+
+
+def test_no_picture_is_in_two_splits(work: Path) -> None:
+    splits_of: dict[bytes, set[str]] = {}
+    for split, record in read_records(write(work)):
+        splits_of.setdefault(record["image/sha256"], set()).add(split)
+    assert len(splits_of) == 107
+    assert all(len(splits) == 1 for splits in splits_of.values())
+
+
+def test_description_and_index_agree_with_the_shards(work: Path) -> None:
+    dataset = write(work)
+    description = json.loads((dataset.folder / "dataset.json").read_text())
+    assert description["dropped_genres"] == {"Western": 12}
+    assert description["films_without_label"] == {"count": 12, "treated_as": "negative"}
+    for name, expected in description["shards"].items():
+        assert hashlib.sha256((dataset.folder / name).read_bytes()).hexdigest() == expected
+    index = {row["imdb_id"]: row for row in pq.read_table(dataset.films_path).to_pylist()}
+    counts = {genre: Counter() for genre in dataset.vocabulary}
+    for split, record in read_records(dataset):
+        row = index.pop(int(record["imdb_id"]))
+        assert (row["split"], row["targets"]) == (split, record["targets"].tolist())
+        for genre, target in zip(dataset.vocabulary, row["targets"], strict=True):
+            counts[genre][split] += target
+    assert not index
+    assert counts == description["num_films_by_genre"]
+
+
+def test_same_input_and_seed_same_bytes(work: Path) -> None:
+    first, second, other = write(work, "a"), write(work, "b"), write(work, "c", seed=1)
+    names = sorted(path.name for path in first.folder.iterdir())
+    assert [(first.folder / name).read_bytes() for name in names] == [
+        (second.folder / name).read_bytes() for name in names
+    ]
+    assert first.fingerprint == second.fingerprint != other.fingerprint
+
+
+def test_unchanged_input_is_left_alone_and_changed_input_is_not(work: Path) -> None:
+    write(work)
+    before = {path: path.stat().st_mtime_ns for path in (work / "shards").iterdir()}
+    write(work)
+    assert {path: path.stat().st_mtime_ns for path in (work / "shards").iterdir()} == before
+    dropped = write(work, settings=SETTINGS.model_copy(update={"films_with_only_rare_genres": "drop"}))
+    assert sum(dropped.num_films.values()) == 117 - 12
+
+
+def test_too_few_genres(work: Path) -> None:
+    with pytest.raises(DatasetError, match="--min-posters"):
+        write(work, settings=DatasetSettings(min_posters_per_genre=1000))
+    assert not (work / "shards").exists()
+
+
+def test_no_poster_at_all(work: Path) -> None:
+    for path in ledger.part_paths(work / "posters"):
+        path.unlink()
+    with pytest.raises(DatasetError, match="not one poster"):
+        write(work)

@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tasks.errors import ExportError
+from tasks.export.checking import answer_in_clean_process, compare_answers
+
+VOCABULARY = ["a", "b", "c"]
+PROBABILITIES = np.array([[0.9, 0.2, 0.5], [0.1, 0.300, 0.302]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("labels", "confidences", "difference"),
+    [
+        ([["a", "c"], ["c", "b"]], [[0.9, 0.5], [0.302, 0.300]], 0.0),
+        ([["a", "c"], ["c", "b"]], [[0.905, 0.5], [0.302, 0.300]], 0.005),
+        ([["a", "c"], ["b", "c"]], [[0.9, 0.5], [0.303, 0.302]], 0.003),  # a near tie, the other way round
+    ],
+)
+def test_agreement(labels: list[list[str]], confidences: list[list[float]], difference: float) -> None:
+    answers = {"labels": labels, "confidences": confidences}
+    assert compare_answers(answers, PROBABILITIES, VOCABULARY) == pytest.approx(difference, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("labels", "confidences"),
+    [
+        ([["a", "c"], ["c", "b"]], [[0.88, 0.5], [0.302, 0.300]]),  # other confidence
+        ([["a", "b"], ["c", "b"]], [[0.9, 0.5], [0.302, 0.300]]),  # other label
+        ([["a", "b"], ["c", "b"]], [[0.9, 0.2], [0.302, 0.300]]),  # not the best
+        ([["a", "c"], ["c", "b"]], [[0.9, float("nan")], [0.302, 0.300]]),
+    ],
+)
+def test_disagreement(labels: list[list[str]], confidences: list[list[float]]) -> None:
+    with pytest.raises(ExportError, match="disagree"):
+        compare_answers({"labels": labels, "confidences": confidences}, PROBABILITIES, VOCABULARY)
+
+
+def test_a_model_that_fails_in_the_clean_process_gives_its_last_words(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="can't be used in a clean process: .*saved_model"):
+        answer_in_clean_process(tmp_path / "saved_model", [b"x"])
+
+
+def test_a_model_that_needs_more_than_tensorflow_is_refused(tmp_path: Path) -> None:
+    class NeedsPython(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
+        def answer(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+            labels = tf.py_function(lambda names: names, [image_bytes], tf.string)
+            return {"labels": tf.reshape(labels, [-1, 1]), "confidences": tf.ones([tf.size(image_bytes), 1])}
+
+    module = NeedsPython()
+    tf.saved_model.save(module, str(tmp_path / "saved_model"), {"serving_default": module.answer})
+    with pytest.raises(ExportError, match="clean process"):
+        answer_in_clean_process(tmp_path / "saved_model", [b"x"])

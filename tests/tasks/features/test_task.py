@@ -1,0 +1,79 @@
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tasks.features import cache
+from tasks.features.backbone import Backbone
+from tasks.features.embedding import embed_posters
+from tasks.features.preprocessing import prepare_poster
+from tasks.features.task import embed_part, parts_to_embed
+from tasks.posters import ledger
+from tasks.sample.drawing import draw_poster
+from tasks.settings import FeatureSettings
+
+pytestmark = pytest.mark.backbone
+SETTINGS = FeatureSettings(batch_size=3)
+
+
+@pytest.fixture(scope="module")
+def posters() -> list[bytes]:
+    return [draw_poster("A (1999)", ["Drama"], np.random.default_rng(seed)) for seed in range(5)]
+
+
+def row(imdb_id: int, content: bytes | None) -> dict[str, object]:
+    return {
+        "imdb_id": imdb_id,
+        "url": "u",
+        "status": ledger.OK if content else ledger.FAILED,
+        "attempts": 1,
+        "sha256": content and hashlib.sha256(content).hexdigest(),
+        "seconds": 0.0,
+        "fetched_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "content": content,
+    }
+
+
+def test_features_are_the_networks_whatever_the_batch(backbone: Backbone, posters: list[bytes]) -> None:
+    features = embed_posters(backbone, posters, batch_size=3)
+    assert (features.shape, features.dtype) == ((5, 1280), np.float32)
+    pixels = tf.stack([prepare_poster(tf.constant(poster)) for poster in posters])
+    np.testing.assert_allclose(features, backbone.network(pixels), atol=1e-4)
+    assert embed_posters(backbone, [], batch_size=3).shape == (0, 1280)
+
+
+def test_nothing_is_embedded_twice(backbone: Backbone, posters: list[bytes], tmp_path: Path) -> None:
+    posters_dir, folder = tmp_path / "posters", cache.cache_dir(tmp_path / "features", backbone.fingerprint)
+    parts = [ledger.part_path(posters_dir, part) for part in (0, 1)]
+    # One picture twice in a part, and one in both parts.
+    ledger.update_part(parts[0], [row(1, posters[0]), row(2, posters[1]), row(3, posters[1]), row(4, None)])
+    ledger.update_part(parts[1], [row(5, posters[1]), row(6, posters[2])])
+
+    assert parts_to_embed(posters_dir, folder) == parts
+    assert [embed_part.fn(part, folder, backbone, SETTINGS) for part in parts] == [2, 1]
+    assert parts_to_embed(posters_dir, folder) == []
+
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert embed_part.fn(parts[0], folder, backbone, SETTINGS) == 0
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+    ledger.update_part(parts[0], [row(7, posters[3])])
+    assert parts_to_embed(posters_dir, folder) == parts[:1]
+    assert embed_part.fn(parts[0], folder, backbone, SETTINGS) == 1
+
+    kept = cache.read_features(folder, [hashlib.sha256(poster).hexdigest() for poster in posters[:4]])
+    np.testing.assert_allclose(kept, embed_posters(backbone, posters[:4], 4), atol=5e-3)
+
+
+@pytest.mark.real_posters
+def test_real_posters(backbone: Backbone, real_posters: Path) -> None:
+    posters = [path.read_bytes() for path in sorted((real_posters / "posters").iterdir())[:16]]
+    features = embed_posters(backbone, posters, batch_size=8)
+    # Averages of a ReLU6: none below 0 or over 6, few of them 0, and no two posters alike.
+    assert features.min() >= 0
+    assert features.max() <= 6
+    assert 0.1 < features.mean() < 1.0
+    assert len(np.unique(features.round(3), axis=0)) == 16

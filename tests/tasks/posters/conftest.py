@@ -1,0 +1,135 @@
+"""A poster server that misbehaves on request, by path."""
+
+import contextlib
+import http.server
+import io
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from PIL import Image
+
+
+def encode(format: str, size: tuple[int, int] = (60, 80), mode: str = "RGB") -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise(size, 60).convert(mode).save(file, format)
+    return file.getvalue()
+
+
+@dataclass
+class FaultyServer:
+    """`url(path)` gives an address; `asked` counts requests and `connections` how many there were."""
+
+    base_url: str
+    poster: bytes
+    asked: Counter[str] = field(default_factory=Counter)
+    connections: int = 0
+
+    def url(self, path: str) -> str:
+        return f"{self.base_url}/{path}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    state: FaultyServer
+    stop: threading.Event
+
+    def setup(self) -> None:
+        super().setup()
+        self.state.connections += 1
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def reply(self, body: bytes = b"", status: int = 200, length: int | None = None, **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        fault, poster = self.path.strip("/"), self.state.poster
+        self.state.asked[fault] += 1
+        first = self.state.asked[fault] == 1
+        kind, _, number = fault.partition("-")
+        if kind == "status" or (kind == "once" and first):
+            self.reply(b"no", int(number))
+        elif kind == "later" and first:
+            self.reply(b"no", 429, Retry_After=number)
+        elif kind == "redirect":
+            self.reply(b"", 302, Location="/good")
+        elif kind == "loop":
+            self.reply(b"", 302, Location="/loop")
+        elif kind == "html":
+            self.reply(b"<html>sign in</html>", Content_Type="image/jpeg")
+        elif kind == "half":
+            self.reply(poster[: len(poster) // 2])
+        elif kind == "empty":
+            self.reply(b"")
+        elif kind == "gif":
+            self.reply(encode("GIF"))
+        elif kind == "tiny":
+            self.reply(encode("PNG", (1, 1)))
+        elif kind == "short":
+            self.reply(poster[:100], length=len(poster))
+            self.close_connection = True
+        elif kind == "hangup" or (kind == "cut" and first):
+            self.close_connection = True
+        elif kind == "long":
+            self.reply(b"\xff" * 200_000)
+        elif kind == "unannounced":
+            # No length and no end: only the limit stops it.
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while not self.stop.is_set():
+                    self.wfile.write(b"\xff" * 65536)
+            self.close_connection = True
+        elif kind == "drip":
+            self.send_response(200)
+            self.send_header("Content-Length", "90000")
+            self.end_headers()
+            self.drip(b"\xff")
+        elif kind == "dripheaders":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            self.drip(b"a")
+        elif kind == "silent":
+            self.stop.wait(20)
+            self.close_connection = True
+        else:
+            self.reply(poster, ETag='"abc"', Last_Modified="Sat, 21 Nov 2020 00:00:00 GMT")
+
+    def drip(self, byte: bytes) -> None:
+        with contextlib.suppress(OSError):
+            while not self.stop.wait(0.05):
+                self.wfile.write(byte)
+                self.wfile.flush()
+        self.close_connection = True
+
+
+@pytest.fixture
+def server() -> Iterator[FaultyServer]:
+    stop = threading.Event()
+    state = FaultyServer("", encode("JPEG"))
+    handler = type("BoundHandler", (Handler,), {"state": state, "stop": stop})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
+        served.daemon_threads = True
+        served.block_on_close = False
+        state.base_url = f"http://127.0.0.1:{served.server_port}"
+        threading.Thread(target=served.serve_forever, args=(0.02,), daemon=True).start()
+        yield state
+        stop.set()
+        served.shutdown()
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port of loopback on which nothing listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

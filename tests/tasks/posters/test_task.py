@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.errors import DownloadError
+from tasks.posters import ledger
+from tasks.posters.progress import Progress
+from tasks.posters.task import count_posters, download_part, plan_downloads
+from tasks.settings import PosterSettings
+
+SETTINGS = PosterSettings(threads=8, backoff_seconds=0.01, attempts=2, posters_per_part=10)
+
+
+def write_films(path: Path, urls: dict[int, str]) -> Path:
+    pq.write_table(pa.table({"imdb_id": list(urls), "poster_url": list(urls.values())}), path)
+    return path
+
+
+def download(films: Path, posters_dir: Path, settings: PosterSettings = SETTINGS) -> int:
+    plans = plan_downloads(films, posters_dir, settings)
+    asked = sum(len(plan.films) for plan in plans)
+    for plan in plans:
+        download_part.fn(plan, settings, 4, Progress(asked))
+    return asked
+
+
+def test_second_run_asks_only_for_what_is_not_there(server, tmp_path: Path) -> None:
+    urls = {index: server.url(f"good-{index}") for index in range(40)} | {99: server.url("status-404")}
+    films = write_films(tmp_path / "films.parquet", urls)
+    assert download(films, tmp_path / "posters") == 41
+    assert len(ledger.part_paths(tmp_path / "posters")) == 4
+    assert download(films, tmp_path / "posters") == 0
+    assert set(server.asked.values()) == {1}
+
+    urls[100] = server.url("good-100")
+    write_films(films, urls)
+    assert download(films, tmp_path / "posters") == 1
+    assert download(films, tmp_path / "posters", SETTINGS.model_copy(update={"retry_failed": True})) == 1
+    assert server.asked["status-404"] == 2
+
+
+def test_counts_and_the_table_of_reasons(server, tmp_path: Path) -> None:
+    paths = ["good-1", "good-2", "good-3", "status-404", "html", "status-410", "status-404-b"]
+    films = write_films(tmp_path / "films.parquet", {n: server.url(path) for n, path in enumerate(paths[:6])})
+    asked = download(films, tmp_path / "posters")
+    counts = count_posters(films, tmp_path / "posters", asked, 0.5)
+    assert (counts.num_films, counts.num_ok, counts.num_asked, counts.success_rate) == (6, 3, 6, 0.5)
+    assert counts.failed == {"http 404": 1, "not an image": 1, "http 410": 1}
+    with pytest.raises(DownloadError, match=r"only 3 of 6 posters.*\(50\.0%.*--retry-failed.*\n +1  http 404"):
+        count_posters(films, tmp_path / "posters", asked, 0.51)
+
+
+def test_posters_of_films_that_left_the_catalog_do_not_count(server, tmp_path: Path) -> None:
+    films = write_films(tmp_path / "films.parquet", {1: server.url("good"), 2: server.url("status-404")})
+    download(films, tmp_path / "posters")
+    write_films(films, {1: server.url("good")})
+    counts = count_posters(films, tmp_path / "posters", 0, 1.0)
+    assert (counts.num_films, counts.num_ok, counts.failed) == (1, 1, {})
+
+
+def test_a_part_is_written_once_and_whole(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    films = write_films(tmp_path / "films.parquet", {1: server.url("good")})
+    monkeypatch.setattr(ledger.pq, "write_table", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(OSError, match="No space left"):
+        download(films, tmp_path / "posters")
+    assert [path.name for path in (tmp_path / "posters").iterdir()] == ["ledger.json"]

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from tasks.atomic import atomic_file, atomic_folder, remove_partials, write_text
+
+
+def test_file_appears_only_when_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file.txt"
+    with atomic_file(path) as partial:
+        partial.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert [file.name for file in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_error_leaves_the_old_file_and_no_partial(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic_file(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "old").touch()
+    with atomic_folder(folder) as partial:
+        (partial / "deep").mkdir()
+        (partial / "deep" / "new").touch()
+        assert (folder / "old").exists()
+    assert [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*"))] == ["deep", "deep/new"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_error_leaves_the_old_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "old").touch()
+    with pytest.raises(RuntimeError), atomic_folder(folder) as partial:
+        (partial / "half").touch()
+        raise RuntimeError
+    assert [path.name for path in folder.iterdir()] == ["old"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_remove_partials_takes_only_what_was_left_half_written(tmp_path: Path) -> None:
+    (tmp_path / "part.parquet").touch()
+    (tmp_path / ".part.parquet.1234abcd.partial").touch()
+    (tmp_path / ".shards.1234abcd.partial").mkdir()
+    remove_partials(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["part.parquet"]

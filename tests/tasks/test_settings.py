@@ -1,0 +1,39 @@
+import pytest
+from pydantic import ValidationError
+
+from tasks.settings import RECIPES, Settings, TrainingSettings
+
+
+def test_recipe_sets_what_is_not_given() -> None:
+    training = TrainingSettings(recipe="seed", epochs=10)
+    assert (training.epochs, training.learning_rate, training.standardise, training.patience) == (10, 1e-5, False, None)
+
+
+def test_field_defaults_are_those_of_the_default_recipe() -> None:
+    # A form made from the JSON schema shows the fields' defaults.
+    for name, value in RECIPES["default"].items():
+        assert TrainingSettings.model_fields[name].default == value
+
+
+def test_seed_recipe_is_the_articles() -> None:
+    seed = TrainingSettings(recipe="seed")
+    assert (seed.hidden_units, seed.learning_rate, seed.batch_size, seed.epochs, seed.loss) == (
+        1024,
+        1e-5,
+        256,
+        30,
+        "soft_f1",
+    )
+
+
+@pytest.mark.parametrize("given", [{"sed": 1}, {"training": {"epoch": 3}}, {"training": {"epochs": 0}}, {"seed": -1}])
+def test_unknown_names_and_bad_values_are_refused(given: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate(given)
+
+
+def test_settings_are_frozen_and_survive_json() -> None:
+    settings = Settings.model_validate({"training": {"recipe": "seed_bce"}})
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
+    with pytest.raises(ValidationError):
+        settings.seed = 3
