@@ -139,10 +139,10 @@ def pull(
     _print(f"pulled {manifest['id']} to {to}: {len(manifest['files'])} files, every hash as in its manifest")
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; errors that a user can mend are one line and an exit code, not a traceback."""
     try:
-        app()
+        app(arguments)
     except PosterGenresError as error:
         print(f"poster-genres: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

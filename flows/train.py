@@ -1,6 +1,7 @@
 """The main job: MovieGenre.csv in, a published model out."""
 
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from tasks.evaluation.task import evaluate
 from tasks.export.task import export_model
 from tasks.features.backbone import Backbone, load_backbone
 from tasks.features.cache import cache_dir
-from tasks.features.task import embed_part, parts_to_embed
+from tasks.features.task import embed_part, plan_embedding
 from tasks.posters.progress import Progress
 from tasks.posters.task import PosterCounts, count_posters, download_part, plan_downloads
 from tasks.registry.task import Published, publish_model
@@ -90,10 +91,10 @@ def download_posters(catalog: Catalog, settings: Settings) -> PosterCounts:
 def embed_posters(backbone: Backbone, settings: Settings) -> Path:
     """Computes the features that are missing and returns their folder: TensorFlow uses all cores for one part."""
     folder = cache_dir(settings.features_dir, backbone.fingerprint)
-    parts = parts_to_embed(settings.posters_dir, folder)
-    for part in parts:
-        embed_part(part, folder, backbone, settings.features)
-    if not parts:
+    plans = plan_embedding(settings.posters_dir, folder)
+    for plan in plans:
+        embed_part(plan, folder, backbone, settings.features)
+    if not plans:
         logger.info("features: nothing to embed, all posters' features are there")
     return folder
 
@@ -119,4 +120,7 @@ def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    train(Settings())
+    # With the options and the one-line errors of `poster-genres run`.
+    from flows.cli import main
+
+    main(["run", *sys.argv[1:]])

@@ -1,10 +1,14 @@
 """What tests of several stages share: where real input is, and one small run of everything."""
 
+# isort: off
+import flows  # noqa: F401  (sets what Prefect and TensorFlow read when they are imported)
+import prefect.main  # noqa: F401  (sets up logging, which would close the stream of absl's handler, were that there yet)
+# isort: on
+
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import flows  # isort: skip  # noqa: F401  (first: it sets what Prefect and TensorFlow read when they are imported)
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 

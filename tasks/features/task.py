@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -17,43 +18,44 @@ from tasks.settings import FeatureSettings
 logger = logging.getLogger(__name__)
 
 
-def parts_to_embed(posters_dir: Path, folder: Path) -> list[Path]:
-    """Returns the poster parts with a picture whose features are not in `folder`."""
+@dataclass(frozen=True)
+class EmbedPlan:
+    """The pictures to embed of one poster part, by their hashes."""
+
+    part: Path
+    hashes: frozenset[str]
+
+
+def plan_embedding(posters_dir: Path, folder: Path) -> list[EmbedPlan]:
+    """Returns the poster parts with pictures whose features are not in `folder`; each picture in one part only."""
     known = cache.read_hashes(folder)
-    return [path for path in ledger.part_paths(posters_dir) if set(_hashes(path)) - known]
+    plans = []
+    for part in ledger.part_paths(posters_dir):
+        rows = ledger.read_part(part, ["sha256", "status"]).filter(pc.field("status") == ledger.OK)
+        hashes = frozenset(rows["sha256"].to_pylist()) - known
+        if hashes:
+            plans.append(EmbedPlan(part, hashes))
+            known |= hashes
+    return plans
 
 
 @task(
     name="embed posters",
-    task_run_name="embed posters {part.stem}",
+    task_run_name="embed posters {plan.part.stem}",
     cache_policy=NO_CACHE,
     tags=["features"],
 )
-def embed_part(part: Path, folder: Path, backbone: Backbone, settings: FeatureSettings) -> int:
-    """Computes the features of the pictures of one poster part that have none yet, and writes them once.
-
-    Returns:
-        How many pictures were embedded.
-    """
+def embed_part(plan: EmbedPlan, folder: Path, backbone: Backbone, settings: FeatureSettings) -> None:
+    """Computes the features of the planned pictures of one poster part, and writes them once."""
     start = time.monotonic()
-    known = cache.read_hashes(folder)
-    rows = ledger.read_part(part, ["sha256", "status", "content"])
-    rows = rows.filter(pc.field("status") == ledger.OK)
-    # A picture that several films show is embedded once.
-    new = {
+    rows = ledger.read_part(plan.part, ["sha256", "content"])
+    # A picture that several films of the part show is embedded once.
+    posters = {
         sha256: content
         for sha256, content in zip(rows["sha256"].to_pylist(), rows["content"].to_pylist(), strict=True)
-        if sha256 not in known
+        if sha256 in plan.hashes
     }
-    if new:
-        features = embed_posters(backbone, list(new.values()), settings.batch_size)
-        cache.append_features(folder / part.name, list(new), features)
-    seconds = time.monotonic() - start
-    logger.info("features: %s, %d posters embedded, %.0f/s", part.stem, len(new), len(new) / seconds)
-    return len(new)
-
-
-def _hashes(part: Path) -> list[str]:
-    rows = ledger.read_part(part, ["sha256", "status"])
-    hashes: list[str] = rows.filter(pc.field("status") == ledger.OK)["sha256"].to_pylist()
-    return hashes
+    features = embed_posters(backbone, list(posters.values()), settings.batch_size)
+    cache.append_features(folder / plan.part.name, list(posters), features)
+    rate = len(posters) / (time.monotonic() - start)
+    logger.info("features: %s, %d posters embedded, %.0f/s", plan.part.stem, len(posters), rate)

@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,14 +75,19 @@ def download_part(plan: PartPlan, settings: PosterSettings, threads: int, progre
     """Downloads the posters of one part, `threads` at a time, and writes the part once."""
     local = threading.local()
 
+    def open_session() -> None:
+        local.session = sessions.enter_context(make_session())
+
     def ask(film: Mapping[str, Any]) -> dict[str, Any]:
-        if not hasattr(local, "session"):
-            local.session = make_session()
         fetched = fetch_poster(local.session, watchdog, film["poster_url"], settings)
         progress.count(fetched.reason)
         return _row(film, fetched)
 
-    with Watchdog() as watchdog, ThreadPoolExecutor(threads, thread_name_prefix="posters") as pool:
+    with (
+        Watchdog() as watchdog,
+        ExitStack() as sessions,
+        ThreadPoolExecutor(threads, "posters", initializer=open_session) as pool,
+    ):
         rows = list(pool.map(ask, plan.films))
     ledger.update_part(plan.path, rows)
 

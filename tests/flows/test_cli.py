@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import subprocess
 import sys
@@ -8,13 +9,15 @@ import pytest
 
 from tasks.registry.manifest import check_files
 from tasks.sample.server import serve
+from tasks.sample.site import make_site, write_catalog
 
 COMMAND = [sys.executable, "-m", "flows.cli"]
 
 
-def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def call(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [*COMMAND, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd, check=False)
+    env = {**os.environ, **environment}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd, env=env, check=False)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,26 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path: Path, arguments: list[s
     assert done.stderr.startswith("poster-genres: ")
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_flow_as_a_module_has_the_same_options_and_errors(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "flows.train", "--catalog", "none.csv"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "no catalog at none.csv" in done.stderr
+
+
+def test_mistake_found_during_a_run_ends_in_one_line_without_a_traceback(tmp_path: Path) -> None:
+    make_site(tmp_path / "site", 60)
+    with serve(tmp_path / "site") as base_url:
+        catalog = write_catalog(tmp_path / "site", base_url)
+        # A home of its own: the run's temporary server keeps its database there.
+        done = call("run", "--catalog", catalog, cwd=tmp_path, PREFECT_HOME=str(tmp_path / "home"))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("poster-genres: ")]
+    assert len(lines) == 1
+    assert re.search(r"0 genres have 1,000 posters or more.*try --min-posters \d+$", lines[0])
 
 
 def test_help_and_no_models_need_no_tensorflow(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import requests
 import tensorflow as tf
-from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import TaskRunSort
 
@@ -111,12 +111,15 @@ def test_signatures_agree_with_one_another_and_with_the_keras_file(small_run) ->
 def test_server_has_named_tasks_and_artifacts(small_run) -> None:
     with get_client(sync_client=True) as client:
         tasks = {run.name.rsplit("-", 1)[0] for run in client.read_task_runs(limit=200, sort=TaskRunSort.NAME_ASC)}
+        # Not the client's read_artifacts: Prefect 3.8's sends nulls that its own server refuses.
+        found = requests.post(f"{client.api_url}artifacts/latest/filter", json={"limit": 100}, timeout=30)
     assert {"read catalog", "write dataset", "evaluate", "export model", "publish model"} <= tasks
     assert {"download posters part", "embed posters part"} <= tasks
-    artifacts = {key: Artifact.get(key) for key in ("counts", "metrics", "report", "model")}
-    assert f"{small_run.run.metrics['model']['macro_f1']:.3f}" in artifacts["report"].data
-    assert len(json.loads(artifacts["metrics"].data)) == 4
-    rows = {(row["stage"], row["what"]): row["count"] for row in json.loads(artifacts["counts"].data)}
+    artifacts = {artifact["key"]: artifact["data"] for artifact in found.json()}
+    assert f"{small_run.run.metrics['model']['macro_f1']:.3f}" in artifacts["report"]
+    assert len(json.loads(artifacts["metrics"])) == 4
+    assert small_run.run.published.id in artifacts["model"]
+    rows = {(row["stage"], row["what"]): row["count"] for row in json.loads(artifacts["counts"])}
     assert (rows["posters", "failed: http 404"], rows["posters", "there"]) == (4, 236)
 
 

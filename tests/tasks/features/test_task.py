@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
@@ -10,7 +11,7 @@ from tasks.features import cache
 from tasks.features.backbone import Backbone
 from tasks.features.embedding import embed_posters
 from tasks.features.preprocessing import prepare_poster
-from tasks.features.task import embed_part, parts_to_embed
+from tasks.features.task import EmbedPlan, embed_part, plan_embedding
 from tasks.posters import ledger
 from tasks.sample.drawing import draw_poster
 from tasks.settings import FeatureSettings
@@ -52,19 +53,20 @@ def test_nothing_is_embedded_twice(backbone: Backbone, posters: list[bytes], tmp
     ledger.update_part(parts[0], [row(1, posters[0]), row(2, posters[1]), row(3, posters[1]), row(4, None)])
     ledger.update_part(parts[1], [row(5, posters[1]), row(6, posters[2])])
 
-    assert parts_to_embed(posters_dir, folder) == parts
-    assert [embed_part.fn(part, folder, backbone, SETTINGS) for part in parts] == [2, 1]
-    assert parts_to_embed(posters_dir, folder) == []
-
-    before = {path: path.read_bytes() for path in folder.iterdir()}
-    assert embed_part.fn(parts[0], folder, backbone, SETTINGS) == 0
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    hashes = [hashlib.sha256(poster).hexdigest() for poster in posters]
+    plans = plan_embedding(posters_dir, folder)
+    assert plans == [EmbedPlan(parts[0], frozenset(hashes[:2])), EmbedPlan(parts[1], frozenset(hashes[2:3]))]
+    for plan in plans:
+        embed_part.fn(plan, folder, backbone, SETTINGS)
+    assert plan_embedding(posters_dir, folder) == []
 
     ledger.update_part(parts[0], [row(7, posters[3])])
-    assert parts_to_embed(posters_dir, folder) == parts[:1]
-    assert embed_part.fn(parts[0], folder, backbone, SETTINGS) == 1
+    (plan,) = plan_embedding(posters_dir, folder)
+    assert plan == EmbedPlan(parts[0], frozenset(hashes[3:4]))
+    embed_part.fn(plan, folder, backbone, SETTINGS)
 
-    kept = cache.read_features(folder, [hashlib.sha256(poster).hexdigest() for poster in posters[:4]])
+    assert sum(pq.read_metadata(path).num_rows for path in folder.iterdir()) == 4
+    kept = cache.read_features(folder, hashes[:4])
     np.testing.assert_allclose(kept, embed_posters(backbone, posters[:4], 4), atol=5e-3)
 
 
