@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Learn to name a film's genres from its poster.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+# Of the errors in how a command was called, Typer names only this one in public; its base is all of them.
+_UsageError: Any = typer.BadParameter.__bases__[0]
 
 ArtifactsDir = Annotated[Path, typer.Option("--artifacts", help="Folder of the published models.")]
 
@@ -130,7 +132,7 @@ def models(artifacts: ArtifactsDir = Path("artifacts")) -> None:
 def pull(
     to: Annotated[Path, typer.Option("--to", help="The folder that the model becomes; new or empty.")],
     model: Annotated[str, typer.Argument(help="Id of a model, or 'champion'.")] = "champion",
-    store: Annotated[str, typer.Option("--from", help="Folder or address of the store.")] = "artifacts",
+    store: Annotated[str, typer.Option("--from", help="Folder of the store.")] = "artifacts",
 ) -> None:
     """Copy a published model out of a store, every hash checked."""
     from tasks.registry.store import pull_model
@@ -142,10 +144,16 @@ def pull(
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; errors that a user can mend are one line and an exit code, not a traceback."""
     try:
-        app(arguments)
+        sys.exit(app(arguments, prog_name="poster-genres", standalone_mode=False))
     except PosterGenresError as error:
         print(f"poster-genres: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except _UsageError as error:
+        print(f"poster-genres: {error.format_message().rstrip('.')}. See poster-genres --help", file=sys.stderr)
+        sys.exit(2)
+    except typer.Abort:
+        print("poster-genres: interrupted; run it again to go on where it was", file=sys.stderr)
+        sys.exit(130)
 
 
 def _print(what: object) -> None:

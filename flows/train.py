@@ -22,7 +22,7 @@ from tasks.features.backbone import Backbone, load_backbone
 from tasks.features.cache import cache_dir
 from tasks.features.task import embed_part, plan_embedding
 from tasks.posters.progress import Progress
-from tasks.posters.task import PosterCounts, count_posters, download_part, plan_downloads
+from tasks.posters.task import PosterCounts, check_success, count_posters, download_part, plan_downloads
 from tasks.registry.task import Published, publish_model
 from tasks.settings import Settings, TrainingSettings
 from tasks.training.task import train_head
@@ -51,7 +51,8 @@ def train(settings: Settings) -> Run:
         catalog = read_catalog(settings.catalog, settings.catalog_dir)
     with _timed("posters", seconds):
         counts = download_posters(catalog, settings)
-    presentation.show_counts(catalog, counts)
+        presentation.show_counts(catalog, counts)
+        check_success(counts, settings.posters.min_success_rate)
     with _timed("dataset", seconds):
         dataset = write_dataset(
             catalog.films_path, settings.posters_dir, settings.shards_dir, settings.dataset, settings.seed
@@ -85,7 +86,7 @@ def download_posters(catalog: Catalog, settings: Settings) -> PosterCounts:
         threads = max(1, settings.posters.threads // min(_PARTS_AT_ONCE, len(plans)))
         parts = download_part.map(plans, unmapped(settings.posters), unmapped(threads), unmapped(Progress(num_asked)))
         parts.result()
-    return count_posters(catalog.films_path, settings.posters_dir, num_asked, settings.posters.min_success_rate)
+    return count_posters(catalog.films_path, settings.posters_dir, num_asked)
 
 
 def embed_posters(backbone: Backbone, settings: Settings) -> Path:
@@ -101,8 +102,8 @@ def embed_posters(backbone: Backbone, settings: Settings) -> Path:
 
 def _recipes(settings: Settings) -> list[TrainingSettings]:
     """Returns the recipe to publish, and behind it those to compare it with."""
-    names = [name for name in settings.evaluation.baselines if name != settings.training.recipe]
-    return [settings.training, *(TrainingSettings(recipe=name) for name in names)]
+    baselines = [TrainingSettings(recipe=name) for name in settings.evaluation.baselines]
+    return [settings.training, *(baseline for baseline in baselines if baseline != settings.training)]
 
 
 def _remove_leftovers(settings: Settings) -> None:

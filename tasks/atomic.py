@@ -61,7 +61,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             _flush_to_disk(file)
         if path.exists():
             path.rename(previous)
-        partial.rename(path)
+        try:
+            partial.rename(path)
+        except OSError:
+            if previous.exists():
+                previous.rename(path)
+            raise
         _flush_to_disk(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,6 +1,6 @@
 """Every setting of the pipeline, one model a stage, composed into the flow's single parameter.
 
-The models are frozen, refuse unknown names, and say beside each default why it is what it is.
+The models are frozen and refuse unknown names; a default's reason or cost stands beside it where it has one.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ class CatalogSettings(StageSettings):
 class PosterSettings(StageSettings):
     """How posters are downloaded."""
 
-    threads: int = Field(32, ge=1, le=256, description="connections open at once, over all parts")
+    threads: int = Field(32, ge=4, le=256, description="connections open at once, over the parts under way")
     posters_per_part: int = Field(1000, ge=10, description="about; a killed run loses at most the parts under way")
     attempts: int = Field(4, ge=1, le=20, description="tries a poster, where trying again can help")
     backoff_seconds: float = Field(0.5, gt=0, description="first wait between tries; doubles, with jitter")
@@ -109,7 +109,13 @@ class TrainingSettings(StageSettings):
     def _fill_from_recipe(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        return {**RECIPES.get(given.get("recipe", "default"), {}), **given}
+        recipe = given.get("recipe", "default")
+        return {**RECIPES[recipe], **given} if isinstance(recipe, str) and recipe in RECIPES else given
+
+    @property
+    def name(self) -> str:
+        """The recipe's, marked where it was altered."""
+        return self.recipe if self == TrainingSettings(recipe=self.recipe) else f"{self.recipe} (altered)"
 
 
 class EvaluationSettings(StageSettings):

@@ -1,6 +1,7 @@
 """Read MovieGenre.csv as it is: text columns only, from a path or an http(s) address."""
 
 import codecs
+import csv
 from pathlib import Path
 
 import pyarrow as pa
@@ -39,7 +40,7 @@ def read_rows(source: str) -> tuple[pa.Table, int]:
         raise CatalogError(
             f"{source} is no CSV: it has zero bytes; expected text with the columns {', '.join(COLUMNS)}"
         )
-    _check_header(source, content)
+    names = _read_header(source, content)
     malformed = 0
 
     def skip(_: pyarrow.csv.InvalidRow) -> str:
@@ -50,6 +51,8 @@ def read_rows(source: str) -> tuple[pa.Table, int]:
     try:
         rows = pyarrow.csv.read_csv(
             pa.BufferReader(_as_utf8(content)),
+            # The names as they were checked, not as they stand there: with spaces around them, say.
+            read_options=pyarrow.csv.ReadOptions(column_names=names, skip_rows=1),
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types={name: pa.string() for name in COLUMNS}, include_columns=COLUMNS, strings_can_be_null=False
@@ -90,12 +93,13 @@ def _as_utf8(content: bytes) -> bytes:
     return content
 
 
-def _check_header(source: str, content: bytes) -> None:
+def _read_header(source: str, content: bytes) -> list[str]:
     header = _as_utf8(content.splitlines()[0]).decode("utf-8")
-    found = [name.strip().strip('"') for name in header.split(",")]
+    found = [name.strip() for name in next(csv.reader([header], skipinitialspace=True), [])]
     missing = [name for name in COLUMNS if name not in found]
     if missing:
         raise CatalogError(
             f"{source} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}: "
             f"expected {', '.join(COLUMNS)}, found {header[:120]!r}"
         )
+    return found

@@ -51,6 +51,8 @@ def split_images(
     names = np.full(len(images), "train", dtype="<U10")
     names[held_out] = "validation"
     names[test] = "test"
+    if len(set(names.tolist())) < len(SPLITS):
+        raise DatasetError(f"{len(images)} different posters are too few: a split would have none of them")
     return names[image_of_film]
 
 

@@ -84,32 +84,32 @@ def write_dataset(films_path: Path, posters_dir: Path, folder: Path, settings: D
         _write_index(films, partial / "films.parquet")
         description = {
             "fingerprint": fingerprint,
+            "seed": seed,
+            "settings": settings.model_dump(mode="json"),
             "vocabulary": vocabulary,
             "dropped_genres": {name: count for name, count in genre_counts.items() if name not in vocabulary},
-            "films_without_label": {
-                "count": int(without_label.sum()),
-                "treated_as": settings.films_with_only_rare_genres,
-            },
+            "num_films_without_label": int(without_label.sum()),
             "num_films": {split: int((films["split"] == split).sum()) for split in SPLITS},
             "num_films_by_genre": _count_by_genre(films, vocabulary),
             "features": {name: {"dtype": dtype, "shape": shape} for name, (dtype, shape) in FEATURES.items()},
-            "seed": seed,
-            "settings": settings.model_dump(mode="json"),
             "shards": hash_files(partial, names),
         }
         (partial / "dataset.json").write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    dataset = _read(folder)
+    _log(description)
+    return _read(folder)
+
+
+def _log(description: dict[str, Any]) -> None:
     logger.info(
         "dataset: %s films, %d genres (%s), %d shards; dropped genres: %s; %d films with only rare genres: %s",
-        dataset.num_films,
-        len(vocabulary),
-        ", ".join(vocabulary),
-        len(names),
+        description["num_films"],
+        len(description["vocabulary"]),
+        ", ".join(description["vocabulary"]),
+        len(description["shards"]),
         description["dropped_genres"] or "none",
-        without_label.sum(),
-        settings.films_with_only_rare_genres,
+        description["num_films_without_label"],
+        description["settings"]["films_with_only_rare_genres"],
     )
-    return dataset
 
 
 def _join(films_path: Path, posters_dir: Path) -> pd.DataFrame:

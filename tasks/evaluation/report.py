@@ -18,6 +18,12 @@ _NAMES = {
 }
 
 
+def _describe(recipe: str) -> str:
+    """Returns a recipe's name in words; that of an altered one keeps its mark."""
+    name, _, mark = recipe.partition(" ")
+    return f"{_NAMES[name]} {mark}".strip()
+
+
 def write_report(folder: Path, metrics: Mapping[str, Any], histories: Mapping[str, pd.DataFrame]) -> None:
     """Writes `report.md` and the charts it shows, `genres.png` and `history.png`, into `folder`.
 
@@ -39,7 +45,7 @@ def render_report(metrics: Mapping[str, Any], *, with_charts: bool) -> str:
         f"Trained on {films['train']:,} films, chosen on {films['validation']:,}, measured once on {films['test']:,} "
         f"others. A genre is predicted where its confidence is over {metrics['threshold']}.\n",
         compare_recipes(metrics).to_markdown(index=False, floatfmt=".3f"),
-        f"\n## By genre: the {_NAMES[metrics['recipe']]}, on the test split\n",
+        f"\n## By genre: the {_describe(metrics['recipe'])}, on the test split\n",
         list_genres(model).to_markdown(index=False, floatfmt=".3f"),
     ]
     if with_charts:
@@ -51,7 +57,7 @@ def compare_recipes(metrics: Mapping[str, Any]) -> pd.DataFrame:
     """Returns a row for the model and for each baseline, best macro-F1 first."""
     scored = {metrics["recipe"]: metrics["model"], **metrics["baselines"]}
     rows = [
-        {"recipe": _NAMES[name], "macro-F1": scores["macro_f1"], "micro-F1": scores["micro_f1"]}
+        {"recipe": _describe(name), "macro-F1": scores["macro_f1"], "micro-F1": scores["micro_f1"]}
         for name, scores in scored.items()
     ]
     return pd.DataFrame(rows).sort_values("macro-F1", ascending=False, kind="stable")
@@ -69,13 +75,13 @@ def _draw_genres(metrics: Mapping[str, Any]) -> Figure:
     everything = metrics["baselines"]["predict_everything"]["genres"]
     figure = Figure(figsize=(7, 1 + 0.32 * len(table)), layout="constrained")
     axes = figure.subplots()
-    axes.barh(table["genre"], table["F1"], color=_BLUE, label=_NAMES[metrics["recipe"]])
+    axes.barh(table["genre"], table["F1"], color=_BLUE, label=_describe(metrics["recipe"]))
     axes.plot(
         [everything[genre]["f1"] for genre in table["genre"]],
         table["genre"],
         "D",
         color=_ORANGE,
-        label=_NAMES["predict_everything"],
+        label=_describe("predict_everything"),
     )
     axes.set(xlabel="F1 score on the test split", xlim=(0, 1))
     axes.legend(loc="lower right")
@@ -86,7 +92,7 @@ def _draw_history(histories: Mapping[str, pd.DataFrame]) -> Figure:
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()
     for recipe, history in histories.items():
-        axes.plot(history["epoch"], history["val_macro_f1"], marker=".", label=_NAMES[recipe])
+        axes.plot(history["epoch"], history["val_macro_f1"], marker=".", label=_describe(recipe))
     axes.set(xlabel="epoch", ylabel="macro-F1 on the validation split", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()

@@ -51,17 +51,17 @@ def evaluate(
 
     everything = np.ones(test.genre_targets.shape, np.float32)
     metrics: dict[str, Any] = {
-        "recipe": trained.settings.recipe,
+        "recipe": trained.settings.name,
         "threshold": THRESHOLD,
         "vocabulary": dataset.vocabulary,
         "num_films": dataset.num_films,
         "model": score_head(trained),
         "baselines": {
-            **{str(baseline.settings.recipe): score_head(baseline) for baseline in baselines},
+            **{baseline.settings.name: score_head(baseline) for baseline in baselines},
             "predict_everything": score(test.genre_targets, everything, dataset.vocabulary),
         },
     }
-    histories = {str(head.settings.recipe): pd.read_csv(head.folder / "history.csv") for head in (trained, *baselines)}
+    histories = {head.settings.name: pd.read_csv(head.folder / "history.csv") for head in (trained, *baselines)}
     with atomic_folder(folder) as partial:
         (partial / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
         write_report(partial, metrics, histories)

@@ -131,6 +131,9 @@ def _request(
         if time.monotonic() >= deadline or isinstance(error, requests.Timeout):
             raise _FetchError("timeout", transient=time.monotonic() < deadline) from error
         raise _FetchError("connection broken", transient=True) from error
+    except ValueError as error:
+        # What urllib and requests raise on a redirect to an address that is none.
+        raise _FetchError("bad address") from error
 
 
 def _check_status(response: requests.Response) -> None:
@@ -154,18 +157,20 @@ def _read_body(response: requests.Response, max_bytes: int, deadline: float) -> 
         body += chunk
         if len(body) > max_bytes:
             raise _FetchError("too large", http_status=response.status_code)
+        if time.monotonic() >= deadline:
+            break
     if time.monotonic() >= deadline:
-        # The watchdog ended the exchange; without an announced length that looks like the end of the body.
+        # Or the watchdog ended the exchange; without an announced length that looks like the end of the body.
         raise _FetchError("timeout", http_status=response.status_code)
     return bytes(body)
 
 
 def _parse_retry_after(value: str) -> float:
     """Returns the seconds a Retry-After header asks to wait (RFC 9110, 10.2.3: seconds or a date); 0 without one."""
-    if value.strip().isdigit():
-        return float(value)
     try:
+        if value.strip().isdigit():
+            return float(value)
         at = parsedate_to_datetime(value)
-    except ValueError:
+        return max(0.0, (at.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):
         return 0.0
-    return max(0.0, (at.astimezone(UTC) - datetime.now(UTC)).total_seconds())

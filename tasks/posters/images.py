@@ -51,7 +51,7 @@ def check_image(content: bytes, min_side_pixels: int = 1) -> ImageInfo:
             # Pillow warns of broken EXIF data and large pictures; the first is no matter, the second is checked here.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content)) as image:
-                return _decode(image, min_side_pixels)
+                return _decode(image, content, min_side_pixels)
     except UnidentifiedImageError as error:
         raise NotAPosterError("not an image") from error
     except Image.DecompressionBombError as error:
@@ -63,7 +63,7 @@ def check_image(content: bytes, min_side_pixels: int = 1) -> ImageInfo:
         raise NotAPosterError("broken image") from error
 
 
-def _decode(image: Image.Image, min_side_pixels: int) -> ImageInfo:
+def _decode(image: Image.Image, content: bytes, min_side_pixels: int) -> ImageInfo:
     name = cast("str", image.format)
     if name not in _FORMATS:
         raise NotAPosterError(f"format {name.lower()}")
@@ -72,4 +72,8 @@ def _decode(image: Image.Image, min_side_pixels: int) -> ImageInfo:
     if min(image.size) < min_side_pixels:
         raise NotAPosterError("too small")
     image.load()
+    if name == "PNG":
+        # Pillow loads picture data whose checksums are wrong, TensorFlow does not.
+        with Image.open(io.BytesIO(content)) as again:
+            again.verify()
     return ImageInfo(_FORMATS[name], image.width, image.height)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.atomic import atomic_file, write_text
@@ -108,10 +109,15 @@ def read_ledger(posters_dir: Path) -> pa.Table:
 def update_part(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes a part anew with `rows` added, each in place of the row of the same film if there is one.
 
+    A poster that is there is not given up for a failure: when a film's address changed and nothing came from the new
+    one, its row stays as it was, and is asked for again in the next run.
+
     Rows are kept in the order of their ids, so that the same posters make the same part whatever came first.
     """
-    new = pa.Table.from_pylist(list(rows), schema=LEDGER)
     old = read_part(path)
+    there = set(old.filter(pc.field("status") == OK)["imdb_id"].to_pylist())
+    gained = [row for row in rows if row["status"] == OK or row["imdb_id"] not in there]
+    new = pa.Table.from_pylist(gained, schema=LEDGER)
     replaced = set(new["imdb_id"].to_pylist())
     kept = old.filter(pa.array([imdb_id not in replaced for imdb_id in old["imdb_id"].to_pylist()], pa.bool_()))
     table = pa.concat_tables([kept, new]).sort_by("imdb_id")

@@ -92,12 +92,8 @@ def download_part(plan: PartPlan, settings: PosterSettings, threads: int, progre
     ledger.update_part(plan.path, rows)
 
 
-def count_posters(films_path: Path, posters_dir: Path, num_asked: int, min_success_rate: float) -> PosterCounts:
-    """Counts what became of the catalog's posters, in this run and before.
-
-    Raises:
-        DownloadError: if fewer than `min_success_rate` of them are there; with the table of reasons.
-    """
+def count_posters(films_path: Path, posters_dir: Path, num_asked: int) -> PosterCounts:
+    """Counts what became of the catalog's posters, in this run and before."""
     films = pq.read_table(films_path, columns=["imdb_id"])
     rows = ledger.read_ledger(posters_dir)
     rows = rows.filter(pc.is_in(rows["imdb_id"], films["imdb_id"].combine_chunks()))
@@ -115,6 +111,11 @@ def count_posters(films_path: Path, posters_dir: Path, num_asked: int, min_succe
         num_asked,
         counts.failed or "none",
     )
+    return counts
+
+
+def check_success(counts: PosterCounts, min_success_rate: float) -> None:
+    """Raises `DownloadError`, with the table of reasons, if fewer than `min_success_rate` of the posters are there."""
     if counts.success_rate < min_success_rate:
         table = "\n".join(f"{count:>8,}  {reason}" for reason, count in counts.failed.items())
         raise DownloadError(
@@ -122,7 +123,6 @@ def count_posters(films_path: Path, posters_dir: Path, num_asked: int, min_succe
             f"posters.min_success_rate is {min_success_rate:.0%}). Ask again for the failed ones with --retry-failed, "
             f"or lower the rate. Why they failed:\n{table}"
         )
-    return counts
 
 
 def _row(film: Mapping[str, Any], fetched: Fetched) -> dict[str, Any]:

@@ -82,9 +82,13 @@ def pull_model(name: str, store: str, to: Path) -> Mapping[str, Any]:
     Raises:
         RegistryError: if the store has no such model, a file of it is missing, truncated or altered, or `to` is taken.
     """
+    to = to.resolve()
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise RegistryError(f"{to} is there already: expected a folder that is new or empty")
-    files, root = fsspec.core.url_to_fs(store)
+    try:
+        files, root = fsspec.core.url_to_fs(store)
+    except (ValueError, ImportError) as error:
+        raise RegistryError(f"{store} is no store that can be read here: {error}") from error
     root = root.rstrip("/")
     if name == CHAMPION:
         name = str(_parse_champion(_read(files, f"{root}/champion.json")))
@@ -120,4 +124,7 @@ def _read_champion(artifacts_dir: Path) -> str | None:
 
 
 def _parse_champion(content: bytes) -> str:
-    return str(json.loads(content)["id"])
+    try:
+        return str(json.loads(content)["id"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RegistryError('champion.json does not name a model: expected {"id": ...}') from error

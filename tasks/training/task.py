@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -17,6 +18,8 @@ from tasks.training.examples import read_examples
 from tasks.training.fitting import fit_head
 
 logger = logging.getLogger(__name__)
+
+_VERSION = 1  # of the head and its training: raise it with any change there, and heads are trained anew
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,14 @@ def train_head(
 
 
 def _fingerprint(dataset: Dataset, features_folder: Path, settings: TrainingSettings, seed: int) -> str:
-    made_of = [dataset.fingerprint, features_folder.name, settings.model_dump(mode="json"), seed]
+    made_of = [
+        _VERSION,
+        keras.__version__,
+        dataset.fingerprint,
+        features_folder.name,
+        settings.model_dump(mode="json"),
+        seed,
+    ]
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
 
 

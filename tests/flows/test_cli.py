@@ -31,6 +31,12 @@ def call(*arguments: object, cwd: Path | None = None, **environment: str) -> sub
         (["run", "--settings", "none.yaml"], "none.yaml can't be read"),
         (["predict", "champion", "poster.jpg"], "there is no champion in artifacts"),
         (["predict", "none", "poster.jpg"], "no model 'none'"),
+        (["run", "--min-posters", "many"], "Invalid value for '--min-posters': Input should be a valid integer"),
+        (["run", "--epochs", "3"], "No such option: --epochs"),
+        (["predict", "champion"], "Missing argument 'IMAGE...'"),
+        (["train"], "No such command 'train'"),
+        ([], "Missing command"),
+        (["pull", "--to", "here", "--from", "nonsense://x"], "nonsense://x is no store"),
         (["pull", "--to", "here", "--from", "nowhere"], "expected a store with models/"),
     ],
 )

@@ -15,6 +15,11 @@ def test_field_defaults_are_those_of_the_default_recipe() -> None:
         assert TrainingSettings.model_fields[name].default == value
 
 
+def test_an_altered_recipe_is_not_called_by_its_name() -> None:
+    assert TrainingSettings(recipe="seed").name == "seed"
+    assert TrainingSettings(recipe="seed", epochs=10).name == "seed (altered)"
+
+
 def test_seed_recipe_is_the_articles() -> None:
     seed = TrainingSettings(recipe="seed")
     assert (seed.hidden_units, seed.learning_rate, seed.batch_size, seed.epochs, seed.loss) == (
@@ -26,7 +31,16 @@ def test_seed_recipe_is_the_articles() -> None:
     )
 
 
-@pytest.mark.parametrize("given", [{"sed": 1}, {"training": {"epoch": 3}}, {"training": {"epochs": 0}}, {"seed": -1}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"sed": 1},
+        {"training": {"epoch": 3}},
+        {"training": {"epochs": 0}},
+        {"training": {"recipe": ["seed"]}},
+        {"seed": -1},
+    ],
+)
 def test_unknown_names_and_bad_values_are_refused(given: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate(given)

@@ -55,6 +55,11 @@ def test_columns_in_another_order_and_more_of_them(write) -> None:
     assert rows["imdbId"].to_pylist() == ["007"]
 
 
+def test_spaces_and_quotes_around_the_names(write) -> None:
+    rows, _ = read_rows(write(b'imdbId, Imdb Link , "Title", IMDB Score, Genre, Poster\n7,l,t,s,g,p\n'))
+    assert rows.to_pylist() == [dict(zip(COLUMNS, ["7", "l", "t", "s", "g", "p"], strict=True))]
+
+
 def test_rows_of_another_length_are_counted(write) -> None:
     rows, malformed = read_rows(write((HEADER + ROW + "2,too,short\n" + ROW).encode()))
     assert (rows.num_rows, malformed) == (2, 1)

@@ -63,6 +63,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.reply(b"no", 429, Retry_After=number)
         elif kind == "redirect":
             self.reply(b"", 302, Location="/good")
+        elif kind == "astray":
+            self.reply(b"", 302, Location="http://[x")
         elif kind == "loop":
             self.reply(b"", 302, Location="/loop")
         elif kind == "html":

@@ -51,6 +51,7 @@ def test_a_good_poster_is_kept_as_it_came(server, session, watchdog) -> None:
         ("long", "too large", 200, 1),
         ("unannounced", "too large", 200, 1),
         ("loop", "too many redirects", None, 1),
+        ("astray", "bad address", None, 1),
         ("short", "connection broken", None, 3),
         ("hangup", "connection broken", None, 3),
     ],
@@ -114,4 +115,10 @@ def test_retry_after_as_a_date() -> None:
     in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     assert _parse_retry_after(in_a_minute) == pytest.approx(60, abs=2)
     assert _parse_retry_after("Sat, 21 Nov 2020 00:00:00 GMT") == 0
-    assert [_parse_retry_after(value) for value in ("7", "", "soon")] == [7, 0, 0]
+    assert [_parse_retry_after(value) for value in ("7", "", "soon", "²", "Sat, 21 Nov 99999 00:00:00 GMT")] == [
+        7,
+        0,
+        0,
+        0,
+        0,
+    ]

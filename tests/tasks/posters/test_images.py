@@ -62,6 +62,15 @@ def test_what_is_no_poster(content: bytes, reason: str) -> None:
     assert raised.value.reason == reason
 
 
+def test_png_with_a_wrong_checksum_is_broken_here_as_it_is_for_the_model() -> None:
+    content = bytearray(encode("PNG", "RGB"))
+    content[content.index(b"IEND") - 5] ^= 1  # in the checksum of the last chunk of picture data
+    with pytest.raises(NotAPosterError, match="broken image"):
+        check_image(bytes(content))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode_poster(tf.constant(bytes(content)))
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=40), st.integers(0, 2000), st.sampled_from(["JPEG", "PNG"]))
 def test_damaged_files_are_told_apart_not_raised(noise: bytes, at: int, format: str) -> None:

@@ -34,8 +34,8 @@ def test_number_of_parts_is_chosen_once(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 10**12), st.integers(1, 64))
-def test_part_is_in_range_and_fixed(imdb_id: int, num_parts: int) -> None:
-    assert 0 <= ledger.part_of(imdb_id, num_parts) == ledger.part_of(imdb_id, num_parts) < num_parts
+def test_part_is_in_range(imdb_id: int, num_parts: int) -> None:
+    assert 0 <= ledger.part_of(imdb_id, num_parts) < num_parts
 
 
 def test_part_of_a_film_never_changes() -> None:
@@ -71,6 +71,15 @@ def test_update_replaces_rows_and_keeps_the_order_of_ids(tmp_path: Path) -> None
         {"imdb_id": 4, "status": "ok", "content": b"four"},
         {"imdb_id": 5, "status": "ok", "content": b"five"},
     ]
+
+
+def test_a_poster_is_not_given_up_for_a_failure(tmp_path: Path) -> None:
+    path = ledger.part_path(tmp_path, 0)
+    ledger.update_part(path, [row(1, b"good", "old")])
+    ledger.update_part(path, [row(1, None, "new")])
+    assert ledger.read_part(path)["content"].to_pylist() == [b"good"]
+    film = {"imdb_id": 1, "poster_url": "new"}
+    assert ledger.films_to_ask_for([film], ledger.read_part(path), retry_failed=False) == [film]
 
 
 def test_same_posters_make_the_same_bytes_in_whatever_order(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tasks.errors import DownloadError
 from tasks.posters import ledger
 from tasks.posters.progress import Progress
-from tasks.posters.task import count_posters, download_part, plan_downloads
+from tasks.posters.task import check_success, count_posters, download_part, plan_downloads
 from tasks.settings import PosterSettings
 
 SETTINGS = PosterSettings(threads=8, backoff_seconds=0.01, attempts=2, posters_per_part=10)
@@ -45,18 +45,19 @@ def test_counts_and_the_table_of_reasons(server, tmp_path: Path) -> None:
     paths = ["good-1", "good-2", "good-3", "status-404", "html", "status-410", "status-404-b"]
     films = write_films(tmp_path / "films.parquet", {n: server.url(path) for n, path in enumerate(paths[:6])})
     asked = download(films, tmp_path / "posters")
-    counts = count_posters(films, tmp_path / "posters", asked, 0.5)
+    counts = count_posters(films, tmp_path / "posters", asked)
     assert (counts.num_films, counts.num_ok, counts.num_asked, counts.success_rate) == (6, 3, 6, 0.5)
     assert counts.failed == {"http 404": 1, "not an image": 1, "http 410": 1}
+    check_success(counts, 0.5)
     with pytest.raises(DownloadError, match=r"only 3 of 6 posters.*\(50\.0%.*--retry-failed.*\n +1  http 404"):
-        count_posters(films, tmp_path / "posters", asked, 0.51)
+        check_success(counts, 0.51)
 
 
 def test_posters_of_films_that_left_the_catalog_do_not_count(server, tmp_path: Path) -> None:
     films = write_films(tmp_path / "films.parquet", {1: server.url("good"), 2: server.url("status-404")})
     download(films, tmp_path / "posters")
     write_films(films, {1: server.url("good")})
-    counts = count_posters(films, tmp_path / "posters", 0, 1.0)
+    counts = count_posters(films, tmp_path / "posters", 0)
     assert (counts.num_films, counts.num_ok, counts.failed) == (1, 1, {})
 
 
