@@ -29,7 +29,7 @@ from tasks.training.task import train_head
 
 logger = logging.getLogger(__name__)
 
-# While one part waits for its slowest poster, others go on.
+# While one part waits for its slowest poster, others go on. `posters.threads` is at least as many.
 _PARTS_AT_ONCE = 4
 
 
@@ -83,7 +83,7 @@ def download_posters(catalog: Catalog, settings: Settings) -> PosterCounts:
     plans = plan_downloads(catalog.films_path, settings.posters_dir, settings.posters)
     num_asked = sum(len(plan.films) for plan in plans)
     if plans:
-        threads = max(1, settings.posters.threads // min(_PARTS_AT_ONCE, len(plans)))
+        threads = settings.posters.threads // min(_PARTS_AT_ONCE, len(plans))
         parts = download_part.map(plans, unmapped(settings.posters), unmapped(threads), unmapped(Progress(num_asked)))
         parts.result()
     return count_posters(catalog.films_path, settings.posters_dir, num_asked)

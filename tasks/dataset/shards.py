@@ -1,9 +1,8 @@
 """TFRecord shards of `tf.train.Example`: the data set as others can read it."""
 
 import contextlib
-import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +90,3 @@ def write_shards(folder: Path, films: Iterable[Mapping[str, Any]], num_shards: M
             writers[split][written[split] % num_shards[split]].write(encode_example(film))
             written[split] += 1
     return [name for shard_names in names.values() for name in shard_names]
-
-
-def hash_files(folder: Path, names: Sequence[str]) -> dict[str, str]:
-    """Returns the sha256 of each file, hexadecimal, by name."""
-    hashes = {}
-    for name in names:
-        with (folder / name).open("rb") as file:
-            hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes

@@ -16,10 +16,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.atomic import atomic_folder
-from tasks.dataset.shards import FEATURES, count_shards, hash_files, write_shards
+from tasks.dataset.shards import FEATURES, count_shards, write_shards
 from tasks.dataset.splits import SPLITS, split_images
 from tasks.dataset.vocabulary import choose_vocabulary, count_genres, encode_genres
 from tasks.errors import DatasetError
+from tasks.hashing import hash_file
 from tasks.posters import ledger
 from tasks.settings import DatasetSettings
 
@@ -92,7 +93,7 @@ def write_dataset(films_path: Path, posters_dir: Path, folder: Path, settings: D
             "num_films": {split: int((films["split"] == split).sum()) for split in SPLITS},
             "num_films_by_genre": _count_by_genre(films, vocabulary),
             "features": {name: {"dtype": dtype, "shape": shape} for name, (dtype, shape) in FEATURES.items()},
-            "shards": hash_files(partial, names),
+            "shards": {name: hash_file(partial / name) for name in names},
         }
         (partial / "dataset.json").write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
     _log(description)

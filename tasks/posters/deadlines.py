@@ -38,19 +38,22 @@ class _Exchange:
 _current = threading.local()
 
 
+def _note(connection: urllib3.connection.HTTPConnection) -> None:
+    """Tells the calling thread's exchange, if it is watched, which connection it is on."""
+    exchange = getattr(_current, "exchange", None)
+    if exchange:
+        exchange.connection = connection
+
+
 class _HTTPConnection(urllib3.connection.HTTPConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
-        exchange = getattr(_current, "exchange", None)
-        if exchange:
-            exchange.connection = self
+        _note(self)
         super().request(*args, **kwargs)
 
 
 class _HTTPSConnection(urllib3.connection.HTTPSConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
-        exchange = getattr(_current, "exchange", None)
-        if exchange:
-            exchange.connection = self
+        _note(self)
         super().request(*args, **kwargs)
 
 

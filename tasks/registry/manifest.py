@@ -1,12 +1,12 @@
 """What a published model consists of, to the byte."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tasks.errors import RegistryError
+from tasks.hashing import hash_file
 
 MANIFEST = "manifest.json"
 
@@ -18,12 +18,6 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
-
-
-def hash_file(path: Path) -> str:
-    """Returns the sha256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_manifest(folder: Path, about: Mapping[str, Any]) -> None:

@@ -16,7 +16,8 @@ from tasks.atomic import atomic_folder
 from tasks.evaluation.task import Evaluation
 from tasks.export.task import Export
 from tasks.features.backbone import Backbone
-from tasks.registry.manifest import describe_files, write_manifest
+from tasks.hashing import hash_file
+from tasks.registry.manifest import write_manifest
 from tasks.registry.store import models_dir, name_champion
 from tasks.settings import Settings
 
@@ -37,7 +38,7 @@ class Published:
 def publish_model(export: Export, evaluation: Evaluation, backbone: Backbone, settings: Settings) -> Published:
     """Puts the model with all that is known of it into the registry, and names it champion."""
     created = datetime.now(UTC)
-    content_hash = describe_files(export.folder)["classifier.keras"]["sha256"]
+    content_hash = hash_file(export.folder / "classifier.keras")
     model_id = f"{created:%Y%m%d-%H%M%S}-{content_hash[:6]}"
     folder = models_dir(settings.artifacts_dir) / model_id
     with atomic_folder(folder) as partial:

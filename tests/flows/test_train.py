@@ -72,7 +72,7 @@ def test_it_learns_more_than_the_baselines(small_run) -> None:
     assert metrics == read_json(small_run.run.published.folder / "metrics.json")
     assert set(metrics["baselines"]) == {"seed", "seed_bce", "predict_everything"}
     best_baseline = max(scores["macro_f1"] for scores in metrics["baselines"].values())
-    # Measured here: 0.6 and more against 0.4 and less; half of the gap is left for other processors' rounding.
+    # A margin, so that a head that learned no more than the baselines does not pass by luck.
     assert metrics["model"]["macro_f1"] > best_baseline + 0.05
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tasks.dataset.shards import count_shards, encode_example, hash_files, parse_example, shard_name, write_shards
+from tasks.dataset.shards import count_shards, encode_example, parse_example, shard_name, write_shards
 
 FILM = {
     "imdb_id": 114709,
@@ -60,9 +60,3 @@ def test_films_are_dealt_to_the_shards_of_their_split(tmp_path: Path) -> None:
         "movie-posters-validation-00000-of-00001.tfrecord": [],
         "movie-posters-test-00000-of-00001.tfrecord": [5, 6],
     }
-
-
-def test_hashes(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc")
-    # FIPS 180-2, appendix B.1.
-    assert hash_files(tmp_path, ["a"]) == {"a": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
