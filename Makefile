@@ -15,7 +15,7 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --cov=flows --cov=tasks --cov-report=term:skip-covered --durations=10
+	$(BIN)/pytest -n 2 --cov=flows --cov=tasks --cov-report=term:skip-covered --durations=10
 
 setup: $(INSTALLED) backbone
 
@@ -36,7 +36,7 @@ $(WHEEL): backbone.lock | $(INSTALLED)
 lock:
 	$(PYTHON) -m venv .lock-venv
 	.lock-venv/bin/pip install --quiet --disable-pip-version-check uv
-	.lock-venv/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	.lock-venv/bin/uv pip compile pyproject.toml --extra dev --extra s3 --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file requirements.lock
 	rm -rf .lock-venv
 
