@@ -52,6 +52,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Yields:
         The folder to fill. After an error it is removed, and what was at `path` is untouched.
     """
+    path = path.resolve()  # "." has no name
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, previous = _beside(path), _beside(path)
     partial.mkdir()
@@ -79,9 +80,14 @@ def write_text(path: Path, text: str, encoding: str = "utf-8") -> None:
         partial.write_text(text, encoding=encoding)
 
 
-def remove_partials(folder: Path) -> None:
-    """Removes what a killed process left half-written in `folder`. Call it only while nobody else writes there."""
-    for partial in folder.glob(".*.partial"):
+def remove_partials(folder: Path, name: str = "*") -> None:
+    """Removes what a killed process left half-written in `folder`. Call it only while nobody else writes there.
+
+    Args:
+        folder: need not be there.
+        name: of the file or folder that was to be written; all, if it is not given.
+    """
+    for partial in folder.glob(f".{name}.*.partial"):
         if partial.is_dir():
             shutil.rmtree(partial)
         else:

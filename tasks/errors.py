@@ -41,3 +41,15 @@ class ExportError(PosterGenresError):
 
 class RegistryError(PosterGenresError):
     """A published model can't be found, or is not what its manifest says."""
+
+
+class LockedError(PosterGenresError):
+    """Another process works in the same folder."""
+
+    exit_code = 1
+
+
+class StoreError(RegistryError):
+    """A store of models can't be reached or does not allow what was asked."""
+
+    exit_code = 1

@@ -37,6 +37,9 @@ class PosterSettings(StageSettings):
     min_side_pixels: int = Field(32, ge=1, description="smaller pictures are placeholders, not posters")
     min_success_rate: float = Field(0.8, ge=0, le=1, description="with fewer posters than this the run stops")
     retry_failed: bool = Field(False, description="ask again for the posters that failed in an earlier run")
+    refresh: bool = Field(
+        False, description="ask whether the posters that are there have changed (ETag, Last-Modified)"
+    )
 
 
 class DatasetSettings(StageSettings):
@@ -132,11 +135,21 @@ class ExportSettings(StageSettings):
     top_k: int = Field(3, ge=1, description="labels a poster in the answer; a film of the catalog has up to three")
 
 
+class RegistrySettings(StageSettings):
+    """What a model must show to become champion, and where the champion goes."""
+
+    max_macro_f1_drop: float = Field(0.01, ge=0, description="below the champion's, on the same films; 0.01 is noise")
+    min_films_to_judge_genre: int = Field(5, ge=1, description="of the test split; a genre found in none has collapsed")
+    min_success_rate: float = Field(0.9, ge=0, le=1, description="of the posters; with fewer the champion stays")
+    publish_to: str | None = Field(None, description="store to push the champion to: a folder or any fsspec address")
+
+
 class Settings(StageSettings):
     """All settings of a run."""
 
     data_dir: Path = Field(Path("data"), description="downloads, shards and features; can be made again")
     artifacts_dir: Path = Field(Path("artifacts"), description="published models")
+    wait_seconds: float = Field(0.0, ge=0, description="for another run in data_dir to end; then this one stops")
     seed: int = Field(0, ge=0, lt=2**31, description="of the split, the initial weights and the order of batches")
     catalog: CatalogSettings = CatalogSettings()
     posters: PosterSettings = PosterSettings()
@@ -145,6 +158,13 @@ class Settings(StageSettings):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     export: ExportSettings = ExportSettings()
+    registry: RegistrySettings = RegistrySettings()
+
+    @model_validator(mode="after")
+    def _keep_folders_apart(self) -> "Settings":
+        if self.data_dir.resolve() == self.artifacts_dir.resolve():
+            raise ValueError(f"data_dir and artifacts_dir must be two folders, both are {self.data_dir}")
+        return self
 
     @property
     def catalog_dir(self) -> Path:
@@ -153,6 +173,10 @@ class Settings(StageSettings):
     @property
     def posters_dir(self) -> Path:
         return self.data_dir / "posters"
+
+    @property
+    def splits_dir(self) -> Path:
+        return self.data_dir / "splits"
 
     @property
     def shards_dir(self) -> Path:
@@ -173,3 +197,21 @@ class Settings(StageSettings):
     @property
     def export_dir(self) -> Path:
         return self.data_dir / "export"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.data_dir / "logs"
+
+    @property
+    def stage_dirs(self) -> tuple[Path, ...]:
+        """What a run writes to in `data_dir`; whatever else is there is somebody else's."""
+        return (
+            self.catalog_dir,
+            self.posters_dir,
+            self.splits_dir,
+            self.shards_dir,
+            self.features_dir,
+            self.training_dir,
+            self.evaluation_dir,
+            self.export_dir,
+        )

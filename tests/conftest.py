@@ -6,7 +6,10 @@ import prefect.main  # noqa: F401  (sets up logging, which would close the strea
 # isort: on
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -64,3 +67,31 @@ def prefect_server() -> Iterator[None]:
     """A real Prefect server on loopback with a database of its own."""
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+# The id of no flow run.
+DEAD_RUN = "00000000-0000-4000-8000-000000000000"
+
+HoldLock = Callable[[Path, str], AbstractContextManager[subprocess.Popen[str]]]
+
+
+@pytest.fixture(scope="session")
+def hold_lock() -> HoldLock:
+    """Starts another process that holds the lock of a folder until it is told to let go, or the block ends."""
+
+    @contextmanager
+    def hold(folder: Path, what: str) -> Iterator[subprocess.Popen[str]]:
+        script = (
+            "import sys, pathlib, tasks.locking\n"
+            f"with tasks.locking.locked(pathlib.Path({str(folder)!r}), {what!r}, about={{'runs': [{DEAD_RUN!r}]}}):\n"
+            "    print('locked', flush=True)\n"
+            "    sys.stdin.readline()"
+        )
+        command = [sys.executable, "-c", script]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "locked\n"
+            yield process
+            process.kill()
+
+    return hold

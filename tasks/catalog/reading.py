@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ _ADDRESS_TIMEOUT_SECONDS = 30
 _RETRY = Retry(total=3, backoff_factor=1.0, backoff_jitter=0.5, status_forcelist=(429, 500, 502, 503, 504))
 
 
-def read_rows(source: str) -> tuple[pa.Table, int]:
+def read_rows(source: str, required: Sequence[str] = COLUMNS, optional: Sequence[str] = ()) -> tuple[pa.Table, int]:
     """Reads the rows of a MovieGenre.csv.
 
     The encoding is found out: UTF-8 with or without a byte-order mark where the bytes are UTF-8, ISO-8859-1 (the
@@ -25,22 +26,25 @@ def read_rows(source: str) -> tuple[pa.Table, int]:
 
     Args:
         source: path or http(s) address.
+        required: the columns it must have.
+        optional: the columns that are read if it has them.
 
     Returns:
-        The six columns of `COLUMNS` as strings, other columns left out; and the number of rows that were left out
-        because they do not have as many fields as the header.
+        These columns as strings, others left out; and the number of rows that were left out because they do not have
+        as many fields as the header.
 
     Raises:
         CatalogError: if there is no such file, it is empty, no CSV, or lacks a column.
     """
     content = read_bytes(source)
     if not content.strip():
-        raise CatalogError(f"{source} is empty: expected a CSV file with the columns {', '.join(COLUMNS)}")
+        raise CatalogError(f"{source} is empty: expected a CSV file with the columns {', '.join(required)}")
     if b"\0" in content:
         raise CatalogError(
-            f"{source} is no CSV: it has zero bytes; expected text with the columns {', '.join(COLUMNS)}"
+            f"{source} is no CSV: it has zero bytes; expected text with the columns {', '.join(required)}"
         )
-    names = _read_header(source, content)
+    names = _read_header(source, content, required)
+    columns = [*required, *(name for name in optional if name in names)]
     malformed = 0
 
     def skip(_: pyarrow.csv.InvalidRow) -> str:
@@ -55,7 +59,7 @@ def read_rows(source: str) -> tuple[pa.Table, int]:
             read_options=pyarrow.csv.ReadOptions(column_names=names, skip_rows=1),
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types={name: pa.string() for name in COLUMNS}, include_columns=COLUMNS, strings_can_be_null=False
+                column_types=dict.fromkeys(columns, pa.string()), include_columns=columns, strings_can_be_null=False
             ),
         )
     except pa.ArrowInvalid as error:
@@ -93,13 +97,13 @@ def _as_utf8(content: bytes) -> bytes:
     return content
 
 
-def _read_header(source: str, content: bytes) -> list[str]:
+def _read_header(source: str, content: bytes, required: Sequence[str]) -> list[str]:
     header = _as_utf8(content.splitlines()[0]).decode("utf-8")
     found = [name.strip() for name in next(csv.reader([header], skipinitialspace=True), [])]
-    missing = [name for name in COLUMNS if name not in found]
+    missing = [name for name in required if name not in found]
     if missing:
         raise CatalogError(
             f"{source} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}: "
-            f"expected {', '.join(COLUMNS)}, found {header[:120]!r}"
+            f"expected {', '.join(required)}, found {header[:120]!r}"
         )
     return found

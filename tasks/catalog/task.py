@@ -27,7 +27,7 @@ class Catalog:
     dropped: dict[str, int]
 
 
-@task(name="read catalog", cache_policy=NO_CACHE, timeout_seconds=600, tags=["catalog"])
+@task(name="read catalog", cache_policy=NO_CACHE, timeout_seconds=600)
 def read_catalog(settings: CatalogSettings, catalog_dir: Path) -> Catalog:
     """Reads, types and cleans MovieGenre.csv into `films.parquet` (schema `tasks.catalog.cleaning.FILMS`).
 

@@ -1,12 +1,18 @@
-"""TFRecord shards of `tf.train.Example`: the data set as others can read it."""
+"""Which shard a film is in, and which shards have to be written."""
 
-import contextlib
+import hashlib
+import json
 import math
-from collections.abc import Iterable, Mapping
+import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
+import numpy as np
+import pandas as pd
+
+from tasks import versions
 
 # How to parse an example, in the words of tf.io: name -> (dtype, shape), None for a length that varies.
 FEATURES: dict[str, tuple[str, list[int | None]]] = {
@@ -27,66 +33,65 @@ def shard_name(split: str, index: int, count: int) -> str:
 
 
 def count_shards(num_bytes: int, shard_bytes: int) -> int:
-    """Returns how many shards of about `shard_bytes` hold `num_bytes`; at least one."""
-    return max(1, math.ceil(num_bytes / shard_bytes))
+    """Returns the least power of two of shards of about `shard_bytes`, or less, that hold `num_bytes`.
+
+    A power of two, so that growth changes the number seldom: when it changes, every shard is another.
+    """
+    return 1 << max(0, math.ceil(math.log2(max(1, num_bytes) / shard_bytes)))
 
 
-def encode_example(film: Mapping[str, Any]) -> bytes:
-    """Returns a film with its poster as a serialised `tf.train.Example` with the features of `FEATURES`."""
-
-    def integers(*values: int) -> tf.train.Feature:
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
-
-    def strings(*values: str | bytes) -> tf.train.Feature:
-        encoded = [value.encode() if isinstance(value, str) else value for value in values]
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
-
-    features = {
-        "imdb_id": integers(film["imdb_id"]),
-        "title": strings(film["title"]),
-        "year": integers(film["year"] or 0),
-        "image/encoded": strings(film["content"]),
-        "image/format": strings(film["format"]),
-        "image/sha256": strings(film["sha256"]),
-        "genres": strings(*film["genres"]),
-        "targets": integers(*film["targets"]),
-    }
-    example = tf.train.Example(features=tf.train.Features(feature=features))
-    # Protocol buffers keep a map in no set order unless told to; the same film must give the same bytes.
-    return bytes(example.SerializeToString(deterministic=True))
+def shard_of(imdb_id: int, count: int) -> int:
+    """Returns the shard of a film, in [0, count), from a hash of its id alone: other films do not move it."""
+    # Another hash than the poster parts', or the shards of a part would be few.
+    digest = hashlib.blake2b(str(imdb_id).encode(), digest_size=8, person=b"shard").digest()
+    return int.from_bytes(digest, "big") % count
 
 
-def parse_example(serialised: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Parses what `encode_example` made; shapes and dtypes as in `FEATURES`."""
-    spec = {
-        name: tf.io.FixedLenFeature([], dtype)
-        if shape == []
-        else tf.io.FixedLenSequenceFeature([], dtype, allow_missing=True)
-        for name, (dtype, shape) in FEATURES.items()
-    }
-    return dict(tf.io.parse_single_example(serialised, spec))
-
-
-def write_shards(folder: Path, films: Iterable[Mapping[str, Any]], num_shards: Mapping[str, int]) -> list[str]:
-    """Writes films to the shards of their splits, in turn, as they come: memory does not grow with their number.
+def assign_shards(films: pd.DataFrame, shard_bytes: int) -> dict[str, pd.DataFrame]:
+    """Returns by name the shards of a split data set with the films of each.
 
     Args:
-        folder: exists; the shards are written in it.
-        films: with the keys that `encode_example` reads and `split`.
-        num_shards: of each split.
+        films: with `imdb_id`, `split` and `num_bytes` of the picture.
+        shard_bytes: see `count_shards`.
+    """
+    shards: dict[str, pd.DataFrame] = {}
+    for split, of_split in films.groupby("split"):
+        count = count_shards(int(of_split["num_bytes"].sum()), shard_bytes)
+        indices = of_split["imdb_id"].map(lambda imdb_id, count=count: shard_of(imdb_id, count))
+        for index in range(count):
+            shards[shard_name(str(split), index, count)] = of_split[indices == index]
+    return shards
+
+
+def fingerprint_films(films: pd.DataFrame, vocabulary: list[str]) -> str:
+    """Returns a sha256 of all that goes into the records of films, hexadecimal."""
+    digest = hashlib.sha256(json.dumps([versions.RECORDS, vocabulary]).encode())
+    columns = [films[name].tolist() for name in ("imdb_id", "title", "year", "genres", "sha256", "split")]
+    for film in zip(*columns, strict=True):
+        digest.update(repr([value.tolist() if isinstance(value, np.ndarray) else value for value in film]).encode())
+    return digest.hexdigest()
+
+
+def keep_shards(
+    old: Path, new: Path, described: Mapping[str, Mapping[str, Any]], made_of: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Takes over the shards that would be written again just as they are.
+
+    Args:
+        old: the folder of the data set as it is.
+        new: the folder to take them into.
+        described: under `shards` in the old `dataset.json`.
+        made_of: by name, `fingerprint_films` of the shards that are wanted.
 
     Returns:
-        The names of the shards, in order of split and index.
+        The shards taken over, as they are described.
     """
-    names = {split: [shard_name(split, index, count) for index in range(count)] for split, count in num_shards.items()}
-    with contextlib.ExitStack() as stack:
-        writers = {
-            split: [stack.enter_context(tf.io.TFRecordWriter(str(folder / name))) for name in shard_names]
-            for split, shard_names in names.items()
-        }
-        written = dict.fromkeys(names, 0)
-        for film in films:
-            split = film["split"]
-            writers[split][written[split] % num_shards[split]].write(encode_example(film))
-            written[split] += 1
-    return [name for shard_names in names.values() for name in shard_names]
+    kept = {}
+    for name, wanted in made_of.items():
+        if described.get(name, {}).get("made_of") == wanted and (old / name).exists():
+            try:
+                os.link(old / name, new / name)
+            except OSError:  # a file system without hard links
+                shutil.copy2(old / name, new / name)
+            kept[name] = dict(described[name])
+    return kept

@@ -1,9 +1,8 @@
 """The dataset stage."""
 
-import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,12 +11,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.atomic import atomic_folder
-from tasks.dataset.shards import FEATURES, count_shards, write_shards
-from tasks.dataset.splits import SPLITS, split_images
+from tasks import versions
+from tasks.atomic import atomic_file, atomic_folder
+from tasks.dataset.shards import FEATURES, assign_shards, fingerprint_films, keep_shards
+from tasks.dataset.splits import SPLITS, split_films
 from tasks.dataset.vocabulary import choose_vocabulary, count_genres, encode_genres
 from tasks.errors import DatasetError
 from tasks.hashing import hash_file
@@ -25,8 +26,6 @@ from tasks.posters import ledger
 from tasks.settings import DatasetSettings
 
 logger = logging.getLogger(__name__)
-
-_FORMAT_VERSION = 1  # of the shards and the index; a change makes old ones be written anew
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,14 @@ class Dataset:
         return self.folder / "films.parquet"
 
 
-@task(name="write dataset", cache_policy=NO_CACHE, tags=["dataset"])
-def write_dataset(films_path: Path, posters_dir: Path, folder: Path, settings: DatasetSettings, seed: int) -> Dataset:
+@task(name="write dataset", cache_policy=NO_CACHE)
+def write_dataset(
+    films_path: Path, posters_dir: Path, splits_dir: Path, folder: Path, settings: DatasetSettings, seed: int
+) -> Dataset:
     """Makes the data set of all films whose poster was downloaded; leaves it alone if it is there already.
+
+    Films that were split before keep their split, which `splits_dir` has for each seed and fractions. Shards whose
+    films did not change are kept as they are.
 
     Raises:
         DatasetError: if fewer than two genres, or too few posters, are left.
@@ -61,11 +65,6 @@ def write_dataset(films_path: Path, posters_dir: Path, folder: Path, settings: D
     films = _join(films_path, posters_dir)
     if films.empty:
         raise DatasetError("not one poster was downloaded: expected some to make a data set of")
-    fingerprint = _fingerprint(films, settings, seed)
-    existing = _read_if_made_of(folder, fingerprint)
-    if existing:
-        logger.info("dataset: unchanged, %s", existing.num_films)
-        return existing
     genre_counts = count_genres(films["genres"].tolist())
     vocabulary = choose_vocabulary(genre_counts, settings.min_posters_per_genre)
     targets = encode_genres(films["genres"].tolist(), vocabulary)
@@ -73,40 +72,46 @@ def write_dataset(films_path: Path, posters_dir: Path, folder: Path, settings: D
     if settings.films_with_only_rare_genres == "drop":
         films, targets = films.loc[~without_label].reset_index(drop=True), targets[~without_label]
     films["targets"] = list(targets)
-    films["split"] = split_images(
-        films["sha256"].tolist(), targets, settings.validation_fraction, settings.test_fraction, seed
-    )
-    num_shards = {
-        split: count_shards(int(films.loc[films["split"] == split, "num_bytes"].sum()), settings.shard_bytes)
-        for split in SPLITS
+    films["split"] = _split(films, targets, splits_dir, settings, seed)
+    shards = assign_shards(films, settings.shard_bytes)
+    made_of = {name: fingerprint_films(of_shard, vocabulary) for name, of_shard in shards.items()}
+    old = _read_description(folder)
+    description = {
+        "version": versions.RECORDS,
+        "fingerprint": fingerprint_films(films, vocabulary),
+        "seed": seed,
+        "settings": settings.model_dump(mode="json"),
+        "vocabulary": vocabulary,
+        "dropped_genres": {name: count for name, count in genre_counts.items() if name not in vocabulary},
+        "num_films_without_label": int(without_label.sum()),
+        "num_films": {split: int((films["split"] == split).sum()) for split in SPLITS},
+        "num_films_by_genre": _count_by_genre(films, vocabulary),
+        "features": {name: {"dtype": dtype, "shape": shape} for name, (dtype, shape) in FEATURES.items()},
     }
+    if old and old == {**description, "shards": old["shards"]} and made_of == _read_made_of(old):
+        logger.info("dataset: unchanged, %s", old["num_films"])
+        return _read(folder)
     with atomic_folder(folder) as partial:
-        names = write_shards(partial, _with_posters(films, posters_dir), num_shards)
+        kept = keep_shards(folder, partial, old.get("shards", {}), made_of)
+        _write_shards(partial, {name: of_shard for name, of_shard in shards.items() if name not in kept}, posters_dir)
         _write_index(films, partial / "films.parquet")
-        description = {
-            "fingerprint": fingerprint,
-            "seed": seed,
-            "settings": settings.model_dump(mode="json"),
-            "vocabulary": vocabulary,
-            "dropped_genres": {name: count for name, count in genre_counts.items() if name not in vocabulary},
-            "num_films_without_label": int(without_label.sum()),
-            "num_films": {split: int((films["split"] == split).sum()) for split in SPLITS},
-            "num_films_by_genre": _count_by_genre(films, vocabulary),
-            "features": {name: {"dtype": dtype, "shape": shape} for name, (dtype, shape) in FEATURES.items()},
-            "shards": {name: hash_file(partial / name) for name in names},
+        description["shards"] = {
+            name: kept.get(name) or {"sha256": hash_file(partial / name), "made_of": made_of[name]} for name in shards
         }
         (partial / "dataset.json").write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    _log(description)
+    _log(description, len(kept))
     return _read(folder)
 
 
-def _log(description: dict[str, Any]) -> None:
+def _log(description: dict[str, Any], num_kept: int) -> None:
     logger.info(
-        "dataset: %s films, %d genres (%s), %d shards; dropped genres: %s; %d films with only rare genres: %s",
+        "dataset: %s films, %d genres (%s); shards: %d written, %d kept; dropped genres: %s; %d films with only rare "
+        "genres: %s",
         description["num_films"],
         len(description["vocabulary"]),
         ", ".join(description["vocabulary"]),
-        len(description["shards"]),
+        len(description["shards"]) - num_kept,
+        num_kept,
         description["dropped_genres"] or "none",
         description["num_films_without_label"],
         description["settings"]["films_with_only_rare_genres"],
@@ -123,23 +128,37 @@ def _join(films_path: Path, posters_dir: Path) -> pd.DataFrame:
     return joined
 
 
-def _fingerprint(films: pd.DataFrame, settings: DatasetSettings, seed: int) -> str:
-    digest = hashlib.sha256(json.dumps([_FORMAT_VERSION, settings.model_dump(mode="json"), seed]).encode())
-    for film in zip(*(films[name] for name in ("imdb_id", "title", "year", "genres", "sha256")), strict=True):
-        digest.update(repr([value.tolist() if isinstance(value, np.ndarray) else value for value in film]).encode())
-    return digest.hexdigest()
+def _split(
+    films: pd.DataFrame, targets: NDArray[np.uint8], splits_dir: Path, settings: DatasetSettings, seed: int
+) -> NDArray[np.str_]:
+    """Splits the films, and writes down what is new for the runs to come."""
+    path = splits_dir / f"seed-{seed}-{settings.validation_fraction:g}-{settings.test_fraction:g}.parquet"
+    columns = ["imdb_id", "sha256", "split"]
+    known = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=columns)
+    splits = split_films(films, targets, known, settings.validation_fraction, settings.test_fraction, seed)
+    present = films.assign(split=splits)[columns]
+    # A film that is gone keeps its split, should it come back.
+    gone = known[~known["imdb_id"].isin(present["imdb_id"])]
+    assigned = pd.concat([gone, present] if len(gone) else [present]).sort_values("imdb_id", ignore_index=True)
+    if not assigned.equals(known):
+        with atomic_file(path) as partial:
+            assigned.to_parquet(partial)
+        if len(known):
+            logger.info("split: %d films keep theirs, %d are new", len(known), len(assigned) - len(known))
+    return splits
 
 
-def _with_posters(films: pd.DataFrame, posters_dir: Path) -> Iterator[dict[str, Any]]:
-    """Yields the films with the bytes of their posters, a row group at a time."""
-    by_id = films.set_index("imdb_id", drop=False)
-    for path in ledger.part_paths(posters_dir):
-        for batch in pq.ParquetFile(path).iter_batches(
-            batch_size=ledger.ROWS_PER_GROUP, columns=["imdb_id", "content"]
-        ):
-            for poster in batch.to_pylist():
-                if poster["imdb_id"] in by_id.index:
-                    yield {**by_id.loc[poster["imdb_id"]].to_dict(), "content": poster["content"]}
+def _write_shards(folder: Path, shards: Mapping[str, pd.DataFrame], posters_dir: Path) -> None:
+    # TensorFlow takes seconds to import, and is not needed where nothing changed.
+    from tasks.dataset.records import write_records
+
+    films = {
+        film["imdb_id"]: {**cast("dict[str, Any]", film), "shard": name}
+        for name, of_shard in shards.items()
+        for film in of_shard.to_dict("records")
+    }
+    posters = ledger.iterate_posters(posters_dir, films.keys())
+    write_records(folder, ({**films[imdb_id], "content": content} for imdb_id, content in posters), shards)
 
 
 def _write_index(films: pd.DataFrame, path: Path) -> None:
@@ -154,13 +173,17 @@ def _count_by_genre(films: pd.DataFrame, vocabulary: list[str]) -> dict[str, dic
     return {genre: {split: int(cast("int", counts.loc[split, genre])) for split in SPLITS} for genre in vocabulary}
 
 
-def _read_if_made_of(folder: Path, fingerprint: str) -> Dataset | None:
-    description = folder / "dataset.json"
-    if not description.exists() or json.loads(description.read_text("utf-8"))["fingerprint"] != fingerprint:
-        return None
-    return _read(folder)
+def _read_description(folder: Path) -> dict[str, Any]:
+    """Returns what `dataset.json` says; nothing, if there is none of this version."""
+    path = folder / "dataset.json"
+    description = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return description if description.get("version") == versions.RECORDS else {}
+
+
+def _read_made_of(description: Mapping[str, Any]) -> dict[str, str]:
+    return {name: about["made_of"] for name, about in description["shards"].items()}
 
 
 def _read(folder: Path) -> Dataset:
-    description = json.loads((folder / "dataset.json").read_text("utf-8"))
+    description = _read_description(folder)
     return Dataset(folder, description["vocabulary"], description["num_films"], description["fingerprint"])

@@ -17,12 +17,26 @@ from tasks.settings import PosterSettings
 
 _CHUNK_BYTES = 64 * 1024
 _MAX_REDIRECTS = 5
+_NOT_MODIFIED = 304
 _USER_AGENT = "poster-genres/0.1"
 
 
 @dataclass(frozen=True)
+class Validators:
+    """What a server said a poster can be told by: the headers ETag and Last-Modified."""
+
+    etag: str | None
+    last_modified: str | None
+
+    def as_headers(self) -> dict[str, str]:
+        """Returns the headers that ask for the poster only if it is another one."""
+        headers = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: value for name, value in headers.items() if value}
+
+
+@dataclass(frozen=True)
 class Fetched:
-    """What came of asking for one poster. `reason` is None exactly when there is a poster."""
+    """What came of asking for one poster. `reason` is None exactly when there is a poster, sent now or unchanged."""
 
     attempts: int
     seconds: float
@@ -33,6 +47,7 @@ class Fetched:
     image: ImageInfo | None = None
     etag: str | None = None
     last_modified: str | None = None
+    unchanged: bool = False
 
 
 class _FetchError(Exception):
@@ -70,8 +85,17 @@ def make_session() -> requests.Session:
     return session
 
 
-def fetch_poster(session: requests.Session, watchdog: Watchdog, url: str, settings: PosterSettings) -> Fetched:
+def fetch_poster(
+    session: requests.Session,
+    watchdog: Watchdog,
+    url: str,
+    settings: PosterSettings,
+    validators: Validators | None = None,
+) -> Fetched:
     """Downloads and checks one poster. Whatever goes wrong on the way is told in the answer, not raised.
+
+    With `validators` the server is asked for it only if it is another than the one that came with them (RFC 9110,
+    13.1); one that gave none sends it again.
 
     Tried again: 429 (after its Retry-After), 5xx, and connections that fail or break. Not tried again: other
     statuses, pictures that are broken or too large, and whatever no longer fits into the deadline.
@@ -86,7 +110,10 @@ def fetch_poster(session: requests.Session, watchdog: Watchdog, url: str, settin
     )
     try:
         with watchdog.watch(deadline):
-            response, content = retrying(_request, session, url, settings, deadline)
+            response, content = retrying(_request, session, url, settings, deadline, validators)
+        if response.status_code == _NOT_MODIFIED:
+            seconds = time.monotonic() - start
+            return Fetched(_attempts(retrying), seconds, http_status=_NOT_MODIFIED, unchanged=True)
         image = check_image(content, settings.min_side_pixels)
     except (_FetchError, NotAPosterError) as error:
         http_status = error.http_status if isinstance(error, _FetchError) else response.status_code
@@ -108,14 +135,17 @@ def _attempts(retrying: Retrying) -> int:
 
 
 def _request(
-    session: requests.Session, url: str, settings: PosterSettings, deadline: float
+    session: requests.Session, url: str, settings: PosterSettings, deadline: float, validators: Validators | None
 ) -> tuple[requests.Response, bytes]:
     seconds_left = deadline - time.monotonic()
     if seconds_left <= 0:
         raise _FetchError("timeout")
     timeouts = (min(settings.connect_timeout_seconds, seconds_left), seconds_left)
     try:
-        with session.get(url, stream=True, timeout=timeouts) as response:
+        headers = validators.as_headers() if validators else {}
+        with session.get(url, headers=headers, stream=True, timeout=timeouts) as response:
+            if headers and response.status_code == _NOT_MODIFIED:
+                return response, b""
             _check_status(response)
             return response, _read_body(response, settings.max_bytes, deadline)
     except (

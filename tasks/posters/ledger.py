@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,18 +79,26 @@ def split_into_parts(films: pa.Table, num_parts: int) -> list[list[dict[str, Any
 
 
 def films_to_ask_for(
-    films: Iterable[Mapping[str, Any]], ledger: pa.Table, *, retry_failed: bool
+    films: Iterable[Mapping[str, Any]], ledger: pa.Table, *, retry_failed: bool, refresh: bool
 ) -> list[Mapping[str, Any]]:
-    """Returns the films of a part that are not in its ledger under their present address.
+    """Returns the films of a part that are not in its ledger under their present address, and more if told to.
 
     Args:
         films: with `imdb_id` and `poster_url`.
-        ledger: the part, with at least `imdb_id`, `url` and `status`.
+        ledger: the part, with at least `imdb_id`, `url` and `status`; to refresh also `sha256`, `etag` and
+            `last_modified`, which the films of known posters then have, too.
         retry_failed: ask again for those that failed.
+        refresh: ask for those that are there whether they have changed.
     """
-    rows = ledger.select(["imdb_id", "url", "status"]).to_pylist()
-    settled = {(row["imdb_id"], row["url"]) for row in rows if row["status"] == OK or not retry_failed}
-    return [film for film in films if (film["imdb_id"], film["poster_url"]) not in settled]
+    asked: list[Mapping[str, Any]] = []
+    rows = {(row["imdb_id"], row["url"]): row for row in ledger.to_pylist()}
+    for film in films:
+        row = rows.get((film["imdb_id"], film["poster_url"]))
+        if row is None or (row["status"] == FAILED and retry_failed):
+            asked.append(film)
+        elif row["status"] == OK and refresh:
+            asked.append({**film, **{name: row[name] for name in ("sha256", "etag", "last_modified")}})
+    return asked
 
 
 def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -104,6 +112,15 @@ def read_ledger(posters_dir: Path) -> pa.Table:
     """Returns all rows of all parts, without the posters themselves."""
     parts = [read_part(path, _LIGHT_COLUMNS) for path in part_paths(posters_dir)]
     return pa.concat_tables(parts) if parts else LEDGER.empty_table().select(_LIGHT_COLUMNS)
+
+
+def iterate_posters(posters_dir: Path, imdb_ids: Collection[int]) -> Iterator[tuple[int, bytes]]:
+    """Yields ids and posters of films, in the order of the parts; memory does not grow with their number."""
+    for path in part_paths(posters_dir):
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_GROUP, columns=["imdb_id", "content"]):
+            for row, imdb_id in enumerate(batch["imdb_id"].to_pylist()):
+                if imdb_id in imdb_ids:
+                    yield imdb_id, batch["content"][row].as_py()
 
 
 def update_part(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -51,5 +51,8 @@ def test_remove_partials_takes_only_what_was_left_half_written(tmp_path: Path) -
     (tmp_path / "part.parquet").touch()
     (tmp_path / ".part.parquet.1234abcd.partial").touch()
     (tmp_path / ".shards.1234abcd.partial").mkdir()
+    remove_partials(tmp_path / "none")
+    remove_partials(tmp_path, "shards")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".part.parquet.1234abcd.partial", "part.parquet"]
     remove_partials(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["part.parquet"]

@@ -1,62 +1,95 @@
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import pytest
-import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tasks.dataset.shards import count_shards, encode_example, parse_example, shard_name, write_shards
+from tasks.dataset.shards import (
+    assign_shards,
+    count_shards,
+    fingerprint_films,
+    keep_shards,
+    shard_name,
+    shard_of,
+)
 
-FILM = {
-    "imdb_id": 114709,
-    "title": "Götz (1955)",
-    "year": 1955,
-    "content": b"\xff\xd8poster",
-    "format": "jpeg",
-    "sha256": "ab" * 32,
-    "genres": ["Drama", "Western"],
-    "targets": [0, 1, 0],
-    "split": "train",
-}
+
+def make_films(ids: list[int]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "imdb_id": ids,
+            "title": [f"T{imdb_id}" for imdb_id in ids],
+            "year": 1990,
+            "genres": [["Drama"] for _ in ids],
+            "sha256": [f"{imdb_id:064d}" for imdb_id in ids],
+            "split": ["test" if imdb_id % 10 == 0 else "train" for imdb_id in ids],
+            "num_bytes": 100,
+        }
+    )
 
 
 def test_shard_name() -> None:
     assert shard_name("train", 0, 8) == "movie-posters-train-00000-of-00008.tfrecord"
 
 
-@pytest.mark.parametrize(("num_bytes", "count"), [(0, 1), (1, 1), (100, 1), (101, 2), (1000, 10)])
-def test_count_shards(num_bytes: int, count: int) -> None:
+@pytest.mark.parametrize(
+    ("num_bytes", "count"), [(0, 1), (1, 1), (100, 1), (101, 2), (200, 2), (201, 4), (400, 4), (1000, 16)]
+)
+def test_count_is_the_least_power_of_two(num_bytes: int, count: int) -> None:
     assert count_shards(num_bytes, 100) == count
 
 
-def test_example_round_trip() -> None:
-    parsed = parse_example(encode_example(FILM))
-    assert {name: np.asarray(tensor).tolist() for name, tensor in parsed.items()} == {
-        "imdb_id": 114709,
-        "title": "Götz (1955)".encode(),
-        "year": 1955,
-        "image/encoded": b"\xff\xd8poster",
-        "image/format": b"jpeg",
-        "image/sha256": b"ab" * 32,
-        "genres": [b"Drama", b"Western"],
-        "targets": [0, 1, 0],
-    }
+@given(st.integers(0, 10**12), st.integers(1, 64))
+def test_shard_is_in_range(imdb_id: int, count: int) -> None:
+    assert 0 <= shard_of(imdb_id, count) < count
 
 
-def test_example_without_year_or_label() -> None:
-    parsed = parse_example(encode_example({**FILM, "year": None, "genres": [], "targets": [0, 0]}))
-    assert (parsed["year"].numpy(), parsed["genres"].shape, parsed["targets"].numpy().tolist()) == (0, (0,), [0, 0])
+def test_shard_of_a_film_never_changes() -> None:
+    # Written down once: another value would rewrite every shard.
+    assert [shard_of(imdb_id, 64) for imdb_id in (114709, 1, 0)] == [36, 32, 41]
 
 
-def test_films_are_dealt_to_the_shards_of_their_split(tmp_path: Path) -> None:
-    films = [{**FILM, "imdb_id": n, "split": "test" if n >= 5 else "train"} for n in range(7)]
-    names = write_shards(tmp_path, films, {"train": 2, "validation": 1, "test": 1})
-    found = {
-        name: [int(parse_example(record)["imdb_id"]) for record in tf.data.TFRecordDataset(str(tmp_path / name))]
-        for name in names
-    }
-    assert found == {
-        "movie-posters-train-00000-of-00002.tfrecord": [0, 2, 4],
-        "movie-posters-train-00001-of-00002.tfrecord": [1, 3],
-        "movie-posters-validation-00000-of-00001.tfrecord": [],
-        "movie-posters-test-00000-of-00001.tfrecord": [5, 6],
-    }
+def test_every_film_is_in_one_shard_of_its_split() -> None:
+    films = make_films(list(range(1000)))
+    shards = assign_shards(films, 20_000)
+    assert sorted(shards) == [
+        *(shard_name("test", index, 1) for index in range(1)),
+        *(shard_name("train", index, 8) for index in range(8)),
+    ]
+    assert sorted(imdb_id for of_shard in shards.values() for imdb_id in of_shard["imdb_id"]) == list(range(1000))
+    for name, of_shard in shards.items():
+        assert set(of_shard["split"]) == {name.split("-")[2]}
+
+
+def test_a_new_film_touches_one_shard() -> None:
+    films = make_films(list(range(1000)))
+    before, after = assign_shards(films, 20_000), assign_shards(make_films([*range(1000), 5001]), 20_000)
+    changed = [
+        name
+        for name in before
+        if fingerprint_films(before[name], ["Drama"]) != fingerprint_films(after[name], ["Drama"])
+    ]
+    assert changed == [shard_name("train", shard_of(5001, 8), 8)]
+
+
+@pytest.mark.parametrize("column", ["title", "year", "sha256", "split"])
+def test_fingerprint_sees_every_change(column: str) -> None:
+    films = make_films([1, 2, 3])
+    other = films.copy()
+    other.loc[1, column] = 2000 if column == "year" else "another"
+    assert fingerprint_films(films, ["Drama"]) != fingerprint_films(other, ["Drama"])
+    assert fingerprint_films(films, ["Drama"]) != fingerprint_films(films, ["Drama", "Comedy"])
+    assert fingerprint_films(films, ["Drama"]) == fingerprint_films(films.copy(), ["Drama"])
+
+
+def test_only_shards_of_the_same_films_are_kept(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    new.mkdir()
+    described = {name: {"sha256": "0", "made_of": name * 2} for name in ("a", "b", "gone")}
+    (old / "a").write_text("A")
+    (old / "b").write_text("B")
+    kept = keep_shards(old, new, described, {"a": "aa", "b": "other", "gone": "gonegone", "c": "cc"})
+    assert kept == {"a": {"sha256": "0", "made_of": "aa"}}
+    assert [path.read_text() for path in new.iterdir()] == ["A"]

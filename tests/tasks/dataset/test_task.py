@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tasks.catalog.cleaning import FILMS
-from tasks.dataset.shards import parse_example
+from tasks.dataset.records import parse_example
 from tasks.dataset.task import Dataset, write_dataset
 from tasks.errors import DatasetError
 from tasks.posters import ledger
@@ -56,7 +56,8 @@ def work(tmp_path: Path) -> Path:
 
 
 def write(work: Path, name: str = "shards", settings: DatasetSettings = SETTINGS, seed: int = 0) -> Dataset:
-    return write_dataset.fn(work / "films.parquet", work / "posters", work / name, settings, seed)
+    folders = (work / "posters", work / "splits", work / name)
+    return write_dataset.fn(work / "films.parquet", *folders, settings, seed)
 
 
 def read_records(dataset: Dataset) -> list[tuple[str, dict[str, object]]]:
@@ -93,8 +94,8 @@ def test_description_and_index_agree_with_the_shards(work: Path) -> None:
     description = json.loads((dataset.folder / "dataset.json").read_text())
     assert description["dropped_genres"] == {"Western": 12}
     assert description["num_films_without_label"] == 12
-    for name, expected in description["shards"].items():
-        assert hashlib.sha256((dataset.folder / name).read_bytes()).hexdigest() == expected
+    for name, about in description["shards"].items():
+        assert hashlib.sha256((dataset.folder / name).read_bytes()).hexdigest() == about["sha256"]
     index = {row["imdb_id"]: row for row in pq.read_table(dataset.films_path).to_pylist()}
     counts = {genre: Counter() for genre in dataset.vocabulary}
     for split, record in read_records(dataset):
@@ -117,11 +118,48 @@ def test_same_input_and_seed_same_bytes(work: Path) -> None:
 
 def test_unchanged_input_is_left_alone_and_changed_input_is_not(work: Path) -> None:
     write(work)
-    before = {path: path.stat().st_mtime_ns for path in (work / "shards").iterdir()}
+    files = [*(work / "shards").iterdir(), *(work / "splits").iterdir()]
+    before = [path.stat().st_mtime_ns for path in files]
     write(work)
-    assert {path: path.stat().st_mtime_ns for path in (work / "shards").iterdir()} == before
+    assert [path.stat().st_mtime_ns for path in files] == before
     dropped = write(work, settings=SETTINGS.model_copy(update={"films_with_only_rare_genres": "drop"}))
     assert sum(dropped.num_films.values()) == 117 - 12
+
+
+def test_other_shard_sizes_are_other_shards(work: Path) -> None:
+    write(work)
+    one = write(work, settings=SETTINGS.model_copy(update={"shard_bytes": 10_000_000}))
+    assert len(list(one.folder.glob("*train*.tfrecord"))) == 1
+
+
+def test_a_new_film_rewrites_its_shard_and_no_other(work: Path) -> None:
+    films = pq.read_table(work / "films.parquet")
+    pq.write_table(films.slice(0, 119), work / "films.parquet")
+    before = write(work)
+    shards = {path.name: path.stat() for path in before.folder.glob("*.tfrecord")}
+    splits = {film["imdb_id"]: film["split"] for film in pq.read_table(before.films_path).to_pylist()}
+    pq.write_table(films, work / "films.parquet")
+    after = write(work)
+    assert after.fingerprint != before.fingerprint
+    changed = [name for name, stat in shards.items() if (after.folder / name).stat().st_mtime_ns != stat.st_mtime_ns]
+    assert len(shards) > 3
+    assert len(changed) == 1
+    again = {film["imdb_id"]: film["split"] for film in pq.read_table(after.films_path).to_pylist()}
+    assert again.pop(119)
+    assert again == splits
+    # The films that are there, written at one go with the same splits, are the same bytes.
+    fresh = write(work, "fresh")
+    for path in after.folder.iterdir():
+        assert path.read_bytes() == (fresh.folder / path.name).read_bytes(), path.name
+
+
+def test_a_film_that_comes_back_has_its_old_split(work: Path) -> None:
+    films = pq.read_table(work / "films.parquet")
+    splits = pq.read_table(write(work).films_path).to_pylist()
+    pq.write_table(films.slice(60), work / "films.parquet")
+    write(work)
+    pq.write_table(films, work / "films.parquet")
+    assert pq.read_table(write(work).films_path).to_pylist() == splits
 
 
 def test_too_few_genres(work: Path) -> None:

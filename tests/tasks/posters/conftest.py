@@ -1,6 +1,7 @@
 """A poster server that misbehaves on request, by path."""
 
 import contextlib
+import hashlib
 import http.server
 import io
 import socket
@@ -19,17 +20,34 @@ def encode(format: str, size: tuple[int, int] = (60, 80), mode: str = "RGB") -> 
     return file.getvalue()
 
 
+def make_etag(content: bytes) -> str:
+    return f'"{hashlib.sha256(content).hexdigest()[:8]}"'
+
+
 @dataclass
 class FaultyServer:
-    """`url(path)` gives an address; `asked` counts requests and `connections` how many there were."""
+    """`url(path)` gives an address; `asked` counts requests, `not_modified` answers that it has not changed."""
 
     base_url: str
     poster: bytes
     asked: Counter[str] = field(default_factory=Counter)
     connections: int = 0
+    not_modified: int = 0
+    replaced: dict[str, bytes] = field(default_factory=dict)
 
     def url(self, path: str) -> str:
         return f"{self.base_url}/{path}"
+
+    def replace(self, path: str) -> None:
+        """Puts another poster at an address."""
+        self.replaced[path] = encode("JPEG", (61, 81))
+
+    @property
+    def etag(self) -> str:
+        return make_etag(self.poster)
+
+    def poster_at(self, path: str) -> bytes:
+        return self.replaced.get(path, self.poster)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -53,12 +71,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self) -> None:
-        fault, poster = self.path.strip("/"), self.state.poster
+        fault = self.path.strip("/")
+        poster = self.state.poster_at(fault)
         self.state.asked[fault] += 1
         first = self.state.asked[fault] == 1
         kind, _, number = fault.partition("-")
         if kind == "status" or (kind == "once" and first):
             self.reply(b"no", int(number))
+        elif kind == "gone" and not first:
+            self.reply(b"no", 404)
+        elif kind == "plain":
+            self.reply(poster)
         elif kind == "later" and first:
             self.reply(b"no", 429, Retry_After=number)
         elif kind == "redirect":
@@ -104,7 +127,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.stop.wait(20)
             self.close_connection = True
         else:
-            self.reply(poster, ETag='"abc"', Last_Modified="Sat, 21 Nov 2020 00:00:00 GMT")
+            etag = make_etag(poster)
+            if self.headers.get("If-None-Match") == etag:
+                self.state.not_modified += 1
+                self.send_response(304)
+                self.end_headers()
+                return
+            self.reply(poster, ETag=etag, Last_Modified="Sat, 21 Nov 2020 00:00:00 GMT")
 
     def drip(self, byte: bytes) -> None:
         with contextlib.suppress(OSError):

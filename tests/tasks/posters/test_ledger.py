@@ -55,8 +55,8 @@ def test_only_what_is_missing_is_asked_for(tmp_path: Path) -> None:
     ledger.update_part(path, [row(1, b"a", "u1"), row(2, None, "u2"), row(3, b"c", "old")])
     films = [{"imdb_id": index, "poster_url": f"u{index}"} for index in (1, 2, 3, 4)]
     known = ledger.read_part(path, ["imdb_id", "url", "status"])
-    asked = [film["imdb_id"] for film in ledger.films_to_ask_for(films, known, retry_failed=False)]
-    again = [film["imdb_id"] for film in ledger.films_to_ask_for(films, known, retry_failed=True)]
+    asked = [film["imdb_id"] for film in ledger.films_to_ask_for(films, known, retry_failed=False, refresh=False)]
+    again = [film["imdb_id"] for film in ledger.films_to_ask_for(films, known, retry_failed=True, refresh=False)]
     assert (asked, again) == ([3, 4], [2, 3, 4])
 
 
@@ -79,7 +79,7 @@ def test_a_poster_is_not_given_up_for_a_failure(tmp_path: Path) -> None:
     ledger.update_part(path, [row(1, None, "new")])
     assert ledger.read_part(path)["content"].to_pylist() == [b"good"]
     film = {"imdb_id": 1, "poster_url": "new"}
-    assert ledger.films_to_ask_for([film], ledger.read_part(path), retry_failed=False) == [film]
+    assert ledger.films_to_ask_for([film], ledger.read_part(path), retry_failed=False, refresh=False) == [film]
 
 
 def test_same_posters_make_the_same_bytes_in_whatever_order(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import hashlib
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,35 +20,33 @@ def write_films(path: Path, urls: dict[int, str]) -> Path:
     return path
 
 
-def download(films: Path, posters_dir: Path, settings: PosterSettings = SETTINGS) -> int:
+def download(films: Path, posters_dir: Path, settings: PosterSettings = SETTINGS) -> Counter[str]:
     plans = plan_downloads(films, posters_dir, settings)
-    asked = sum(len(plan.films) for plan in plans)
-    for plan in plans:
-        download_part.fn(plan, settings, 4, Progress(asked))
-    return asked
+    progress = Progress(sum(len(plan.films) for plan in plans))
+    return sum((download_part.fn(plan, settings, 4, progress) for plan in plans), Counter())
 
 
 def test_second_run_asks_only_for_what_is_not_there(server, tmp_path: Path) -> None:
     urls = {index: server.url(f"good-{index}") for index in range(40)} | {99: server.url("status-404")}
     films = write_films(tmp_path / "films.parquet", urls)
-    assert download(films, tmp_path / "posters") == 41
+    assert download(films, tmp_path / "posters") == {"new": 40, "failed": 1}
     assert len(ledger.part_paths(tmp_path / "posters")) == 4
-    assert download(films, tmp_path / "posters") == 0
+    assert download(films, tmp_path / "posters") == {}
     assert set(server.asked.values()) == {1}
 
     urls[100] = server.url("good-100")
     write_films(films, urls)
-    assert download(films, tmp_path / "posters") == 1
-    assert download(films, tmp_path / "posters", SETTINGS.model_copy(update={"retry_failed": True})) == 1
+    assert download(films, tmp_path / "posters") == {"new": 1}
+    assert download(films, tmp_path / "posters", SETTINGS.model_copy(update={"retry_failed": True})) == {"failed": 1}
     assert server.asked["status-404"] == 2
 
 
 def test_counts_and_the_table_of_reasons(server, tmp_path: Path) -> None:
     paths = ["good-1", "good-2", "good-3", "status-404", "html", "status-410", "status-404-b"]
     films = write_films(tmp_path / "films.parquet", {n: server.url(path) for n, path in enumerate(paths[:6])})
-    asked = download(films, tmp_path / "posters")
-    counts = count_posters(films, tmp_path / "posters", asked)
-    assert (counts.num_films, counts.num_ok, counts.num_asked, counts.success_rate) == (6, 3, 6, 0.5)
+    counts = count_posters(films, tmp_path / "posters", download(films, tmp_path / "posters"))
+    assert (counts.num_films, counts.num_ok, counts.success_rate) == (6, 3, 0.5)
+    assert counts.outcomes == {"new": 3, "failed": 3}
     assert counts.failed == {"http 404": 1, "not an image": 1, "http 410": 1}
     check_success(counts, 0.5)
     with pytest.raises(DownloadError, match=r"only 3 of 6 posters.*\(50\.0%.*--retry-failed.*\n +1  http 404"):
@@ -57,8 +57,47 @@ def test_posters_of_films_that_left_the_catalog_do_not_count(server, tmp_path: P
     films = write_films(tmp_path / "films.parquet", {1: server.url("good"), 2: server.url("status-404")})
     download(films, tmp_path / "posters")
     write_films(films, {1: server.url("good")})
-    counts = count_posters(films, tmp_path / "posters", 0)
+    counts = count_posters(films, tmp_path / "posters", {})
     assert (counts.num_films, counts.num_ok, counts.failed) == (1, 1, {})
+
+
+REFRESH = SETTINGS.model_copy(update={"refresh": True})
+
+
+def test_refresh_asks_by_validator_and_writes_only_what_changed(server, tmp_path: Path) -> None:
+    urls = {index: server.url(f"good-{index}") for index in range(30)} | {99: server.url("status-404")}
+    films = write_films(tmp_path / "films.parquet", urls)
+    download(films, tmp_path / "posters")
+    before = {path: path.stat().st_mtime_ns for path in ledger.part_paths(tmp_path / "posters")}
+    assert download(films, tmp_path / "posters", REFRESH) == {"unchanged": 30}
+    assert server.not_modified == 30
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+    server.replace("good-7")
+    assert download(films, tmp_path / "posters", REFRESH) == {"unchanged": 29, "changed": 1}
+    part = next(path for path in before if 7 in ledger.read_part(path)["imdb_id"].to_pylist())
+    assert [path for path in before if path.stat().st_mtime_ns != before[path]] == [part]
+    row = next(row for row in ledger.read_part(part).to_pylist() if row["imdb_id"] == 7)
+    assert row["content"] == server.poster_at("good-7")
+    assert row["sha256"] == hashlib.sha256(row["content"]).hexdigest()
+    assert download(films, tmp_path / "posters", REFRESH) == {"unchanged": 30}
+
+
+def test_refresh_without_validators_compares_the_bytes(server, tmp_path: Path) -> None:
+    films = write_films(tmp_path / "films.parquet", {1: server.url("plain-1"), 2: server.url("plain-2")})
+    download(films, tmp_path / "posters")
+    assert download(films, tmp_path / "posters", REFRESH) == {"unchanged": 2}
+    server.replace("plain-2")
+    assert download(films, tmp_path / "posters", REFRESH) == {"unchanged": 1, "changed": 1}
+    assert server.not_modified == 0
+
+
+def test_a_poster_that_can_not_be_refreshed_is_kept(server, tmp_path: Path) -> None:
+    films = write_films(tmp_path / "films.parquet", {1: server.url("gone-1"), 2: server.url("good-2")})
+    download(films, tmp_path / "posters")
+    before = ledger.read_ledger(tmp_path / "posters")
+    assert download(films, tmp_path / "posters", REFRESH) == {"kept": 1, "unchanged": 1}
+    assert ledger.read_ledger(tmp_path / "posters").equals(before)
 
 
 def test_a_part_is_written_once_and_whole(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,60 @@
+"""Films with their posters as records of `tf.train.Example`: the data set as others can read it."""
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tasks.dataset.shards import FEATURES
+
+
+def encode_example(film: Mapping[str, Any]) -> bytes:
+    """Returns a film with its poster as a serialised `tf.train.Example` with the features of `FEATURES`."""
+
+    def integers(*values: int) -> tf.train.Feature:
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+    def strings(*values: str | bytes) -> tf.train.Feature:
+        encoded = [value.encode() if isinstance(value, str) else value for value in values]
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
+
+    features = {
+        "imdb_id": integers(film["imdb_id"]),
+        "title": strings(film["title"]),
+        "year": integers(film["year"] or 0),
+        "image/encoded": strings(film["content"]),
+        "image/format": strings(film["format"]),
+        "image/sha256": strings(film["sha256"]),
+        "genres": strings(*film["genres"]),
+        "targets": integers(*film["targets"]),
+    }
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    # Protocol buffers keep a map in no set order unless told to; the same film must give the same bytes.
+    return bytes(example.SerializeToString(deterministic=True))
+
+
+def parse_example(serialised: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Parses what `encode_example` made; shapes and dtypes as in `FEATURES`."""
+    spec = {
+        name: tf.io.FixedLenFeature([], dtype)
+        if shape == []
+        else tf.io.FixedLenSequenceFeature([], dtype, allow_missing=True)
+        for name, (dtype, shape) in FEATURES.items()
+    }
+    return dict(tf.io.parse_single_example(serialised, spec))
+
+
+def write_records(folder: Path, films: Iterable[Mapping[str, Any]], names: Iterable[str]) -> None:
+    """Writes films to their shards as they come: memory does not grow with their number.
+
+    Args:
+        folder: exists; the shards are written in it.
+        films: with the keys that `encode_example` reads, and `shard`, one of `names`.
+        names: of the shards; one that no film is in is written, too, and empty.
+    """
+    with contextlib.ExitStack() as stack:
+        writers = {name: stack.enter_context(tf.io.TFRecordWriter(str(folder / name))) for name in names}
+        for film in films:
+            writers[film["shard"]].write(encode_example(film))

@@ -1,0 +1,11 @@
+"""Versions of what the stages make: raise one with any change to what its stage gives for the same input.
+
+What an earlier version made is then made anew, in place of being taken for finished.
+"""
+
+RECORDS = 2  # TFRecord shards and dataset.json
+PREPROCESSING = 1  # from the bytes of a poster to pixels
+TRAINING = 1  # the head and how it is fitted
+EVALUATION = 1  # figures and report
+EXPORT = 1  # the exported model and its check
+MODEL = 1  # the folder of a published model
