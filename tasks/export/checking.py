@@ -18,8 +18,6 @@ from tasks.export import classifier
 
 _ANSWER_SCRIPT = Path(classifier.__file__).with_name("answer.py")
 _TIMEOUT_SECONDS = 300
-# The pipeline's features are kept as float16 (3 to 4 digits); the model computes them anew in float32.
-MAX_DIFFERENCE = 0.01
 
 
 def answer_in_clean_process(saved_model: Path, posters: Sequence[bytes]) -> dict[str, list[list[Any]]]:
@@ -57,34 +55,19 @@ def answer_in_clean_process(saved_model: Path, posters: Sequence[bytes]) -> dict
 def compare_answers(
     answers: dict[str, list[list[Any]]], probabilities: NDArray[np.float32], vocabulary: Sequence[str]
 ) -> float:
-    """Compares a model's answers with the pipeline's probabilities of the same posters.
+    """Returns the largest difference between a model's answers and the pipeline's about the same posters.
 
-    They agree when each label's confidence is the pipeline's probability of that label, and the k confidences are the
-    k highest probabilities, all to within `MAX_DIFFERENCE`. (Two labels closer than that may be in either order.)
+    That is of each label's confidence from the pipeline's probability of that label, and of the k confidences from the
+    k highest probabilities. (Two labels that are nearly equal may be in either order.)
 
     Args:
         answers: as `answer_in_clean_process` gives them.
         probabilities: shape `(num_posters, num_genres)`.
         vocabulary: the genres, in the order of the columns.
-
-    Returns:
-        The largest difference.
-
-    Raises:
-        ExportError: if they do not agree.
     """
     columns = {name: column for column, name in enumerate(vocabulary)}
     confidences = np.array(answers["confidences"])
     chosen = np.array([[columns[label] for label in row] for row in answers["labels"]])
     of_labels = np.take_along_axis(probabilities, chosen, axis=1)
     highest = -np.sort(-probabilities, axis=1)[:, : confidences.shape[1]]
-    differences = np.maximum(np.abs(confidences - of_labels), np.abs(confidences - highest))
-    worst = float(differences.max())
-    if not worst <= MAX_DIFFERENCE:
-        poster = int(differences.max(axis=1).argmax())
-        raise ExportError(
-            f"the exported model and the pipeline disagree by {worst:.3g}, expected at most {MAX_DIFFERENCE}: "
-            f"poster {poster} got {answers['labels'][poster]} at {answers['confidences'][poster]}, "
-            f"the pipeline says {of_labels[poster].tolist()}"
-        )
-    return worst
+    return float(np.maximum(np.abs(confidences - of_labels), np.abs(confidences - highest)).max())

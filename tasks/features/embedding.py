@@ -24,16 +24,11 @@ def embed_posters(backbone: Backbone, posters: Sequence[bytes], batch_size: int)
     Raises:
         tf.errors.InvalidArgumentError: if one of them is no picture.
     """
-    forward = tf.function(
-        lambda pixels: backbone.network(pixels, training=False),
-        # Batches of any size share one trace.
-        input_signature=[tf.TensorSpec([None, *backbone.network.input_shape[1:]], tf.float32)],
-    )
     batches = (
         tf.data.Dataset.from_tensor_slices(tf.constant(posters, tf.string))
         .map(prepare_poster, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
         .prefetch(1)  # decodes the next batch beside the forward pass; more would only take memory
     )
-    features = [forward(batch).numpy() for batch in batches]
+    features = [backbone.forward(batch).numpy() for batch in batches]
     return np.concatenate(features) if features else np.empty((0, NUM_FEATURES), np.float32)

@@ -4,12 +4,8 @@
 read by name, and its own network is run only to compare with.
 """
 
-import hashlib
-import os
 import re
-import tempfile
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,15 +24,6 @@ def _import_hub() -> Any:
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
         import tensorflow_hub
     return tensorflow_hub
-
-
-def is_cached(handle: str) -> bool:
-    """Whether `load_module(handle)` needs no network: a folder, or in the cache that TFHUB_CACHE_DIR names."""
-    if Path(handle).is_dir():
-        return True
-    cache = os.environ.get("TFHUB_CACHE_DIR") or Path(tempfile.gettempdir(), "tfhub_modules")
-    # As tensorflow_hub.compressed_module_resolver names the folder of a module.
-    return Path(cache, hashlib.sha1(handle.encode()).hexdigest(), "saved_model.pb").exists()
 
 
 def load_module(handle: str) -> Any:

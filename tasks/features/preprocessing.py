@@ -1,12 +1,12 @@
-"""From the bytes of a poster to the pixels the backbone sees; the same code in training and in the exported graph."""
+"""From the bytes of a poster to the pixels the backbone sees; the same code in training and in the exported graph.
+
+A change here is a new `tasks.versions.PREPROCESSING`.
+"""
 
 import tensorflow as tf
 
 IMAGE_SIZE = 224  # pixels, both sides: what the backbone was trained on
 NUM_CHANNELS = 3
-
-# Part of the key of cached features: raise it with any change below.
-PREPROCESSING_VERSION = 1
 
 
 def decode_poster(image_bytes: tf.Tensor) -> tf.Tensor:

@@ -43,7 +43,6 @@ def plan_embedding(posters_dir: Path, folder: Path) -> list[EmbedPlan]:
     name="embed posters",
     task_run_name="embed posters {plan.part.stem}",
     cache_policy=NO_CACHE,
-    tags=["features"],
 )
 def embed_part(plan: EmbedPlan, folder: Path, backbone: Backbone, settings: FeatureSettings) -> None:
     """Computes the features of the planned pictures of one poster part, and writes them once."""
@@ -58,4 +57,5 @@ def embed_part(plan: EmbedPlan, folder: Path, backbone: Backbone, settings: Feat
     features = embed_posters(backbone, list(posters.values()), settings.batch_size)
     cache.append_features(folder / plan.part.name, list(posters), features)
     rate = len(posters) / (time.monotonic() - start)
-    logger.info("features: %s, %d posters embedded, %.0f/s", plan.part.stem, len(posters), rate)
+    part = plan.part.stem
+    logger.info("features: %s, %d posters embedded, %.0f/s", part, len(posters), rate, extra={"part": part})

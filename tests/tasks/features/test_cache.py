@@ -38,5 +38,5 @@ def test_folder_depends_on_backbone_and_preprocessing(monkeypatch: pytest.Monkey
     from tasks.features import cache
 
     before = cache_dir(Path("features"), "abc")
-    monkeypatch.setattr(cache, "PREPROCESSING_VERSION", 99)
+    monkeypatch.setattr(cache.versions, "PREPROCESSING", 99)
     assert len({before, cache_dir(Path("features"), "abd"), cache_dir(Path("features"), "abc")}) == 3

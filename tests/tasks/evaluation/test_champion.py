@@ -1,0 +1,142 @@
+"""A champion of known weights against a candidate of known probabilities, worked out by hand."""
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+
+from tasks.dataset.task import Dataset
+from tasks.evaluation.champion import Champion, compare_with_champion
+from tasks.posters import ledger
+from tasks.training.examples import Examples
+
+# Six test films. Two features are the champion's probabilities of Comedy and Drama, by its head below.
+FEATURES = np.array([[9, -9], [9, -9], [-9, 9], [-9, 9], [9, 9], [-9, -9]], np.float32)
+TARGETS = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [1, 1], [1, 1]], np.uint8)
+# The candidate is wrong about the first film alone, which it takes for Drama.
+CANDIDATE = np.array([[0, 1], [1, 0], [0, 1], [0, 1], [1, 1], [1, 1]], np.float32)
+POSTERS = [f"poster {film}".encode() for film in range(6)]
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """The champion's folder, the candidate's data set, and the posters."""
+    champion = tmp_path / "champion"
+    champion.mkdir()
+    features = keras.Input((2,))
+    head = keras.Model(features, keras.layers.Activation("sigmoid")(features))
+    head.save(champion / "head.keras")
+    write_films(champion / "films.parquet", [], [])
+    write_films(tmp_path / "films.parquet", list(range(6)), ["test"] * 6)
+    rows = [
+        {
+            "imdb_id": film,
+            "url": "u",
+            "status": ledger.OK,
+            "attempts": 1,
+            "seconds": 0.0,
+            "fetched_at": datetime(2026, 1, 1, tzinfo=UTC),
+            "content": POSTERS[film],
+        }
+        for film in (3, 1, 5, 0, 4, 2)
+    ]
+    ledger.update_part(ledger.part_path(tmp_path / "posters", 0), rows[:3])
+    ledger.update_part(ledger.part_path(tmp_path / "posters", 1), rows[3:])
+    return tmp_path
+
+
+def write_films(path: Path, ids: list[int], splits: list[str], offset: int = 0) -> None:
+    hashes = [hashlib.sha256(POSTERS[film]).hexdigest() for film in ids]
+    table = {"imdb_id": pa.array([film + offset for film in ids], pa.int64()), "sha256": pa.array(hashes, pa.string())}
+    pq.write_table(pa.table({**table, "split": pa.array(splits, pa.string())}), path)
+
+
+def compare(
+    work: Path,
+    vocabulary: list[str] | None = None,
+    features: str = "f",
+    genres: list[str] | None = None,
+    min_films: int = 1,
+) -> dict[str, object]:
+    champion = Champion("m1", work / "champion", genres or ["Comedy", "Drama"], features)
+    dataset = Dataset(work, vocabulary or ["Comedy", "Drama"], {"test": 6}, "")
+    test = Examples(list(range(6)), FEATURES, TARGETS)
+    return compare_with_champion(champion, dataset, test, CANDIDATE, work / "f", work / "posters", min_films)
+
+
+def test_same_films_same_genres(work: Path) -> None:
+    # Champion: 3 of 4 found of both genres. Candidate: 3 of 4 of Comedy; of Drama all 4, and one too many.
+    assert compare(work) == {
+        "id": "m1",
+        "num_films": 6,
+        "genres": ["Comedy", "Drama"],
+        "lost_genres": [],
+        "champion_macro_f1": pytest.approx(6 / 7),
+        "candidate_macro_f1": pytest.approx((6 / 7 + 8 / 9) / 2),
+    }
+
+
+@pytest.mark.parametrize(
+    ("ids", "splits", "offset"),
+    [
+        ([0, 5], ["train", "validation"], 0),
+        ([0, 5], ["train", "validation"], 100),  # the same pictures, of other films
+        ([0, 5, 1], ["train", "validation", "test"], 0),  # it was tested on one: it has not learned from that
+    ],
+)
+def test_films_the_champion_has_learned_from_do_not_count(
+    work: Path, ids: list[int], splits: list[str], offset: int
+) -> None:
+    write_films(work / "champion" / "films.parquet", ids, splits, offset)
+    # Without the first and the last film the champion is never wrong, nor is the candidate.
+    comparison = compare(work)
+    assert (comparison["num_films"], comparison["champion_macro_f1"], comparison["candidate_macro_f1"]) == (4, 1, 1)
+
+
+def test_nothing_to_compare_on(work: Path) -> None:
+    write_films(work / "champion" / "films.parquet", list(range(6)), ["train"] * 6)
+    assert compare(work)["champion_macro_f1"] is None
+    assert compare(work)["num_films"] == 0
+    write_films(work / "champion" / "films.parquet", [], [])
+    none = compare(work, genres=["War", "Western"])
+    assert (none["num_films"], none["genres"], none["lost_genres"]) == (6, [], ["War", "Western"])
+
+
+def test_genres_of_too_few_films_do_not_count(work: Path) -> None:
+    # The champion has not learned from three films: two of them are comedies, all are dramas.
+    write_films(work / "champion" / "films.parquet", [0, 1, 2], ["train"] * 3)
+    assert compare(work, min_films=2)["genres"] == ["Comedy", "Drama"]
+    assert compare(work, min_films=3)["genres"] == ["Drama"]
+    assert compare(work, min_films=4)["champion_macro_f1"] is None
+
+
+def test_only_genres_both_know_count_whatever_their_order(work: Path) -> None:
+    # The champion's columns are Drama and Comedy now: its first feature speaks of Drama.
+    comparison = compare(work, vocabulary=["Comedy", "War"], genres=["War", "Comedy"])
+    assert comparison["genres"] == ["Comedy", "War"]
+    only = compare(work, vocabulary=["Action", "Drama"], genres=["Comedy", "Drama"])
+    assert only["genres"] == ["Drama"]
+    assert only["champion_macro_f1"] == pytest.approx(6 / 7)
+    assert only["candidate_macro_f1"] == pytest.approx(8 / 9)
+
+
+def test_a_champion_of_other_features_is_asked_about_the_posters(work: Path) -> None:
+    """Its SavedModel knows each poster by its last digit; a real one is asked the same way."""
+
+    class Servable(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
+        def answer(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+            film = tf.strings.to_number(tf.strings.substr(image_bytes, 7, 1), tf.int32)
+            return {"probabilities": tf.gather(tf.constant(CANDIDATE), film)}
+
+    servable = Servable()
+    tf.saved_model.save(servable, str(work / "champion" / "saved_model"), {"probabilities": servable.answer})
+    comparison = compare(work, features="another")
+    assert comparison["num_films"] == 6
+    assert comparison["champion_macro_f1"] == comparison["candidate_macro_f1"] == pytest.approx((6 / 7 + 8 / 9) / 2)
