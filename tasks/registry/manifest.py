@@ -30,11 +30,13 @@ def parse_manifest(text: str | bytes, where: str) -> dict[str, Any]:
     """Returns a manifest; raises `RegistryError` if the text is none, or names a file outside the model's folder."""
     try:
         manifest = json.loads(text)
-        files = manifest["files"]
+        files, _ = manifest["files"], str(manifest["id"])
         names = [Path(name) for name in files]
         complete = all({"sha256", "num_bytes"} <= set(about) for about in files.values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RegistryError(f"{where} is no manifest of a model: expected JSON with the files' hashes") from error
+        raise RegistryError(
+            f"{where} is no manifest of a model: expected JSON with its id and the files' hashes"
+        ) from error
     if not complete or any(name.is_absolute() or ".." in name.parts for name in names):
         raise RegistryError(f"{where} is no manifest of a model: each file needs a relative name, sha256 and num_bytes")
     return dict(manifest)

@@ -1,0 +1,118 @@
+"""Whether a candidate may become champion, and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from tasks.posters.task import PosterCounts
+from tasks.settings import RegistrySettings
+
+# The pipeline's features are kept as float16 (3 to 4 digits); the model computes them anew in float32.
+_MAX_EXPORT_DIFFERENCE = 0.01
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at: whether it is in order, and what was found."""
+
+    name: str
+    passed: bool
+    found: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All checks of a candidate. It may become champion if every one is passed."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def allowed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+    @property
+    def reasons(self) -> str:
+        """What was found, in one line: of the failed checks if any failed, else of all."""
+        chosen = self.checks if self.allowed else [check for check in self.checks if not check.passed]
+        return "; ".join(f"{check.name}: {check.found}" for check in chosen)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns it as it stands in a model's manifest."""
+        return {"allowed": self.allowed, "checks": [vars(check) for check in self.checks]}
+
+
+def judge(
+    metrics: Mapping[str, Any],
+    counts: PosterCounts,
+    films_path: Path,
+    export_difference: float,
+    settings: RegistrySettings,
+) -> Verdict:
+    """Judges a candidate.
+
+    Args:
+        metrics: as the evaluation gives them; `champion` says how the candidate compares with the present one.
+        counts: of the posters of this run.
+        films_path: the data set's `films.parquet`.
+        export_difference: largest, between the exported model's confidences and the pipeline's.
+        settings: the bounds.
+    """
+    return Verdict(
+        (
+            _compare_with_champion(metrics.get("champion"), settings.max_macro_f1_drop),
+            _find_collapsed_genres(metrics["model"]["genres"], settings.min_films_to_judge_genre),
+            _check_downloads(counts, settings.min_success_rate),
+            _check_leakage(films_path),
+            Check(
+                "exported answers",
+                export_difference <= _MAX_EXPORT_DIFFERENCE,
+                f"differ from the pipeline's by {export_difference:.2g} (at most {_MAX_EXPORT_DIFFERENCE:g})",
+            ),
+        )
+    )
+
+
+def _compare_with_champion(comparison: Mapping[str, Any] | None, max_drop: float) -> Check:
+    name = "macro-F1 against the champion's"
+    if comparison is None:
+        return Check(name, True, "there is no champion yet")
+    if not comparison["genres"]:
+        return Check(
+            name,
+            False,
+            f"nothing to compare {comparison['id']} on: it has not learned from {comparison['num_films']} test films, "
+            "and no genre that both know has enough of these",
+        )
+    lost = f", without {', '.join(comparison['lost_genres'])}" if comparison["lost_genres"] else ""
+    candidate, champion = comparison["candidate_macro_f1"], comparison["champion_macro_f1"]
+    return Check(
+        name,
+        candidate >= champion - max_drop,
+        f"{candidate:.3f} against {champion:.3f} of {comparison['id']}, on {comparison['num_films']:,} test films and "
+        f"{len(comparison['genres'])} genres{lost} (may be lower by {max_drop:g})",
+    )
+
+
+def _find_collapsed_genres(genres: Mapping[str, Mapping[str, Any]], min_films: int) -> Check:
+    judged = {name: scores for name, scores in genres.items() if scores["support"] >= min_films}
+    collapsed = [name for name, scores in judged.items() if scores["f1"] == 0]
+    found = f"no film found of {', '.join(collapsed)}" if collapsed else f"none, of {len(judged)} looked at"
+    return Check("collapsed genres", not collapsed, found)
+
+
+def _check_downloads(counts: PosterCounts, min_rate: float) -> Check:
+    found = f"{counts.num_ok:,} of {counts.num_films:,}, {counts.success_rate:.1%} (at least {min_rate:.0%})"
+    return Check("posters there", counts.success_rate >= min_rate, found)
+
+
+def _check_leakage(films_path: Path) -> Check:
+    films = pq.read_table(films_path, columns=["imdb_id", "sha256", "split"]).to_pandas()
+    leaks = {
+        what: int((films.groupby(column)["split"].nunique() > 1).sum())
+        for what, column in (("films", "imdb_id"), ("pictures", "sha256"))
+    }
+    found = ", ".join(f"{count} {what} in two splits" for what, count in leaks.items())
+    return Check("leakage between splits", not any(leaks.values()), found)

@@ -1,0 +1,141 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import LockedError, RegistryError
+from tasks.locking import locked
+from tasks.registry import models
+from tasks.registry.manifest import write_manifest
+from tasks.registry.models import (
+    changing,
+    find_champion,
+    find_model,
+    list_models,
+    parse_champion,
+    promote,
+    publication,
+    read_champion_id,
+    rollback,
+)
+
+
+def test_models_are_listed(store: Path) -> None:
+    assert [(model.id, model.is_champion) for model in list_models(store)] == [("one", False), ("two", True)]
+    assert list_models(store / "none") == []
+
+
+def test_models_are_found_by_id_by_rank_and_by_folder(store: Path) -> None:
+    assert find_model("one", store).name == "one"
+    assert find_model("champion", store).name == "two"
+    assert find_model(str(store / "models" / "one"), Path("elsewhere")).name == "one"
+
+
+def test_models_that_are_not_there(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match=r"no model 'three'.*\(one, two\)"):
+        find_model("three", store)
+    with pytest.raises(RegistryError, match="no champion in"):
+        find_model("champion", tmp_path / "empty")
+
+
+def add_model(store: Path, name: str, why: str | None) -> None:
+    with publication(store, name, why) as folder:
+        (folder / "labels.json").write_text("[]")
+        write_manifest(folder, {"id": name})
+
+
+def test_promotions_are_remembered_and_rolled_back_one_by_one(store: Path) -> None:
+    add_model(store, "four", "best")
+    assert read_champion_id(store) == "four"
+    champion = json.loads((store / "champion.json").read_text())
+    assert [(before["id"], before["why"]) for before in champion["before"]] == [("one", "first"), ("two", "better")]
+    assert rollback(store) == "two"
+    assert json.loads((store / "champion.json").read_text())["why"] == "rolled back from four"
+    assert rollback(store) == "one"
+    with pytest.raises(RegistryError, match="has had no champion before one"):
+        rollback(store)
+    promote(store, "four", "by hand")
+    assert rollback(store) == "one"
+
+
+def test_promoting_the_champion_changes_nothing(store: Path) -> None:
+    before = (store / "champion.json").read_bytes()
+    promote(store, "two", "again")
+    assert (store / "champion.json").read_bytes() == before
+
+
+def test_no_model_or_a_damaged_one_is_not_promoted(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match=r"no model 'three'.*\(one, two\)"):
+        promote(store, "three", "by hand")
+    (store / "models" / "one" / "labels.json").write_text("[1]")
+    with pytest.raises(RegistryError, match=r"labels\.json has 3 bytes, expected 9"):
+        promote(store, "one", "by hand")
+    with pytest.raises(RegistryError, match=r"labels\.json has 3 bytes"):
+        rollback(store)
+    with pytest.raises(RegistryError, match="there is no champion"):
+        rollback(tmp_path / "empty")
+    assert read_champion_id(store) == "two"
+
+
+def test_a_model_that_did_not_pass_is_published_and_not_promoted(store: Path) -> None:
+    add_model(store, "four", None)
+    assert [(model.id, model.is_champion) for model in list_models(store)] == [
+        ("four", False),
+        ("one", False),
+        ("two", True),
+    ]
+
+
+KILLED = """
+import os, signal, sys, pathlib
+from tasks.registry.manifest import write_manifest
+from tasks.registry.models import publication
+store, target = pathlib.Path(sys.argv[1]), sys.argv[2]
+def watch(event, arguments):
+    if event == "os.rename" and str(arguments[1]).endswith(target):
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(watch)
+with publication(store, "four", "best") as folder:
+    (folder / "labels.json").write_text("[]")
+    write_manifest(folder, {"id": "four"})
+"""
+
+
+@pytest.mark.parametrize(("target", "champion"), [("models/four", "two"), ("champion.json", "four")])
+def test_a_killed_publication_is_cleared_away_or_completed(store: Path, target: str, champion: str) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(store), target], check=False, timeout=60)
+    assert done.returncode == -9
+    assert read_champion_id(store) == "two"
+    with changing(store, "a test"):
+        pass
+    assert read_champion_id(store) == champion
+    assert (store / "models" / "four").exists() == (champion == "four")
+    assert not list(store.rglob("*.partial"))
+    # Once: what is rolled back afterwards stays so.
+    if champion == "four":
+        rollback(store)
+        with changing(store, "a test"):
+            pass
+        assert read_champion_id(store) == "two"
+
+
+def test_a_change_waits_for_the_registry(store: Path, hold_lock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "LOCK_SECONDS", 0.1)
+    with hold_lock(store, "a publication"), pytest.raises(LockedError, match="in use by a publication"):
+        promote(store, "one", "by hand")
+    with locked(store, "me"):
+        assert read_champion_id(store) == "two"
+
+
+def test_a_champion_of_another_version_can_not_be_compared_with(store: Path, tmp_path: Path) -> None:
+    assert find_champion(tmp_path / "empty") is None
+    with pytest.raises(RegistryError, match="two is of format None, and this version compares with format 1"):
+        find_champion(store)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"no json"])
+def test_pointers_that_are_none(content: bytes) -> None:
+    with pytest.raises(RegistryError, match="here does not name a model"):
+        parse_champion(content, "here")
