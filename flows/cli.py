@@ -49,6 +49,12 @@ def run(
     retry_failed: Annotated[
         bool | None, typer.Option("--retry-failed", help="Ask again for posters that failed before.")
     ] = None,
+    refresh: Annotated[
+        bool | None, typer.Option("--refresh", help="Ask whether the posters that are there have changed.")
+    ] = None,
+    publish_to: Annotated[
+        str | None, typer.Option("--publish-to", help="Store to push the champion to: folder, s3://..., gs://...")
+    ] = None,
 ) -> None:
     """Run the main job: catalog in, published model out."""
     from flows.configuration import load_settings
@@ -61,6 +67,8 @@ def run(
             "dataset.min_posters_per_genre": min_posters,
             "training.recipe": recipe,
             "posters.retry_failed": retry_failed,
+            "posters.refresh": refresh,
+            "registry.publish_to": publish_to,
         },
     )
     source = chosen.catalog.source
@@ -82,7 +90,7 @@ def predict(
 ) -> None:
     """Name the genres of posters."""
     from flows.label import label_images, list_images
-    from tasks.registry.store import find_model
+    from tasks.registry.models import find_model
 
     folder = find_model(model, artifacts)
     answers = list(label_images(folder, list_images(images)))
@@ -113,32 +121,95 @@ def models(artifacts: ArtifactsDir = Path("artifacts")) -> None:
     """List the published models."""
     from rich.table import Table
 
-    from tasks.registry.store import list_models
+    from tasks.registry.models import list_models
 
     found = list_models(artifacts)
     if not found:
         _print(f"no models in {artifacts} yet: poster-genres run publishes one")
         return
-    table = Table("id", "champion", "recipe", "macro-F1", "genres")
+    table = Table("id", "champion", "recipe", "macro-F1", "genres", "gate")
     for model in found:
         about = model.manifest
-        table.add_row(
-            model.id, "yes" * model.is_champion, about["recipe"], f"{about['macro_f1']:.3f}", str(len(about["genres"]))
-        )
+        figures = (about["recipe"], f"{about['macro_f1']:.3f}", str(len(about["genres"])))
+        gate = about.get("gate", {})
+        table.add_row(model.id, "yes" * model.is_champion, *figures, "passed" if gate.get("allowed") else "stopped")
     _print(table)
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="Id of a published model.")],
+    artifacts: ArtifactsDir = Path("artifacts"),
+) -> None:
+    """Make a published model the champion, whatever the gate said."""
+    from tasks.registry.models import promote as promote_model
+
+    promote_model(artifacts, model, "promoted by hand")
+    _print(f"{model} is now the champion of {artifacts}")
+
+
+@app.command()
+def rollback(artifacts: ArtifactsDir = Path("artifacts")) -> None:
+    """Make the champion before this one the champion again."""
+    from tasks.registry.models import rollback as roll_back
+
+    _print(f"{roll_back(artifacts)} is the champion of {artifacts} again")
 
 
 @app.command()
 def pull(
     to: Annotated[Path, typer.Option("--to", help="The folder that the model becomes; new or empty.")],
     model: Annotated[str, typer.Argument(help="Id of a model, or 'champion'.")] = "champion",
-    store: Annotated[str, typer.Option("--from", help="Folder of the store.")] = "artifacts",
+    store: Annotated[
+        str, typer.Option("--from", help="The store: a folder, or an address that fsspec knows (s3, gs, https).")
+    ] = "artifacts",
 ) -> None:
     """Copy a published model out of a store, every hash checked."""
-    from tasks.registry.store import pull_model
+    from tasks.registry.stores import pull_model
 
     manifest = pull_model(model, store, to)
     _print(f"pulled {manifest['id']} to {to}: {len(manifest['files'])} files, every hash as in its manifest")
+
+
+@app.command()
+def push(
+    to: Annotated[str, typer.Option("--to", help="The store: a folder, or an address that fsspec knows (s3, gs).")],
+    artifacts: ArtifactsDir = Path("artifacts"),
+) -> None:
+    """Bring a store up to date with the champion."""
+    from tasks.registry.stores import push_champion
+
+    _print(f"pushed the champion to {to}" if push_champion(artifacts, to) else f"{to} has the champion already")
+
+
+@app.command()
+def label(
+    source: Annotated[str, typer.Argument(help="A folder of images, or a CSV with a column Poster.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder that gets labels.parquet and labels.csv.")],
+    model: Annotated[str, typer.Option(help="Id of a published model, 'champion', or a model's folder.")] = "champion",
+    artifacts: ArtifactsDir = Path("artifacts"),
+) -> None:
+    """Label a folder or a catalog of posters with a published model, into Parquet and CSV."""
+    from flows.label import check_inputs
+    from flows.label import label as label_flow
+
+    check_inputs(source, to, model, artifacts)  # before Prefect starts, which takes its time
+    _quiet_user_errors()
+    labelled = label_flow(source, to, model, artifacts)
+    failed = ", ".join(f"{reason}: {count:,}" for reason, count in labelled.errors.items())
+    _print(
+        f"labelled {labelled.num_labelled:,} images in {to}/labels.parquet and labels.csv; failed: {failed or 'none'}"
+    )
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the server and its dashboard, on loopback.")] = 4200,
+) -> None:
+    """Start server, work pool, deployments and worker on this machine; Ctrl-C stops them."""
+    from flows.serving import serve as serve_deployments
+
+    serve_deployments(port)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -151,6 +222,10 @@ def main(arguments: list[str] | None = None) -> None:
     except _UsageError as error:
         print(f"poster-genres: {error.format_message().rstrip('.')}. See poster-genres --help", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        # The disk, the network, permissions: what is wrong is in the message, not in this program.
+        print(f"poster-genres: {error}", file=sys.stderr)
+        sys.exit(1)
     except typer.Abort:
         print("poster-genres: interrupted; run it again to go on where it was", file=sys.stderr)
         sys.exit(130)
@@ -165,10 +240,13 @@ def _print(what: object) -> None:
 def _print_run(run: "Run") -> None:
     from tasks.evaluation.report import compare_recipes
 
-    folder = run.published.folder
+    published, folder = run.published, run.published.folder
+    if not run.is_new:
+        _print("\nnothing new: this model was made of the same films, posters and settings")
     table = compare_recipes(run.metrics).to_markdown(index=False, floatfmt=".3f")
     taken = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in run.seconds.items())
-    _print(f"\n{table}\n\nmodel   {folder}/saved_model\nreport  {folder}/report.md\ntimes   {taken}")
+    gate = "passed: it is the champion" if published.is_champion else f"not the champion: {published.reasons}"
+    _print(f"\n{table}\n\nmodel   {folder}/saved_model\nreport  {folder}/report.md\ngate    {gate}\ntimes   {taken}")
 
 
 def _quiet_user_errors() -> None:

@@ -94,6 +94,8 @@ def _describe(problem: Any, origins: Mapping[str, str]) -> str:
     name = ".".join(location)
     origin = next((origins[key] for key in (name, name.rpartition(".")[0], "") if key in origins), "")
     where = f" ({origin})" if origin else ""
+    if not location:  # of several settings together
+        return str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return f"unknown setting {name}{where}{_suggest(location)}"
     return (

@@ -6,10 +6,12 @@ from pathlib import Path
 from prefect import flow
 
 from flows.train import Run, train
-from tasks.atomic import write_text
+from flows.watching import report_failure
+from tasks.atomic import remove_partials, write_text
+from tasks.locking import locked
 from tasks.sample.server import serve
 from tasks.sample.site import make_site, write_catalog
-from tasks.settings import CatalogSettings, DatasetSettings, FeatureSettings, Settings
+from tasks.settings import CatalogSettings, DatasetSettings, FeatureSettings, PosterSettings, Settings
 
 NUM_FILMS = 1200
 _DEFAULTS = Settings()
@@ -23,13 +25,14 @@ def demo_settings(
         data_dir=data_dir,
         artifacts_dir=artifacts_dir,
         catalog=CatalogSettings(source=source),
+        posters=PosterSettings(posters_per_part=max(10, num_films // 4)),  # a few, as a real catalog has
         # A twentieth of the films: drops the sample's two rare genres, and keeps the seven others.
         dataset=DatasetSettings(min_posters_per_genre=max(2, num_films // 20)),
         features=features,
     )
 
 
-@flow(name="demo")
+@flow(name="demo", on_failure=[report_failure], on_crashed=[report_failure], on_cancellation=[report_failure])
 def demo(
     data_dir: Path = Path("data/sample"),
     artifacts_dir: Path = Path("artifacts/sample"),
@@ -44,12 +47,15 @@ def demo(
         num_films: films in the sample.
         features: the backbone.
     """
-    site = data_dir / "site"
-    make_site(site, num_films)
-    # The port of the last time, so that the posters' addresses stay the same and none is downloaded twice.
-    port_path = data_dir / "port.json"
-    port = json.loads(port_path.read_text("utf-8")) if port_path.exists() else 0
-    with serve(site, port) as base_url:
-        write_text(port_path, base_url.rpartition(":")[2])
-        write_catalog(site, base_url)
-        return train(demo_settings(f"{base_url}/MovieGenre.csv", num_films, data_dir, artifacts_dir, features))
+    site, server_dir = data_dir / "site", data_dir / "server"
+    port_path = server_dir / "port.json"
+    with locked(server_dir, "another demo"):
+        remove_partials(data_dir, site.name)
+        remove_partials(server_dir)
+        make_site(site, num_films)
+        # The port of the last time, so that the posters' addresses stay the same and none is downloaded twice.
+        port = json.loads(port_path.read_text("utf-8")) if port_path.exists() else 0
+        with serve(site, port) as base_url:
+            write_text(port_path, base_url.rpartition(":")[2])
+            write_catalog(site, base_url)
+            return train(demo_settings(f"{base_url}/MovieGenre.csv", num_films, data_dir, artifacts_dir, features))

@@ -1,19 +1,51 @@
 """Label posters with a published model."""
 
+import contextlib
+import csv
 import dataclasses
+import logging
+import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.watching import report_failure
+from tasks.atomic import atomic_folder, remove_partials
+from tasks.catalog.reading import read_rows
 from tasks.errors import SettingsError
 from tasks.posters.deadlines import Watchdog
 from tasks.posters.fetching import fetch_poster, make_session
 from tasks.posters.images import NotAPosterError, check_image
+from tasks.registry.models import find_model
 from tasks.settings import PosterSettings
+
+logger = logging.getLogger(__name__)
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _BATCH_SIZE = 64
+# Addresses are waited for, not worked on.
+_THREADS = 32
+_ROWS_PER_GROUP = 1024
+
+LABELS = pa.schema(
+    [
+        pa.field("id", pa.string()),  # imdbId, where the CSV has one
+        pa.field("image", pa.string(), nullable=False),
+        pa.field("labels", pa.list_(pa.string()), nullable=False),  # best first
+        pa.field("confidences", pa.list_(pa.float32()), nullable=False),  # of the labels
+        pa.field("error", pa.string()),  # why there are none
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +56,101 @@ class Answer:
     labels: list[str] = dataclasses.field(default_factory=list)
     confidences: list[float] = dataclasses.field(default_factory=list)
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What labelling gave: the folder with `labels.parquet` and `labels.csv`, and how many images came out how."""
+
+    folder: Path
+    num_labelled: int
+    errors: dict[str, int]
+
+
+@flow(name="label", on_failure=[report_failure], on_crashed=[report_failure], on_cancellation=[report_failure])
+def label(source: str, output_dir: Path, model: str = "champion", artifacts_dir: Path = Path("artifacts")) -> Labelled:
+    """Labels a folder or a catalog of posters, into `labels.parquet` (schema `LABELS`) and `labels.csv`.
+
+    Args:
+        source: a folder of JPEG and PNG files, one such file or its address, or a CSV with a column `Poster` of files
+            and addresses, such as MovieGenre.csv.
+        output_dir: appears whole or not at all; one that an earlier run wrote is replaced.
+        model: id of a published model, `champion`, or a model's folder.
+        artifacts_dir: where published models are.
+    """
+    folder = check_inputs(source, output_dir, model, artifacts_dir)
+    remove_partials(output_dir.parent, output_dir.name)  # of one that was killed
+    return label_posters(folder, list_posters(source), output_dir)
+
+
+def check_inputs(source: str, output_dir: Path, model: str, artifacts_dir: Path) -> Path:
+    """Returns the folder of the model, if `label` can do with what it is given, as far as a glance tells.
+
+    Raises:
+        SettingsError: if there is no such source, or the output would replace what is somebody else's.
+        RegistryError: if there is no such model.
+    """
+    folder = find_model(model, artifacts_dir)
+    if output_dir.exists() and (
+        not output_dir.is_dir() or {path.name for path in output_dir.iterdir()} - {"labels.parquet", "labels.csv"}
+    ):
+        raise SettingsError(f"{output_dir} has other files: expected a folder that is new, empty, or of an earlier run")
+    if not source.startswith(("http://", "https://")) and not Path(source).exists():
+        raise SettingsError(f"nothing at {source}: expected a folder of images, an image, or a CSV")
+    return folder
+
+
+@task(name="label posters", cache_policy=NO_CACHE)
+def label_posters(model_folder: Path, posters: pa.Table, output_dir: Path) -> Labelled:
+    """Labels posters and writes what the model says of each, in their order; the answers are not held in memory.
+
+    Args:
+        model_folder: of a published model.
+        posters: strings `id`, which may be null, and `image`.
+        output_dir: appears whole or not at all.
+    """
+    errors: Counter[str] = Counter()
+    ids, images = posters["id"].to_pylist(), posters["image"].to_pylist()
+    with (
+        atomic_folder(output_dir) as partial,
+        pq.ParquetWriter(partial / "labels.parquet", LABELS) as parquet,
+        (partial / "labels.csv").open("w", encoding="utf-8", newline="") as file,
+    ):
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(LABELS.names)
+        rows: list[dict[str, Any]] = []
+        for number, answer in enumerate(label_images(model_folder, images)):
+            errors.update([answer.error] if answer.error else [])
+            rows.append({"id": ids[number], **vars(answer)})
+            confidences = "|".join(f"{value:.4f}" for value in answer.confidences)
+            table.writerow([ids[number], answer.image, "|".join(answer.labels), confidences, answer.error])
+            if len(rows) == _ROWS_PER_GROUP or number + 1 == len(images):
+                parquet.write_table(pa.Table.from_pylist(rows, schema=LABELS))
+                rows.clear()
+                failed = dict(errors.most_common()) or "none"
+                logger.info("label: %d of %d images; failed: %s", number + 1, len(images), failed)
+    return Labelled(output_dir, len(images) - errors.total(), dict(errors.most_common()))
+
+
+def list_posters(source: str) -> pa.Table:
+    """Returns the images of a folder, or those that a CSV names in its column `Poster`: strings `id` and `image`.
+
+    Raises:
+        SettingsError: if there are none.
+        CatalogError: if the CSV can't be read or has no such column.
+    """
+    if not _is_csv(source):
+        images = list_images([source])
+        return pa.table({"id": pa.nulls(len(images), pa.string()), "image": images})
+    rows, _ = read_rows(source, required=["Poster"], optional=["imdbId"])
+    if not any(pc.utf8_trim_whitespace(rows["Poster"]).to_pylist()):
+        raise SettingsError(f"{source} names no poster: expected files or addresses in its column Poster")
+    ids = rows["imdbId"] if "imdbId" in rows.column_names else pa.nulls(rows.num_rows, pa.string())
+    return pa.table({"id": pc.utf8_trim_whitespace(ids), "image": pc.utf8_trim_whitespace(rows["Poster"])})
+
+
+def _is_csv(source: str) -> bool:
+    return urlsplit(source).path.lower().endswith(".csv")
 
 
 def list_images(sources: Sequence[str]) -> list[str]:
@@ -52,7 +179,7 @@ def label_images(model_folder: Path, images: Sequence[str]) -> Iterator[Answer]:
 
     Args:
         model_folder: of a published model.
-        images: files and http(s) addresses.
+        images: files and http(s) addresses; what is empty is answered with an error.
     """
     import tensorflow as tf  # takes seconds; whoever gives a wrong file name should not wait for it
 
@@ -72,9 +199,21 @@ def label_images(model_folder: Path, images: Sequence[str]) -> Iterator[Answer]:
             for names, scores in zip(labels, confidences, strict=True)
         ]
 
-    with Watchdog() as watchdog, make_session() as session:
+    local = threading.local()
+
+    def start_thread() -> None:
+        local.session = sessions.enter_context(make_session())
+
+    def read(image: str) -> bytes | str:
+        return _read_image(image, local.session, watchdog)
+
+    with (
+        Watchdog() as watchdog,
+        contextlib.ExitStack() as sessions,
+        ThreadPoolExecutor(_THREADS, "images", initializer=start_thread) as pool,
+    ):
         for start in range(0, len(images), _BATCH_SIZE):
-            contents = [_read_image(image, session, watchdog) for image in images[start : start + _BATCH_SIZE]]
+            contents = list(pool.map(read, images[start : start + _BATCH_SIZE]))
             posters = [content for content in contents if isinstance(content, bytes)]
             replies = iter(ask(posters) if posters else [])
             for image, content in zip(images[start:], contents, strict=False):
@@ -83,6 +222,8 @@ def label_images(model_folder: Path, images: Sequence[str]) -> Iterator[Answer]:
 
 def _read_image(image: str, session: Any, watchdog: Watchdog) -> bytes | str:
     """Returns the bytes of an image that decodes, or why there is none."""
+    if not image:
+        return "no poster address"
     if image.startswith(("http://", "https://")):
         fetched = fetch_poster(session, watchdog, image, PosterSettings(min_side_pixels=1))
         return fetched.content if fetched.content is not None else str(fetched.reason)

@@ -1,31 +1,37 @@
 """The main job: MovieGenre.csv in, a published model out."""
 
+import json
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow, unmapped
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import presentation
+from flows.journal import journal
+from flows.watching import crash_killed_runs, report_failure, run_ids
 from tasks.atomic import remove_partials
 from tasks.catalog.task import Catalog, read_catalog
-from tasks.dataset.task import write_dataset
-from tasks.evaluation.task import evaluate
-from tasks.export.task import export_model
-from tasks.features.backbone import Backbone, load_backbone
-from tasks.features.cache import cache_dir
-from tasks.features.task import embed_part, plan_embedding
+from tasks.dataset.task import Dataset, write_dataset
+from tasks.features.source import identify_source
+from tasks.locking import locked
 from tasks.posters.progress import Progress
 from tasks.posters.task import PosterCounts, check_success, count_posters, download_part, plan_downloads
-from tasks.registry.task import Published, publish_model
+from tasks.registry.gate import judge
+from tasks.registry.models import changing, find_champion
+from tasks.registry.stores import Store
+from tasks.registry.task import Published, find_made_of, fingerprint_inputs, publish_model, push
 from tasks.settings import Settings, TrainingSettings
-from tasks.training.task import train_head
+
+if TYPE_CHECKING:
+    from tasks.features.backbone import Backbone
 
 logger = logging.getLogger(__name__)
 
@@ -35,18 +41,46 @@ _PARTS_AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Run:
-    """What a run gave: the model, its figures (`metrics.json`), and the seconds of each stage."""
+    """What a run gave: the model, whether it was there already, and the seconds of each stage."""
 
     published: Published
-    metrics: dict[str, Any]
+    is_new: bool
     seconds: dict[str, float]
 
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The model's `metrics.json`."""
+        return dict(json.loads((self.published.folder / "metrics.json").read_text("utf-8")))
 
-@flow(name="train", task_runner=ThreadPoolTaskRunner(max_workers=_PARTS_AT_ONCE))  # type: ignore[arg-type]
+
+@flow(
+    name="train",
+    task_runner=ThreadPoolTaskRunner(max_workers=_PARTS_AT_ONCE),  # type: ignore[arg-type]
+    on_failure=[report_failure],
+    on_crashed=[report_failure],
+    on_cancellation=[report_failure],
+)
 def train(settings: Settings) -> Run:
-    """Reads the catalog, downloads posters, learns their genres, and publishes the model."""
+    """Reads the catalog, downloads posters, learns their genres, and publishes the model, if anything is new."""
+    with (
+        locked(settings.data_dir, "another run", settings.wait_seconds, {"runs": run_ids()}) as left_behind,
+        journal(settings.logs_dir),
+    ):
+        if left_behind:
+            # A run that was killed and is started again has the same id.
+            crash_killed_runs(set(left_behind.get("runs", [])) - set(run_ids()))
+        _remove_leftovers(settings)
+        with changing(settings.artifacts_dir, "the start of a run"):
+            pass  # what a killed run left there is seen to
+        return _run(settings)
+
+
+def _run(settings: Settings) -> Run:
+    # What would be in the way at the end is better found at the start.
+    find_champion(settings.artifacts_dir)
+    if settings.registry.publish_to:
+        Store(settings.registry.publish_to)
     seconds: dict[str, float] = {}
-    _remove_leftovers(settings)
     with _timed("catalog", seconds):
         catalog = read_catalog(settings.catalog, settings.catalog_dir)
     with _timed("posters", seconds):
@@ -54,43 +88,85 @@ def train(settings: Settings) -> Run:
         presentation.show_counts(catalog, counts)
         check_success(counts, settings.posters.min_success_rate)
     with _timed("dataset", seconds):
-        dataset = write_dataset(
-            catalog.films_path, settings.posters_dir, settings.shards_dir, settings.dataset, settings.seed
-        )
+        folders = (settings.posters_dir, settings.splits_dir, settings.shards_dir)
+        dataset = write_dataset(catalog.films_path, *folders, settings.dataset, settings.seed)
+    made_of = fingerprint_inputs(dataset, counts, identify_source(settings.features), settings)
+    known = find_made_of(settings.artifacts_dir, made_of)
+    if known:
+        logger.info("nothing new: %s was made of the same films, posters and settings", known.id)
+    published = known or _make_model(dataset, counts, made_of, settings, seconds)
+    if settings.registry.publish_to:
+        with _timed("push", seconds):
+            push(settings.artifacts_dir, settings.registry.publish_to)
+    presentation.show_model(published)
+    logger.info("stages: %s", ", ".join(f"{stage} {taken:.1f} s" for stage, taken in seconds.items()))
+    return Run(published, known is None, seconds)
+
+
+def _make_model(
+    dataset: Dataset, counts: PosterCounts, made_of: str, settings: Settings, seconds: dict[str, float]
+) -> Published:
+    # What needs TensorFlow: it takes seconds to import, and a run that finds nothing new does without.
+    from tasks.evaluation.champion import Champion
+    from tasks.evaluation.task import evaluate
+    from tasks.export.task import export_model
+    from tasks.features.backbone import load_backbone
+    from tasks.training.task import train_head
+
+    posters_dir = settings.posters_dir
     with _timed("features", seconds):
         backbone = load_backbone(settings.features)
-        features_folder = embed_posters(backbone, settings)
+        features = embed_posters(backbone, settings)
     with _timed("training", seconds):
         trained, *baselines = (
-            train_head(dataset, features_folder, settings.training_dir, recipe, settings.seed)
-            for recipe in _recipes(settings)
+            train_head(dataset, features, settings.training_dir, recipe, settings.seed) for recipe in _recipes(settings)
         )
     with _timed("evaluation", seconds):
-        evaluation = evaluate(dataset, features_folder, trained, baselines, settings.evaluation_dir)
-    with _timed("export", seconds):
-        export = export_model(
-            dataset, features_folder, settings.posters_dir, backbone, trained, settings.export_dir, settings.export
+        current = find_champion(settings.artifacts_dir)
+        champion = None
+        if current:
+            champion = Champion(current.id, current.folder, current.manifest["genres"], current.manifest["features"])
+        evaluation = evaluate(
+            *(dataset, features, posters_dir, trained, baselines),
+            *(champion, settings.registry.min_films_to_judge_genre, settings.evaluation_dir),
         )
+    with _timed("export", seconds):
+        export = export_model(dataset, features, posters_dir, backbone, trained, settings.export_dir, settings.export)
     with _timed("registry", seconds):
-        published = publish_model(export, evaluation, backbone, settings)
-    presentation.show_model(published, evaluation)
-    logger.info("stages: %s", ", ".join(f"{stage} {taken:.1f} s" for stage, taken in seconds.items()))
-    return Run(published, evaluation.metrics, seconds)
+        verdict = judge(
+            evaluation.metrics,
+            counts,
+            dataset.films_path,
+            export.largest_difference,
+            settings.registry,
+        )
+        about = {
+            "made_of": made_of,
+            "features": features.name,
+            "backbone": {"source": backbone.source, "fingerprint": backbone.fingerprint},
+        }
+        published = publish_model(dataset, evaluation, export, verdict, about, settings)
+    presentation.show_evaluation(published, evaluation.metrics)
+    return published
 
 
 def download_posters(catalog: Catalog, settings: Settings) -> PosterCounts:
     """Downloads what is missing, some parts at a time, and counts what is there."""
     plans = plan_downloads(catalog.films_path, settings.posters_dir, settings.posters)
-    num_asked = sum(len(plan.films) for plan in plans)
+    outcomes: Counter[str] = Counter()
     if plans:
         threads = settings.posters.threads // min(_PARTS_AT_ONCE, len(plans))
-        parts = download_part.map(plans, unmapped(settings.posters), unmapped(threads), unmapped(Progress(num_asked)))
-        parts.result()
-    return count_posters(catalog.films_path, settings.posters_dir, num_asked)
+        progress = Progress(sum(len(plan.films) for plan in plans))
+        parts = download_part.map(plans, unmapped(settings.posters), unmapped(threads), unmapped(progress))
+        outcomes = sum(parts.result(), outcomes)
+    return count_posters(catalog.films_path, settings.posters_dir, outcomes)
 
 
-def embed_posters(backbone: Backbone, settings: Settings) -> Path:
+def embed_posters(backbone: "Backbone", settings: Settings) -> Path:
     """Computes the features that are missing and returns their folder: TensorFlow uses all cores for one part."""
+    from tasks.features.cache import cache_dir
+    from tasks.features.task import embed_part, plan_embedding
+
     folder = cache_dir(settings.features_dir, backbone.fingerprint)
     plans = plan_embedding(settings.posters_dir, folder)
     for plan in plans:
@@ -107,9 +183,11 @@ def _recipes(settings: Settings) -> list[TrainingSettings]:
 
 
 def _remove_leftovers(settings: Settings) -> None:
-    """Removes what a killed run left half-written."""
-    folders = [settings.data_dir, settings.artifacts_dir, settings.artifacts_dir / "models"]
-    for folder in [*folders, *settings.data_dir.glob("*/"), *settings.features_dir.glob("*/")]:
+    """Removes what a killed run left half-written; nobody else writes to a run's folders while it has the lock."""
+    for folder in settings.stage_dirs:
+        remove_partials(folder.parent, folder.name)
+        remove_partials(folder)
+    for folder in settings.features_dir.glob("*/"):
         remove_partials(folder)
 
 

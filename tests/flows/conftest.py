@@ -1,5 +1,6 @@
 """One small run of the whole job, which the tests of flows look at from several sides."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,9 +8,9 @@ import pytest
 
 from flows.demo import demo
 from flows.train import Run
-from tasks.settings import FeatureSettings
+from tasks.settings import FeatureSettings, Settings
 
-NUM_FILMS = 240
+NUM_FILMS = 240  # in four parts of the ledger
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,16 @@ class SmallRun:
     @property
     def posters(self) -> list[Path]:
         return sorted((self.data_dir / "site" / "posters").iterdir())
+
+    @property
+    def settings(self) -> Settings:
+        """Those of the run."""
+        return Settings.model_validate_json((self.run.published.folder / "settings.json").read_text("utf-8"))
+
+    @property
+    def port(self) -> int:
+        """Of the server of the posters, whose addresses are in the catalog."""
+        return int(json.loads((self.data_dir / "server" / "port.json").read_text("utf-8")))
 
     def again(self) -> Run:
         """Runs the same once more."""

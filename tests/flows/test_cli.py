@@ -1,6 +1,8 @@
 import json
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +40,11 @@ def call(*arguments: object, cwd: Path | None = None, **environment: str) -> sub
         ([], "Missing command"),
         (["pull", "--to", "here", "--from", "nonsense://x"], "nonsense://x is no store"),
         (["pull", "--to", "here", "--from", "nowhere"], "expected a store with models/"),
+        (["promote", "none"], "no model 'none'"),
+        (["rollback"], "there is no champion in artifacts"),
+        (["push", "--to", "there"], "there is no champion in artifacts"),
+        (["label", "posters", "--to", "there"], "there is no champion in artifacts"),
+        (["serve", "--port", "0"], "Invalid value for '--port'"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], says: str) -> None:
@@ -143,3 +150,26 @@ def test_saved_model_cli(small_run, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert any(f"b'{genre}'" in done.stdout for genre in small_run.run.metrics["vocabulary"])
+
+
+@pytest.mark.backbone
+def test_promote_and_roll_back(small_run, tmp_path: Path) -> None:
+    store = tmp_path / "artifacts"
+    shutil.copytree(small_run.artifacts_dir, store)
+    first = small_run.run.published.id
+    (store / "models" / first).rename(store / "models" / "older")
+    shutil.copytree(small_run.run.published.folder, store / "models" / first)
+    assert call("promote", "older", "--artifacts", store).stdout == f"older is now the champion of {store}\n"
+    assert "older" in next(line for line in call("models", "--artifacts", store).stdout.splitlines() if "yes" in line)
+    assert call("rollback", "--artifacts", store).stdout == f"{first} is the champion of {store} again\n"
+    assert call("push", "--to", tmp_path / "there", "--artifacts", store).stdout.startswith("pushed the champion")
+    assert "has the champion already" in call("push", "--to", tmp_path / "there", "--artifacts", store).stdout
+
+
+def test_serve_says_what_is_in_the_way() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = call("serve", "--port", taken.getsockname()[1])
+    assert done.returncode == 2
+    assert "something listens on port" in done.stderr

@@ -62,7 +62,7 @@ def test_lists() -> None:
             "training.epoch=3",
             r"unknown setting training.epoch \(--set training.epoch=3\): did you mean training.epochs\?",
         ),
-        ("zebra=3", r"unknown setting zebra .*: expected one of data_dir, artifacts_dir, seed"),
+        ("zebra=3", r"unknown setting zebra .*: expected one of data_dir, artifacts_dir, wait_seconds"),
         (
             "training.epochs=0",
             r"bad value for training.epochs \(--set training.epochs=0\): input should be .*received 0",
@@ -105,3 +105,8 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_assigning_below_a_value_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="seed is no group of settings, but 3"):
         load_settings(write(tmp_path / "s.yaml", "seed: 3"), ["seed.x=1"])
+
+
+def test_folders_are_kept_apart() -> None:
+    with pytest.raises(SettingsError, match="^data_dir and artifacts_dir must be two folders, both are data$"):
+        load_settings(None, ["artifacts_dir=data"])

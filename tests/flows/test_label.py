@@ -1,9 +1,12 @@
+import csv
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from flows.label import label_images, list_images
-from tasks.errors import SettingsError
+from flows.label import LABELS, label, label_images, list_images, list_posters
+from tasks.errors import CatalogError, RegistryError, SettingsError
+from tasks.sample.server import serve
 
 
 def test_files_folders_and_addresses(tmp_path: Path) -> None:
@@ -43,3 +46,65 @@ def test_real_posters_get_genre_names(small_run, real_posters: Path) -> None:
         assert answer.error is None
         assert set(answer.labels) <= set(small_run.run.metrics["vocabulary"])
         assert all(0 <= confidence <= 1 for confidence in answer.confidences)
+
+
+def test_posters_of_a_csv_with_and_without_ids(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Poster,imdbId,Title\nhttp://x/1.jpg,7,One\n,8,Two\n")
+    assert list_posters(str(tmp_path / "a.csv")).to_pylist() == [
+        {"id": "7", "image": "http://x/1.jpg"},
+        {"id": "8", "image": ""},
+    ]
+    (tmp_path / "b.CSV").write_text("Title,Poster\nOne,p.jpg\n")
+    assert list_posters(str(tmp_path / "b.CSV")).to_pylist() == [{"id": None, "image": "p.jpg"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "says"),
+    [
+        ("Title,Image\nOne,p.jpg\n", CatalogError, "lacks the column Poster: expected Poster, found 'Title,Image'"),
+        ("Poster\n\n", SettingsError, "names no poster"),
+        ("", CatalogError, "is empty: expected a CSV file with the columns Poster"),
+    ],
+)
+def test_csv_files_without_posters(tmp_path: Path, text: str, error: type[Exception], says: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(error, match=says):
+        list_posters(str(tmp_path / "a.csv"))
+
+
+@pytest.mark.backbone
+def test_label_writes_a_row_for_every_row(small_run, tmp_path: Path) -> None:
+    good = small_run.posters[:3]
+    with serve(small_run.data_dir / "site") as base_url:
+        images = [str(good[0]), f"{base_url}/posters/{good[1].name}", "", f"{base_url}/posters/none.jpg", str(good[2])]
+        rows = "".join(f"{number},{image}\n" for number, image in enumerate(images))
+        (tmp_path / "posters.csv").write_text(f"imdbId,Poster\n{rows}")
+        output_dir = tmp_path / "labels"
+        # Twice: what an earlier run wrote is replaced.
+        for _ in range(2):
+            labelled = label(str(tmp_path / "posters.csv"), output_dir, "champion", small_run.artifacts_dir)
+    assert (labelled.num_labelled, labelled.errors) == (3, {"no poster address": 1, "http 404": 1})
+    table = pq.read_table(output_dir / "labels.parquet")
+    assert table.schema.equals(LABELS)
+    found = table.to_pylist()
+    assert [(row["id"], row["image"]) for row in found] == [(str(number), image) for number, image in enumerate(images)]
+    assert [row["error"] for row in found] == [None, None, "no poster address", "http 404", None]
+    direct = list(label_images(small_run.run.published.folder, [str(path) for path in good]))
+    assert [row["labels"] for row in found if not row["error"]] == [answer.labels for answer in direct]
+    with (output_dir / "labels.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["labels"] for line in lines] == ["|".join(row["labels"]) for row in found]
+    assert [line["error"] for line in lines] == ["", "", "no poster address", "http 404", ""]
+    assert [float(value) for value in lines[0]["confidences"].split("|")] == pytest.approx(
+        direct[0].confidences, abs=1e-4
+    )
+
+
+@pytest.mark.backbone
+def test_label_replaces_nothing_of_others(small_run, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(SettingsError, match="has other files"):
+        label(str(small_run.posters[0]), tmp_path, "champion", small_run.artifacts_dir)
+    with pytest.raises(RegistryError, match="no model 'none'"):
+        label(str(small_run.posters[0]), tmp_path / "labels", "none", small_run.artifacts_dir)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -7,23 +7,32 @@ import keras
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import requests
 import tensorflow as tf
+from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.sorting import TaskRunSort
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowFilter, FlowFilterName
+from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort, TaskRunSort
 
 from flows.train import train
-from tasks.errors import DownloadError
+from tasks.errors import CatalogError, DownloadError, LockedError
+from tasks.posters.progress import Progress
+from tasks.posters.task import PartPlan, download_part
 from tasks.registry.manifest import check_files
+from tasks.registry.stores import pull_model
 from tasks.sample.server import serve
 from tasks.sample.site import make_site, write_catalog
-from tasks.settings import CatalogSettings, EvaluationSettings, Settings
+from tasks.settings import CatalogSettings, EvaluationSettings, PosterSettings, Settings
 
 pytestmark = pytest.mark.backbone
 
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text("utf-8"))
+
+
+def read_films(data_dir: Path) -> dict[int, tuple[str, str]]:
+    films = pq.read_table(data_dir / "shards" / "films.parquet").to_pylist()
+    return {film["imdb_id"]: (film["sha256"], film["split"]) for film in films}
 
 
 def snapshot(*folders: Path) -> dict[Path, int]:
@@ -49,7 +58,9 @@ def test_published_model_is_whole(small_run) -> None:
         "labels.json",
         "versions.json",
     } <= set(manifest["files"])
-    assert read_json(small_run.artifacts_dir / "champion.json") == {"id": folder.name}
+    assert read_json(small_run.artifacts_dir / "champion.json")["id"] == folder.name
+    assert small_run.run.published.is_champion
+    assert manifest["gate"]["allowed"]
     assert Settings.model_validate(read_json(folder / "settings.json")).data_dir == small_run.data_dir
     assert manifest["export_check"]["posters"] > 0
 
@@ -108,14 +119,25 @@ def test_signatures_agree_with_one_another_and_with_the_keras_file(small_run) ->
         assert set(answer["labels"].numpy()[0]) <= {genre.encode() for genre in small_run.run.metrics["vocabulary"]}
 
 
+def test_probabilities_are_of_all_genres_by_name(small_run) -> None:
+    folder = small_run.run.published.folder
+    signatures = tf.saved_model.load(str(folder / "saved_model")).signatures
+    poster = tf.constant([small_run.posters[0].read_bytes()])
+    every, best = signatures["probabilities"](image_bytes=poster), signatures["serving_default"](image_bytes=poster)
+    genres = [genre.decode() for genre in every["genres"].numpy()]
+    assert genres == small_run.run.metrics["vocabulary"]
+    by_name = dict(zip(genres, every["probabilities"].numpy()[0], strict=True))
+    for genre, confidence in zip(best["labels"].numpy()[0], best["confidences"].numpy()[0], strict=True):
+        assert by_name[genre.decode()] == pytest.approx(confidence, abs=1e-6)
+
+
 def test_server_has_named_tasks_and_artifacts(small_run) -> None:
     with get_client(sync_client=True) as client:
         tasks = {run.name.rsplit("-", 1)[0] for run in client.read_task_runs(limit=200, sort=TaskRunSort.NAME_ASC)}
-        # Not the client's read_artifacts: Prefect 3.8's sends nulls that its own server refuses.
-        found = requests.post(f"{client.api_url}artifacts/latest/filter", json={"limit": 100}, timeout=30)
+        found = client.read_artifacts(limit=100)
     assert {"read catalog", "write dataset", "evaluate", "export model", "publish model"} <= tasks
     assert {"download posters part", "embed posters part"} <= tasks
-    artifacts = {artifact["key"]: artifact["data"] for artifact in found.json()}
+    artifacts = {artifact.key: artifact.data for artifact in found}
     assert f"{small_run.run.metrics['model']['macro_f1']:.3f}" in artifacts["report"]
     assert len(json.loads(artifacts["metrics"])) == 4
     assert small_run.run.published.id in artifacts["model"]
@@ -123,35 +145,136 @@ def test_server_has_named_tasks_and_artifacts(small_run) -> None:
     assert (rows["posters", "failed: http 404"], rows["posters", "there"]) == (4, 236)
 
 
-def test_second_run_does_nothing_twice(small_run) -> None:
-    work = [small_run.data_dir / stage for stage in ("posters", "shards", "features", "training")]
-    before = snapshot(*work)
-    leftover = small_run.data_dir / ".shards.0123abcd.partial"
+def test_second_run_ends_with_the_same_model_and_writes_nothing(small_run) -> None:
+    work = [
+        small_run.data_dir / stage
+        for stage in ("posters", "splits", "shards", "features", "training", "evaluation", "export")
+    ]
+    before = snapshot(*work, small_run.artifacts_dir)
+    leftover, of_others = (small_run.data_dir / f".{name}.0123abcd.partial" for name in ("shards", "labels"))
     leftover.mkdir()
+    of_others.mkdir()
     again = small_run.again()
-    assert snapshot(*work) == before
-    assert not leftover.exists()
-    assert again.metrics == small_run.run.metrics
-    assert again.published.id != small_run.run.published.id
+    assert snapshot(*work, small_run.artifacts_dir) == before
+    assert (leftover.exists(), of_others.exists()) == (False, True)
+    of_others.rmdir()
+    assert not again.is_new
+    assert again.published == small_run.run.published
+    assert set(again.seconds) == {"catalog", "posters", "dataset"}
 
 
-def test_same_films_and_seed_give_the_same_bytes(small_run, tmp_path: Path) -> None:
-    settings = Settings.model_validate(read_json(small_run.run.published.folder / "settings.json"))
-    # Nothing but the posters is kept: everything behind them is made anew.
-    changes = {
-        "data_dir": tmp_path / "data",
-        "artifacts_dir": tmp_path / "artifacts",
-        "evaluation": EvaluationSettings(baselines=()),
-    }
-    shutil.copytree(small_run.data_dir / "posters", tmp_path / "data" / "posters")
-    with serve(small_run.data_dir / "site", int(settings.catalog.source.split(":")[2].split("/")[0])):
-        again = train(settings.model_copy(update=changes))
-    for path in (small_run.data_dir / "shards").iterdir():
-        assert path.read_bytes() == (tmp_path / "data" / "shards" / path.name).read_bytes(), path.name
-    for path in (small_run.data_dir / "features").rglob("*.parquet"):
-        made_again = pq.read_table(tmp_path / "data" / "features" / path.parent.name / path.name)
-        assert pq.read_table(path).equals(made_again)
-    assert again.metrics["model"]["genres"] == small_run.run.metrics["model"]["genres"]
+def test_new_films_touch_only_their_own(small_run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data_dir, artifacts_dir, site = tmp_path / "data", tmp_path / "artifacts", tmp_path / "site"
+    shutil.copytree(small_run.data_dir, data_dir)
+    shutil.copytree(small_run.artifacts_dir, artifacts_dir)
+    make_site(site, 243)  # the films of the small run and three others
+    settings = small_run.settings
+    before = read_films(data_dir)
+    with serve(site, small_run.port) as base_url:
+        changes = {
+            "data_dir": data_dir,
+            "artifacts_dir": artifacts_dir,
+            "catalog": CatalogSettings(source=str(write_catalog(site, base_url))),
+            "evaluation": EvaluationSettings(baselines=()),
+            "registry": settings.registry.model_copy(update={"publish_to": str(tmp_path / "store")}),
+        }
+        run = train(settings.model_copy(update=changes))
+    assert "asked for now: {'new': 3}" in caplog.text
+    assert run.is_new
+    after = read_films(data_dir)
+    assert len(after) == len(before) + 3
+    assert {imdb_id: after[imdb_id] for imdb_id in before} == before
+    features = next((data_dir / "features").iterdir())
+    assert sum(pq.read_metadata(path).num_rows for path in features.iterdir()) == len(
+        {sha256 for sha256, _ in after.values()}
+    )
+
+    # The candidate was held against the champion, on films that neither has learned from.
+    comparison = run.metrics["champion"]
+    assert comparison["id"] == small_run.run.published.id
+    held_out = [imdb_id for imdb_id, (_, split) in after.items() if split == "test"]
+    assert comparison["num_films"] == len(held_out)
+    assert set(comparison["genres"]) < set(run.metrics["vocabulary"])  # the others have less than five films there
+    manifest = read_json(run.published.folder / "manifest.json")
+    checks = {check["name"]: check for check in manifest["gate"]["checks"]}
+    assert len(checks) == 5
+    difference = comparison["candidate_macro_f1"] - comparison["champion_macro_f1"]
+    assert checks["macro-F1 against the champion's"]["passed"] == (difference >= -settings.registry.max_macro_f1_drop)
+    assert run.published.is_champion == manifest["gate"]["allowed"]
+    champion = read_json(artifacts_dir / "champion.json")
+    assert champion["id"] == (run.published.id if run.published.is_champion else small_run.run.published.id)
+
+    # And the champion, whichever it is, is where it was to be pushed to.
+    assert pull_model("champion", str(tmp_path / "store"), tmp_path / "pulled")["id"] == champion["id"]
+
+
+def test_a_second_run_in_the_same_folder_stops_with_a_clear_message(
+    prefect_server: None, tmp_path: Path, hold_lock
+) -> None:
+    with (
+        hold_lock(tmp_path / "data", "another run") as holder,
+        pytest.raises(LockedError, match=rf"data is in use by another run \(process {holder.pid} on"),
+    ):
+        train(Settings(data_dir=tmp_path / "data", catalog=CatalogSettings(source="none.csv")))
+    # The lock of a killed process is gone with it: the run gets as far as its catalog.
+    with pytest.raises(CatalogError, match=r"none\.csv"):
+        train(Settings(data_dir=tmp_path / "data", catalog=CatalogSettings(source="none.csv")))
+
+
+def test_a_failed_run_says_why_in_an_artifact(prefect_server: None, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", catalog=CatalogSettings(source="nowhere.csv"))
+    with pytest.raises(CatalogError):
+        train(settings)
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)[0]
+        artifact = client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["failure"])), sort=ArtifactSort.CREATED_DESC
+        )[0]
+    assert run.state is not None
+    assert run.state.is_failed()
+    assert artifact.flow_run_id == run.id
+    assert "the catalog can't be read from nowhere.csv" in str(artifact.data)
+    (log,) = (tmp_path / "data" / "logs").iterdir()
+    last = json.loads(log.read_text("utf-8").splitlines()[-1])
+    assert last["level"] == "ERROR"
+    assert last["message"].startswith("failed: CatalogError: the catalog can't be read from nowhere.csv")
+
+
+def test_retries_are_visible_in_the_server(prefect_server: None, tmp_path: Path) -> None:
+    (tmp_path / "posters").write_text("a file where the folder should be")
+    plan = PartPlan(tmp_path / "posters" / "part-00000.parquet", [{"imdb_id": 1, "poster_url": "http://["}])
+
+    @flow(name="a folder that can't be written")
+    def download() -> None:
+        download_part.with_options(retry_delay_seconds=0)(plan, PosterSettings(), 1, Progress(1))
+
+    with pytest.raises(OSError, match="posters"):
+        download()
+    with get_client(sync_client=True) as client:
+        (run,) = client.read_task_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[download.name])),
+            limit=10,
+            sort=TaskRunSort.NAME_ASC,
+        )
+        states = [state.name for state in client.read_task_run_states(run.id)]
+    assert run.name == "download posters part-00000"
+    assert run.run_count == 2
+    assert states[-1] == "Failed"
+    assert {"Retrying", "AwaitingRetry"} & set(states)
+
+
+def test_log_has_run_stage_and_part(small_run) -> None:
+    lines = [
+        json.loads(line)
+        for path in (small_run.data_dir / "logs").glob("*.jsonl")
+        for line in path.read_text("utf-8").splitlines()
+    ]
+    assert {"timestamp", "level", "logger", "run", "run_id", "stage", "part", "task", "message"} <= set(lines[0])
+    stages = {line["stage"] for line in lines}
+    assert {"catalog", "posters", "dataset", "features", "training", "evaluation", "export", "registry"} <= stages
+    parts = {(line["stage"], line["part"]) for line in lines if line["part"]}
+    assert parts == {(stage, f"part-{part:05d}") for stage in ("posters", "features") for part in range(4)}
+    assert len({line["run_id"] for line in lines}) == len({line["run"] for line in lines}) >= 1
 
 
 def test_too_few_posters_stops_the_run_with_the_reasons(prefect_server: None, tmp_path: Path) -> None:

@@ -1,0 +1,71 @@
+"""A run's log as JSON lines, beside what Prefect shows: `data/logs/<time>-<name of the run>.jsonl`."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prefect.runtime import flow_run
+from pythonjsonlogger.json import JsonFormatter
+
+from tasks.errors import PosterGenresError
+
+# Ours, and Prefect's about the states of runs, retries among them.
+_LOGGERS = ("flows", "tasks", "prefect.flow_runs", "prefect.task_runs")
+# Those of ours carry the stage in their names: `tasks.posters.progress`.
+_FIELDS = ("levelname", "name", "stage", "part", "task_run_name", "message", "exc_info")
+
+
+class _Stamp(logging.Filter):
+    """Adds to each record the stage and, where there is one, the part."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        parent, _, rest = record.name.partition(".")
+        record.stage = rest.partition(".")[0] if parent == "tasks" else None
+        for name in ("part", "task_run_name"):
+            if not hasattr(record, name):
+                setattr(record, name, None)
+        return True
+
+
+@contextmanager
+def journal(folder: Path) -> Iterator[Path]:
+    """Writes down what is logged while the block runs; yields the file.
+
+    A line is an object with `timestamp`, `level`, `logger`, `run`, `run_id`, `stage`, `part`, `task`, `message`, and
+    `exc_info` where there is one; what a line does not have is null.
+
+    Args:
+        folder: is made if it is not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    name, run_id = flow_run.get_name(), flow_run.get_id()
+    path = folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}.jsonl"
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.addFilter(_Stamp())
+    handler.setFormatter(
+        JsonFormatter(
+            _FIELDS,
+            timestamp=True,
+            rename_fields={"levelname": "level", "name": "logger", "task_run_name": "task"},
+            static_fields={"run": name, "run_id": run_id},
+            json_ensure_ascii=False,
+        )
+    )
+    loggers = [logging.getLogger(logger) for logger in _LOGGERS]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield path
+    except BaseException as error:
+        # Prefect logs it as well, but only when this block is left.
+        expected = isinstance(error, PosterGenresError)
+        trace = None if expected else (type(error), error, error.__traceback__)
+        words = f"failed: {type(error).__name__}: {error}"
+        handler.handle(loggers[0].makeRecord(__name__, logging.ERROR, __file__, 0, words, (), trace))
+        raise
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()

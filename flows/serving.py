@@ -1,0 +1,183 @@
+"""Everything that scheduled runs need, on one machine: server, work pool, deployments and worker."""
+
+import contextlib
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+
+from tasks.errors import PosterGenresError, SettingsError
+
+WORK_POOL = "poster-genres"
+AUTOMATION = "crash runs that are not heard of"  # the name in automations.yaml
+
+_ROOT = Path(__file__).resolve().parents[1]
+_PREFECT = str(Path(sys.executable).with_name("prefect"))
+_START_SECONDS = 120
+_STOP_SECONDS = 30
+_POLL_SECONDS = 0.5
+
+
+class ServingError(PosterGenresError):
+    """The server, the worker or the set-up between them failed."""
+
+    exit_code = 1
+
+
+def serve(port: int) -> None:
+    """Starts a Prefect server on 127.0.0.1, brings it the deployments of `prefect.yaml`, and runs a worker.
+
+    Returns on SIGINT or SIGTERM, when all is stopped: first the worker, then the server.
+
+    Args:
+        port: of the server, its API and its dashboard.
+
+    Raises:
+        SettingsError: if the port is taken, or this is no checkout with a `prefect.yaml`.
+        ServingError: if a part does not start, or stops by itself.
+    """
+    if not (_ROOT / "prefect.yaml").is_file():
+        raise SettingsError(f"no prefect.yaml in {_ROOT}: serve runs from a checkout of the project")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise SettingsError(f"something listens on port {port} already: choose another with --port")
+    api_url = f"http://127.0.0.1:{port}/api"
+    # Both, or the dashboard looks at another port than the server's.
+    environment = {**os.environ, "PREFECT_API_URL": api_url, "PREFECT_SERVER_API_PORT": str(port)}
+    log = _ROOT / "data" / "logs" / "server.log"
+    with _signals_interrupt():
+        try:
+            server = _process(["server", "start", "--host", "127.0.0.1", "--port", str(port)], environment, log)
+            with server as server_process:
+                _wait_until_healthy(api_url, server_process, log)
+                _set_up(environment)
+                with _process(["worker", "start", "--pool", WORK_POOL], environment) as worker_process:
+                    _say_how_to_go_on(port, api_url)
+                    _wait_for_the_end({"server": server_process, "worker": worker_process}, log)
+        except KeyboardInterrupt:
+            print("stopped", flush=True)
+
+
+def _set_up(environment: Mapping[str, str]) -> None:
+    _call(["work-pool", "create", WORK_POOL, "--type", "process", "--overwrite"], environment)
+    _call(["--no-prompt", "deploy", "--all"], environment)
+    if _run(["automation", "inspect", AUTOMATION], environment).returncode:
+        _call(["automation", "create", "--from-file", "automations.yaml"], environment)
+
+
+def _say_how_to_go_on(port: int, api_url: str) -> None:
+    print(
+        f"\ndashboard  http://127.0.0.1:{port}\n"
+        "ready      train/weekly (Mondays, 06:00 UTC), demo/demo, label/label; Ctrl-C stops everything\n"
+        "to start one from a second terminal:\n"
+        f"    export PREFECT_API_URL={api_url}\n"
+        f"    {shlex.quote(_PREFECT)} deployment run demo/demo --watch\n",
+        flush=True,
+    )
+
+
+def _wait_until_healthy(api_url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            if requests.get(f"{api_url}/health", timeout=5).ok:
+                return
+        except requests.RequestException:
+            pass
+        time.sleep(_POLL_SECONDS)
+    raise ServingError(f"the server did not start within {_START_SECONDS} s: see {log}")
+
+
+def _wait_for_the_end(processes: Mapping[str, subprocess.Popen[bytes]], log: Path) -> None:
+    while True:
+        for name, process in processes.items():
+            if process.poll() is not None:
+                raise ServingError(f"the {name} stopped by itself, exit code {process.returncode}: see above and {log}")
+        time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def _process(
+    arguments: list[str], environment: Mapping[str, str], log: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a `prefect` command while the block runs, and ends it and all that it started."""
+    output = None
+    if log:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        output = log.open("ab")
+    # A session of its own: Ctrl-C in the terminal reaches this process alone, which stops the others in order.
+    process = subprocess.Popen(
+        [_PREFECT, *arguments],
+        cwd=_ROOT,
+        env=environment,
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        # The rest of its session. (Flow runs have sessions of their own: the worker ends them when it is told to stop.)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        if output:
+            output.close()
+
+
+def _run(arguments: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            [_PREFECT, *arguments],
+            cwd=_ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_START_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ServingError(f"`prefect {shlex.join(arguments)}` gave no answer in {_START_SECONDS} s") from error
+
+
+def _call(arguments: list[str], environment: Mapping[str, str]) -> None:
+    done = _run(arguments, environment)
+    if done.returncode:
+        last_words = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        raise ServingError(f"`prefect {shlex.join(arguments)}` failed: {' '.join(last_words)}")
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Lets SIGTERM, which a service manager sends, end the block as Ctrl-C does.
+
+    SIGINT has a handler, too: where it is ignored, as in a script's background, what is started would ignore it as
+    well, and Prefect's worker stops by it.
+    """
+
+    def interrupt(*_: object) -> None:
+        # Once: impatience must not leave half of it running.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

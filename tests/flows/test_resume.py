@@ -1,0 +1,103 @@
+"""Kill a run in every stage in turn: the next goes on, and in the end all is as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import requests
+from prefect.settings import PREFECT_API_URL
+
+from tasks.registry.manifest import check_files, parse_manifest
+from tasks.registry.models import find_champion
+from tasks.sample.server import serve
+from tasks.settings import EvaluationSettings
+
+pytestmark = pytest.mark.backbone
+
+# What is about to get its final name when the process is killed, and what must be there by then, whole.
+KILLS = [
+    ("catalog/films.parquet", []),
+    ("posters/part-00001.parquet", ["catalog/films.parquet"]),
+    ("data/splits/", ["posters/part-00001.parquet"]),
+    ("data/shards", ["splits/seed-0-0.1-0.1.parquet"]),
+    ("-v1/part-00001.parquet", ["shards/dataset.json", "features/*/part-00000.parquet"]),
+    ("training/seed_bce-", ["features/*/part-00001.parquet", "training/default-*/training.json"]),
+    ("data/evaluation", ["training/seed_bce-*/training.json"]),
+    ("data/export", ["evaluation/metrics.json"]),
+    ("artifacts/models/", ["export/export.json"]),
+    ("artifacts/champion.json", ["../artifacts/models/*/manifest.json"]),
+]
+
+
+def run(script: list[str], settings_file: Path) -> subprocess.CompletedProcess[str]:
+    # Against the session's server: starting one for each run would take longer than all the runs.
+    command = [sys.executable, *script, "run", "--settings", str(settings_file)]
+    environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+
+
+def stat_all(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and "logs" not in path.parts}
+
+
+def read_flow_runs() -> list[dict[str, object]]:
+    url = f"{PREFECT_API_URL.value()}/flow_runs/filter"
+    return list(requests.post(url, json={"sort": "START_TIME_DESC", "limit": 50}, timeout=30).json())
+
+
+def test_killed_in_every_stage_and_in_the_end_the_same(small_run, tmp_path: Path) -> None:
+    data_dir, artifacts_dir = tmp_path / "data", tmp_path / "artifacts"
+    published = small_run.run.published
+    settings_file = tmp_path / "settings.yaml"
+    changes = {
+        "data_dir": data_dir,
+        "artifacts_dir": artifacts_dir,
+        "evaluation": EvaluationSettings(baselines=("seed_bce",)),
+    }
+    # JSON is YAML, too.
+    settings_file.write_text(small_run.settings.model_copy(update=changes).model_dump_json(), "utf-8")
+    killer = [str(Path(__file__).with_name("kill_at.py"))]
+    with serve(small_run.data_dir / "site", small_run.port):
+        for target, finished in KILLS:
+            done = run([*killer, target], settings_file)
+            assert done.returncode == -signal.SIGKILL, f"{target}: {done.stdout}{done.stderr}"
+            for pattern in finished:
+                assert list(data_dir.glob(pattern)) or list(tmp_path.glob(pattern.removeprefix("../"))), target
+        before = stat_all(tmp_path)
+        last = run(["-m", "flows.cli"], settings_file)
+    assert last.returncode == 0, last.stdout + last.stderr
+    # All was finished but for the last rename, which the next run makes up for.
+    assert "nothing new" in last.stdout
+    champion = find_champion(artifacts_dir)
+    assert champion is not None
+    changed = {path.name for path, time in stat_all(tmp_path).items() if before.get(path) != time}
+    assert changed == {"films.parquet", "dropped.json", "champion.json"}
+    assert not list(tmp_path.rglob("*.partial"))
+    assert len(list((artifacts_dir / "models").iterdir())) == 1
+
+    # Byte for byte what the run that was left in peace made of the same films.
+    for folder in ("shards", "splits"):
+        names = sorted(path.name for path in (data_dir / folder).iterdir())
+        assert names == sorted(path.name for path in (small_run.data_dir / folder).iterdir())
+        for name in names:
+            assert (data_dir / folder / name).read_bytes() == (small_run.data_dir / folder / name).read_bytes(), name
+    for path in (small_run.data_dir / "features").rglob("*.parquet"):
+        assert pq.read_table(path).equals(pq.read_table(data_dir / path.relative_to(small_run.data_dir))), path.name
+    check_files(champion.folder, parse_manifest((champion.folder / "manifest.json").read_bytes(), "manifest"))
+    assert (champion.folder / "labels.json").read_bytes() == (published.folder / "labels.json").read_bytes()
+    weights, same = (
+        keras.saving.load_model(folder / "head.keras").get_weights() for folder in (champion.folder, published.folder)
+    )
+    for one, other in zip(weights, same, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+    # The server does not take the killed runs for running.
+    states = [flow_run["state_type"] for flow_run in read_flow_runs() if flow_run["parent_task_run_id"] is None]
+    assert states.count("CRASHED") == len(KILLS)
+    assert "RUNNING" not in states
