@@ -79,7 +79,7 @@ def _say_how_to_go_on(port: int, api_url: str) -> None:
         f"\ndashboard  http://127.0.0.1:{port}\n"
         "ready      train/weekly (Mondays, 06:00 UTC), demo/demo, label/label; Ctrl-C stops everything\n"
         "to start one from a second terminal:\n"
-        f"    export PREFECT_API_URL={api_url}\n"
+        f"    export PREFECT_API_URL={api_url} DO_NOT_TRACK=1\n"
         f"    {shlex.quote(_PREFECT)} deployment run demo/demo --watch\n",
         flush=True,
     )
