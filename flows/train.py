@@ -122,7 +122,7 @@ def _make_model(
             train_head(dataset, features, settings.training_dir, recipe, settings.seed) for recipe in _recipes(settings)
         )
     with _timed("evaluation", seconds):
-        current = find_champion(settings.artifacts_dir)
+        current = find_champion(settings.artifacts_dir)  # anew: another may have been promoted meanwhile
         champion = None
         if current:
             champion = Champion(current.id, current.folder, current.manifest["genres"], current.manifest["features"])

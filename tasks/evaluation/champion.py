@@ -25,7 +25,7 @@ _BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class Champion:
-    """The present champion.
+    """What is asked of the present champion here: the registry, a later stage, is not known to this one.
 
     Attributes:
         id: in the registry.

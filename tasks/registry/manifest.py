@@ -42,6 +42,12 @@ def parse_manifest(text: str | bytes, where: str) -> dict[str, Any]:
     return dict(manifest)
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Returns the manifest of the model in a folder; raises as `parse_manifest`, and `OSError` if there is none."""
+    path = folder / MANIFEST
+    return parse_manifest(path.read_bytes(), str(path))
+
+
 def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Checks that every file of the manifest is there, to the byte.
 

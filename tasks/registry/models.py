@@ -13,7 +13,7 @@ from tasks import versions
 from tasks.atomic import atomic_folder, remove_partials, write_text
 from tasks.errors import RegistryError
 from tasks.locking import locked
-from tasks.registry.manifest import MANIFEST, check_files, parse_manifest
+from tasks.registry.manifest import MANIFEST, check_files, read_manifest
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def list_models(artifacts_dir: Path) -> list[PublishedModel]:
     """Returns the models, newest last."""
     champion = read_champion_id(artifacts_dir)
     return [
-        PublishedModel(path.parent, parse_manifest(path.read_bytes(), str(path)), path.parent.name == champion)
+        PublishedModel(path.parent, read_manifest(path.parent), path.parent.name == champion)
         for path in sorted(models_dir(artifacts_dir).glob(f"[!.]*/{MANIFEST}"))
     ]
 
@@ -90,7 +90,7 @@ def find_champion(artifacts_dir: Path) -> PublishedModel | None:
     if champion is None:
         return None
     folder = find_model(champion, artifacts_dir)
-    manifest = parse_manifest((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
+    manifest = read_manifest(folder)
     if manifest.get("format") != versions.MODEL:
         raise RegistryError(
             f"the champion {champion} is of format {manifest.get('format')}, and this version compares with format "
@@ -105,7 +105,7 @@ def check_model(folder: Path) -> dict[str, Any]:
     Raises:
         RegistryError: naming the first that is not.
     """
-    manifest = parse_manifest((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
+    manifest = read_manifest(folder)
     check_files(folder, manifest)
     return manifest
 
