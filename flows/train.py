@@ -163,16 +163,19 @@ def download_posters(catalog: Catalog, settings: Settings) -> PosterCounts:
 
 
 def embed_posters(backbone: "Backbone", settings: Settings) -> Path:
-    """Computes the features that are missing and returns their folder: TensorFlow uses all cores for one part."""
+    """Computes the features that are missing and returns their folder: one part takes all cores."""
     from tasks.features.cache import cache_dir
+    from tasks.features.embedding import make_embedder
     from tasks.features.task import embed_part, plan_embedding
 
     folder = cache_dir(settings.features_dir, backbone.fingerprint)
     plans = plan_embedding(settings.posters_dir, folder)
-    for plan in plans:
-        embed_part(plan, folder, backbone, settings.features)
     if not plans:
         logger.info("features: nothing to embed, all posters' features are there")
+        return folder
+    embed = make_embedder(backbone, settings.features)
+    for plan in plans:
+        embed_part(plan, folder, embed)
     return folder
 
 

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tasks.export.labels import TopLabels
-from tasks.features.preprocessing import IMAGE_SIZE, NUM_CHANNELS, prepare_poster, resize_pixels
+from tasks.features.preprocessing import IMAGE_SIZE, NUM_CHANNELS, prepare_posters, resize_pixels
 
 
 def build_classifier(backbone: keras.Model, head: keras.Model, vocabulary: Sequence[str], top_k: int) -> keras.Model:
@@ -20,6 +20,11 @@ def build_classifier(backbone: keras.Model, head: keras.Model, vocabulary: Seque
     probabilities = head(backbone(pixels, training=False), training=False)
     top_labels = TopLabels(vocabulary, min(top_k, len(vocabulary)), name="top_labels")
     return keras.Model(pixels, top_labels(probabilities), name="poster_genres")
+
+
+def build_probabilities(classifier: keras.Model) -> keras.Model:
+    """Returns a classifier without its label layer: probabilities of all genres, shape `(batch_size, num_genres)`."""
+    return keras.Model(classifier.input, classifier.get_layer("top_labels").input, name="probabilities")
 
 
 def write_saved_model(classifier: keras.Model, folder: Path) -> None:
@@ -38,19 +43,15 @@ def write_saved_model(classifier: keras.Model, folder: Path) -> None:
     servable = tf.Module()
     servable.tracked = [variable.value for variable in classifier.variables]
 
-    top_labels = classifier.get_layer("top_labels")
-    to_probabilities = keras.Model(classifier.input, top_labels.input)
-
-    def prepare(image_bytes: tf.Tensor) -> tf.Tensor:
-        spec = tf.TensorSpec([IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], tf.float32)
-        return tf.map_fn(prepare_poster, image_bytes, fn_output_signature=spec)
+    labels = classifier.get_layer("top_labels").labels
+    to_probabilities = build_probabilities(classifier)
 
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return dict(classifier(prepare(image_bytes), training=False))
+        return dict(classifier(prepare_posters(image_bytes), training=False))
 
     def all_from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = to_probabilities(prepare(image_bytes), training=False)
-        return {"genres": tf.constant(top_labels.labels), "probabilities": probabilities}
+        probabilities = to_probabilities(prepare_posters(image_bytes), training=False)
+        return {"genres": tf.constant(labels), "probabilities": probabilities}
 
     def from_pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return dict(classifier(resize_pixels(images), training=False))

@@ -1,28 +1,59 @@
-"""Run posters through the backbone."""
+"""Run posters through the backbone, by the engine that is fastest here."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tasks.features.backbone import NUM_FEATURES, Backbone
+from tasks.errors import BackboneError
+from tasks.features.backbone import NUM_FEATURES, Backbone, probe_pictures
+from tasks.features.litert import LiteRTNetwork, convert
 from tasks.features.preprocessing import prepare_poster
+from tasks.settings import FeatureSettings
+
+logger = logging.getLogger(__name__)
+
+# From JPEG or PNG files to features, shape `(len(posters), 1280)`, in the order of the posters. Raises
+# `tf.errors.InvalidArgumentError` if one of them is no picture.
+Embedder = Callable[[Sequence[bytes]], NDArray[np.float32]]
+
+# An engine and float32 TensorFlow may differ by this much in any feature. Features are 0 to about 6.
+_MAX_DIFFERENCE = 1e-3
 
 
-def embed_posters(backbone: Backbone, posters: Sequence[bytes], batch_size: int) -> NDArray[np.float32]:
-    """Computes the features of posters.
+def make_embedder(backbone: Backbone, settings: FeatureSettings) -> Embedder:
+    """Returns what computes features: LiteRT on a CPU, TensorFlow on a GPU, unless the settings say which.
+
+    Raises:
+        BackboneError: if LiteRT gives other features than TensorFlow, by more than 1e-3 on the probe pictures.
+    """
+    engine = settings.engine
+    if engine == "auto":
+        engine = "tensorflow" if tf.config.list_physical_devices("GPU") else "litert"
+    if engine == "tensorflow":
+        logger.info("features: by TensorFlow, %d posters at a time", settings.batch_size)
+        return lambda posters: embed_with_tensorflow(backbone, posters, settings.batch_size)
+    network = LiteRTNetwork(convert(backbone.network))
+    expected = np.asarray(backbone.network(probe_pictures(), training=False))
+    difference = float(np.abs(network.run_pixels(probe_pictures()) - expected).max())
+    if not difference <= _MAX_DIFFERENCE:
+        raise BackboneError(
+            f"LiteRT gives features that differ from TensorFlow's by up to {difference:.2g}, expected at most "
+            f"{_MAX_DIFFERENCE:g}: go on with --set features.engine=tensorflow, which is slower"
+        )
+    logger.info("features: by LiteRT, which differs from TensorFlow by at most %.1g", difference)
+    return network.run_posters
+
+
+def embed_with_tensorflow(backbone: Backbone, posters: Sequence[bytes], batch_size: int) -> NDArray[np.float32]:
+    """Computes features by TensorFlow itself: an `Embedder`, but for its other arguments.
 
     Args:
         backbone: the network.
-        posters: JPEG or PNG bytes.
+        posters: JPEG or PNG files.
         batch_size: posters a forward pass.
-
-    Returns:
-        Features, shape `(len(posters), 1280)`, in the order of the posters.
-
-    Raises:
-        tf.errors.InvalidArgumentError: if one of them is no picture.
     """
     batches = (
         tf.data.Dataset.from_tensor_slices(tf.constant(posters, tf.string))

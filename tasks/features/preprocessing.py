@@ -43,3 +43,10 @@ def resize_pixels(pixels: tf.Tensor) -> tf.Tensor:
 def prepare_poster(image_bytes: tf.Tensor) -> tf.Tensor:
     """Decodes and resizes one poster: float32, shape `(224, 224, 3)`, 0-255."""
     return resize_pixels(decode_poster(image_bytes))
+
+
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+def prepare_posters(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Decodes and resizes posters one after the other: float32, shape `(num_posters, 224, 224, 3)`, 0-255."""
+    spec = tf.TensorSpec([IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], tf.float32)
+    return tf.map_fn(prepare_poster, image_bytes, fn_output_signature=spec)

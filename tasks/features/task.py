@@ -10,10 +10,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.features import cache
-from tasks.features.backbone import Backbone
-from tasks.features.embedding import embed_posters
+from tasks.features.embedding import Embedder
 from tasks.posters import ledger
-from tasks.settings import FeatureSettings
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +42,7 @@ def plan_embedding(posters_dir: Path, folder: Path) -> list[EmbedPlan]:
     task_run_name="embed posters {plan.part.stem}",
     cache_policy=NO_CACHE,
 )
-def embed_part(plan: EmbedPlan, folder: Path, backbone: Backbone, settings: FeatureSettings) -> None:
+def embed_part(plan: EmbedPlan, folder: Path, embed: Embedder) -> None:
     """Computes the features of the planned pictures of one poster part, and writes them once."""
     start = time.monotonic()
     rows = ledger.read_part(plan.part, ["sha256", "content"])
@@ -54,7 +52,7 @@ def embed_part(plan: EmbedPlan, folder: Path, backbone: Backbone, settings: Feat
         for sha256, content in zip(rows["sha256"].to_pylist(), rows["content"].to_pylist(), strict=True)
         if sha256 in plan.hashes
     }
-    features = embed_posters(backbone, list(posters.values()), settings.batch_size)
+    features = embed(list(posters.values()))
     cache.append_features(folder / plan.part.name, list(posters), features)
     rate = len(posters) / (time.monotonic() - start)
     part = plan.part.stem

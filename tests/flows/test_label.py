@@ -1,8 +1,10 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
 from flows.label import LABELS, label, label_images, list_images, list_posters
 from tasks.errors import CatalogError, RegistryError, SettingsError
@@ -36,6 +38,24 @@ def test_answers_come_in_order_over_several_batches(small_run) -> None:
     (alone,) = label_images(small_run.run.published.folder, images[66:67])
     assert alone.labels == together[66].labels
     assert alone.confidences == pytest.approx(together[66].confidences, abs=1e-5)
+
+
+@pytest.mark.backbone
+def test_answers_are_the_saved_models(small_run) -> None:
+    posters = small_run.posters[:20]
+    folder = small_run.run.published.folder
+    model = tf.saved_model.load(str(folder / "saved_model")).signatures["serving_default"]
+    expected = model(image_bytes=tf.constant([poster.read_bytes() for poster in posters]))
+    answers = list(label_images(folder, [str(poster) for poster in posters]))
+    np.testing.assert_allclose([answer.confidences for answer in answers], expected["confidences"], atol=1e-4)
+    first = [labels[0].decode() for labels in expected["labels"].numpy()]
+    assert [answer.labels[0] for answer in answers] == first
+
+
+@pytest.mark.backbone
+def test_a_model_without_its_lite_form_says_so(small_run, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match=r"has no classifier.tflite: publish it anew"):
+        list(label_images(tmp_path, [str(small_run.posters[0])]))
 
 
 @pytest.mark.backbone

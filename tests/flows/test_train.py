@@ -50,6 +50,7 @@ def test_published_model_is_whole(small_run) -> None:
     assert {
         "saved_model/saved_model.pb",
         "classifier.keras",
+        "classifier.tflite",
         "metrics.json",
         "report.md",
         "genres.png",

@@ -5,19 +5,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import tensorflow as tf
 
 from tasks.features import cache
 from tasks.features.backbone import Backbone
-from tasks.features.embedding import embed_posters
-from tasks.features.preprocessing import prepare_poster
+from tasks.features.embedding import Embedder, make_embedder
 from tasks.features.task import EmbedPlan, embed_part, plan_embedding
 from tasks.posters import ledger
 from tasks.sample.drawing import draw_poster
 from tasks.settings import FeatureSettings
 
 pytestmark = pytest.mark.backbone
-SETTINGS = FeatureSettings(batch_size=3)
+
+
+@pytest.fixture(scope="module")
+def embed(backbone: Backbone) -> Embedder:
+    return make_embedder(backbone, FeatureSettings())
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +40,7 @@ def row(imdb_id: int, content: bytes | None) -> dict[str, object]:
     }
 
 
-def test_features_are_the_networks_whatever_the_batch(backbone: Backbone, posters: list[bytes]) -> None:
-    features = embed_posters(backbone, posters, batch_size=3)
-    assert (features.shape, features.dtype) == ((5, 1280), np.float32)
-    pixels = tf.stack([prepare_poster(tf.constant(poster)) for poster in posters])
-    np.testing.assert_allclose(features, backbone.network(pixels), atol=1e-4)
-    assert embed_posters(backbone, [], batch_size=3).shape == (0, 1280)
-
-
-def test_nothing_is_embedded_twice(backbone: Backbone, posters: list[bytes], tmp_path: Path) -> None:
+def test_nothing_is_embedded_twice(backbone: Backbone, embed: Embedder, posters: list[bytes], tmp_path: Path) -> None:
     posters_dir, folder = tmp_path / "posters", cache.cache_dir(tmp_path / "features", backbone.fingerprint)
     parts = [ledger.part_path(posters_dir, part) for part in (0, 1)]
     # One picture twice in a part, and one in both parts.
@@ -57,23 +51,23 @@ def test_nothing_is_embedded_twice(backbone: Backbone, posters: list[bytes], tmp
     plans = plan_embedding(posters_dir, folder)
     assert plans == [EmbedPlan(parts[0], frozenset(hashes[:2])), EmbedPlan(parts[1], frozenset(hashes[2:3]))]
     for plan in plans:
-        embed_part.fn(plan, folder, backbone, SETTINGS)
+        embed_part.fn(plan, folder, embed)
     assert plan_embedding(posters_dir, folder) == []
 
     ledger.update_part(parts[0], [row(7, posters[3])])
     (plan,) = plan_embedding(posters_dir, folder)
     assert plan == EmbedPlan(parts[0], frozenset(hashes[3:4]))
-    embed_part.fn(plan, folder, backbone, SETTINGS)
+    embed_part.fn(plan, folder, embed)
 
     assert sum(pq.read_metadata(path).num_rows for path in folder.iterdir()) == 4
     kept = cache.read_features(folder, hashes[:4])
-    np.testing.assert_allclose(kept, embed_posters(backbone, posters[:4], 4), atol=5e-3)
+    np.testing.assert_allclose(kept, embed(posters[:4]), atol=5e-3)
 
 
 @pytest.mark.real_posters
-def test_real_posters(backbone: Backbone, real_posters: Path) -> None:
+def test_real_posters(embed: Embedder, real_posters: Path) -> None:
     posters = [path.read_bytes() for path in sorted((real_posters / "posters").iterdir())[:16]]
-    features = embed_posters(backbone, posters, batch_size=8)
+    features = embed(posters)
     # Averages of a ReLU6: none below 0 or over 6, few of them 0, and no two posters alike.
     assert features.min() >= 0
     assert features.max() <= 6

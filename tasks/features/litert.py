@@ -1,0 +1,81 @@
+"""Run networks over posters on the CPU, by LiteRT, which takes about a quarter of the time of TensorFlow itself."""
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from tasks.features.preprocessing import IMAGE_SIZE, NUM_CHANNELS, prepare_posters
+
+# Decoded at a time by one core: few enough that the cores end together, and ten megabytes of pixels each.
+_POSTERS_AT_ONCE = 16
+
+
+def convert(network: keras.Model) -> bytes:
+    """Returns a network over pixels, shape `(batch_size, 224, 224, 3)`, as a LiteRT model of one picture at a time.
+
+    Its weights are constants in it and its normalisations folded into them, which changes what it gives by about 1e-4.
+    """
+    pixels = tf.TensorSpec([1, IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], tf.float32, "pixels")
+    graph = tf.function(lambda picture: network(picture, training=False)).get_concrete_function(pixels)
+    # Not from_keras_model, which takes 11 s where this takes 2. The module is empty: variables become constants.
+    return bytes(tf.lite.TFLiteConverter.from_concrete_functions([graph], tf.Module()).convert())
+
+
+class LiteRTNetwork:
+    """A LiteRT model of `convert`, on all cores: each decodes posters and runs an interpreter of its own.
+
+    That is faster than an interpreter of several threads, which wait for each other at every layer, and than decoding
+    beside the network, which fights with it for the cores.
+
+    Args:
+        model: as `convert` gives it.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        self._model = model
+        self._local = threading.local()
+        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "litert")
+
+    def run_posters(self, posters: Sequence[bytes]) -> NDArray[np.float32]:
+        """Returns what the network gives for JPEG or PNG files, shape `(len(posters), num_outputs)`, in their order.
+
+        Raises:
+            tf.errors.InvalidArgumentError: if one of them is no picture.
+        """
+
+        def run(start: int) -> NDArray[np.float32]:
+            return self.run_pixels(prepare_posters(tf.constant(posters[start : start + _POSTERS_AT_ONCE])).numpy())
+
+        outputs = list(self._pool.map(run, range(0, len(posters), _POSTERS_AT_ONCE)))
+        return np.concatenate(outputs) if outputs else self.run_pixels(np.empty((0, 0), np.float32))
+
+    def run_pixels(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns what the network gives for resized pictures of 0-255, on the calling thread.
+
+        Args:
+            pixels: shape `(num_pictures, 224, 224, 3)`.
+
+        Returns:
+            Shape `(num_pictures, num_outputs)`.
+        """
+        interpreter = self._interpreter()
+        (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+        outputs = np.empty((len(pixels), given["shape"][-1]), np.float32)
+        for row, picture in enumerate(pixels):
+            interpreter.set_tensor(taken["index"], picture[np.newaxis])
+            interpreter.invoke()
+            outputs[row] = interpreter.get_tensor(given["index"])[0]
+        return outputs
+
+    def _interpreter(self) -> Interpreter:
+        if not hasattr(self._local, "interpreter"):
+            self._local.interpreter = Interpreter(model_content=self._model, num_threads=1)
+            self._local.interpreter.allocate_tensors()
+        return self._local.interpreter

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tasks.errors import BackboneError
+from tasks.features.backbone import Backbone
+from tasks.features.embedding import make_embedder
+from tasks.features.litert import LiteRTNetwork
+from tasks.features.preprocessing import prepare_poster
+from tasks.sample.drawing import draw_poster
+from tasks.settings import FeatureSettings
+
+POSTERS = [draw_poster("A (1999)", ["Drama"], np.random.default_rng(seed)) for seed in range(37)]
+
+
+@pytest.mark.backbone
+@pytest.mark.parametrize(
+    "settings", [FeatureSettings(engine="litert"), FeatureSettings(engine="tensorflow", batch_size=3)]
+)
+def test_features_are_the_networks_by_either_engine(backbone: Backbone, settings: FeatureSettings) -> None:
+    embed = make_embedder(backbone, settings)
+    features = embed(POSTERS)
+    assert (features.shape, features.dtype) == ((37, 1280), np.float32)
+    pixels = tf.stack([prepare_poster(tf.constant(poster)) for poster in POSTERS])
+    np.testing.assert_allclose(features, backbone.network(pixels), atol=1e-3)
+    assert embed([]).shape == (0, 1280)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        embed([*POSTERS[:20], b"no picture"])
+
+
+@pytest.mark.backbone
+def test_an_engine_that_differs_is_not_used(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = LiteRTNetwork.run_pixels
+    monkeypatch.setattr(LiteRTNetwork, "run_pixels", lambda network, pixels: run(network, pixels) + 0.002)
+    with pytest.raises(BackboneError, match=r"differ from TensorFlow's by up to 0.002.*features.engine=tensorflow"):
+        make_embedder(backbone, FeatureSettings(engine="litert"))
