@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from prefect.testing.utilities import prefect_test_harness
 
 from tasks.features import wheel_weights
 from tasks.features.backbone import Backbone, load_backbone
+from tasks.features.matrix import FeatureMatrix
 from tasks.settings import FeatureSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,6 +63,21 @@ def wheel_settings() -> FeatureSettings:
 def backbone(wheel_settings: FeatureSettings) -> Backbone:
     """The real backbone; mark tests that use it with `backbone`."""
     return load_backbone(wheel_settings)
+
+
+MakeMatrix = Callable[[NDArray[np.floating]], FeatureMatrix]
+
+
+@pytest.fixture(scope="session")
+def make_matrix(tmp_path_factory: pytest.TempPathFactory) -> MakeMatrix:
+    """Puts features, shape `(num_rows, num_columns)`, on disk as training reads them."""
+
+    def make(features: NDArray[np.floating]) -> FeatureMatrix:
+        path = tmp_path_factory.mktemp("matrix") / "features.npy"
+        np.save(path, features.astype(np.float16))
+        return FeatureMatrix(path)
+
+    return make
 
 
 @pytest.fixture(scope="session")

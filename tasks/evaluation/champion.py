@@ -84,9 +84,9 @@ def compare_with_champion(
     if not genres:
         return {**comparison, "candidate_macro_f1": None, "champion_macro_f1": None}
     if champion.features == features_folder.name:
-        of_champion = predict_probabilities(
-            keras.saving.load_model(champion.folder / "head.keras"), test.features[rows]
-        )
+        of_champion = predict_probabilities(keras.saving.load_model(champion.folder / "head.keras"), test.features)[
+            rows
+        ]
     else:
         of_champion = _ask_about_posters(champion, posters_dir, [test.imdb_ids[row] for row in rows])
 

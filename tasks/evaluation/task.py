@@ -61,7 +61,7 @@ def evaluate(
     if path.exists() and (known := json.loads(path.read_text("utf-8"))).get("made_of") == made_of:
         logger.info("evaluation: %s is there already", trained.folder.name)
         return Evaluation(folder, known)
-    test = read_examples(dataset.films_path, features_folder, "test")
+    test = read_examples(dataset, features_folder, "test")
 
     def ask(head: TrainedHead) -> NDArray[np.float32]:
         return predict_probabilities(keras.saving.load_model(head.head_path), test.features)

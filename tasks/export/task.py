@@ -79,7 +79,7 @@ def export_model(
     shutil.rmtree(folder, ignore_errors=True)
     head = keras.saving.load_model(trained.head_path)
     classifier = build_classifier(backbone.network, head, dataset.vocabulary, settings.top_k)
-    test = read_examples(dataset.films_path, features_folder, "test")
+    test = read_examples(dataset, features_folder, "test")
     checked = test.imdb_ids[:_NUM_CHECKED]
     contents = dict(ledger.iterate_posters(posters_dir, set(checked)))
     posters = [contents[imdb_id] for imdb_id in checked]
@@ -90,7 +90,7 @@ def export_model(
         (partial / "classifier.tflite").write_bytes(lite)
         shutil.copy2(trained.head_path, partial / "head.keras")
         answers = answer_in_clean_process(partial / "saved_model", posters)
-        probabilities = predict_probabilities(head, test.features[: len(posters)])
+        probabilities = predict_probabilities(head, test.features, len(posters))
         of_lite = np.abs(LiteRTNetwork(lite).run_posters(posters) - probabilities).max()
         # NumPy's: that of Python would let a NaN pass.
         difference = float(np.maximum(of_lite, compare_answers(answers, probabilities, dataset.vocabulary)))

@@ -1,6 +1,6 @@
 """Features on disk: one Parquet file a poster part, in a folder a backbone and preprocessing."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ FEATURES = pa.schema(
         pa.field("features", pa.list_(pa.float16(), NUM_FEATURES), nullable=False),
     ]
 )
+
+_ROWS_AT_ONCE = 512
 
 
 def cache_dir(features_dir: Path, fingerprint: str) -> Path:
@@ -48,28 +50,9 @@ def append_features(path: Path, hashes: Sequence[str], features: NDArray[np.floa
         pq.write_table(table, partial, compression="none", use_dictionary=False)
 
 
-def read_features(folder: Path, hashes: Sequence[str]) -> NDArray[np.float16]:
-    """Returns the features of the images, in the order of `hashes`, shape `(len(hashes), 1280)`.
-
-    Raises:
-        KeyError: if an image has none.
-    """
-    features = np.empty((len(hashes), NUM_FEATURES), np.float16)
-    rows: dict[str, list[int]] = {}
-    for row, sha256 in enumerate(hashes):
-        rows.setdefault(sha256, []).append(row)
-    for part_hashes, part_features in _read_parts(folder, rows.keys()):
-        for sha256, vector in zip(part_hashes, part_features, strict=True):
-            features[rows.pop(sha256)] = vector
-    if rows:
-        raise KeyError(f"{len(rows)} images have no features in {folder}, {next(iter(rows))} among them")
-    return features
-
-
-def _read_parts(folder: Path, wanted: Collection[str]) -> Iterator[tuple[list[str], NDArray[np.float16]]]:
+def iterate_features(folder: Path) -> Iterator[tuple[list[str], NDArray[np.float16]]]:
+    """Yields hashes and features, shape `(num_images, 1280)`, some hundreds of images at a time."""
     for path in sorted(folder.glob("part-*.parquet")):
-        table = pq.read_table(path).combine_chunks()
-        table = table.filter(pa.array([sha256 in wanted for sha256 in table["sha256"].to_pylist()], pa.bool_()))
-        if table.num_rows:
-            flat = table["features"].combine_chunks().flatten().to_numpy()
-            yield table["sha256"].to_pylist(), flat.reshape(-1, NUM_FEATURES)
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=_ROWS_AT_ONCE):
+            features = batch["features"].flatten().to_numpy()
+            yield batch["sha256"].to_pylist(), features.reshape(-1, NUM_FEATURES)

@@ -1,14 +1,22 @@
 """What a head learns from: features and genre targets of a split."""
 
+import contextlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tasks.features.cache import read_features
+from tasks.atomic import atomic_folder
+from tasks.dataset.splits import SPLITS
+from tasks.dataset.task import Dataset
+from tasks.features.backbone import NUM_FEATURES
+from tasks.features.cache import iterate_features
+from tasks.features.matrix import FeatureMatrix, MatrixWriter
 
 
 @dataclass(frozen=True)
@@ -17,21 +25,68 @@ class Examples:
 
     Attributes:
         imdb_ids: of the films, in the order of the rows.
-        features: float32, shape `(num_films, num_features)`.
+        features: on disk, shape `(num_films, num_features)`.
         genre_targets: uint8, 0 or 1, shape `(num_films, num_genres)`.
     """
 
     imdb_ids: list[int]
-    features: NDArray[np.float32]
+    features: FeatureMatrix
     genre_targets: NDArray[np.uint8]
 
+    def __len__(self) -> int:
+        return len(self.imdb_ids)
 
-def read_examples(films_path: Path, features_folder: Path, split: str) -> Examples:
-    """Joins the films of a split (the data set's `films.parquet`) with the cached features of their posters."""
-    films = pq.read_table(films_path)
+
+def read_examples(dataset: Dataset, features_folder: Path, split: str) -> Examples:
+    """Joins the films of a split with the cached features of their posters.
+
+    The join is done once for a data set and all its splits, and kept in the folder of the features.
+
+    Raises:
+        KeyError: if a poster has no features there.
+    """
+    gathered = features_folder / f"gathered-{dataset.fingerprint[:16]}"
+    if not gathered.exists():
+        for outdated in features_folder.glob("gathered-*"):
+            shutil.rmtree(outdated)
+        _gather(dataset.films_path, features_folder, gathered)
+    films = pq.read_table(dataset.films_path, columns=["imdb_id", "split", "targets"])
     films = films.filter(pc.field("split") == split)
+    targets = films["targets"].combine_chunks()
     return Examples(
         imdb_ids=films["imdb_id"].to_pylist(),
-        features=read_features(features_folder, films["sha256"].to_pylist()).astype(np.float32),
-        genre_targets=np.array(films["targets"].to_pylist(), np.uint8),
+        features=FeatureMatrix(gathered / f"{split}.npy"),
+        genre_targets=targets.flatten().to_numpy().reshape(len(targets), -1),
     )
+
+
+def _gather(films_path: Path, features_folder: Path, folder: Path) -> None:
+    """Writes the features of the films of each split to `<split>.npy`, in the order of the films."""
+    films = pq.read_table(films_path, columns=["sha256", "split"]).to_pandas()
+    films["row"] = films.groupby("split").cumcount()
+    # Some films show the same picture.
+    films["image"], hashes = pd.factorize(films["sha256"])
+    images, missing = pd.Index(hashes), np.ones(len(hashes), bool)
+    films = films[["image", "split", "row"]].sort_values("image", ignore_index=True)
+    bounds = np.searchsorted(films["image"], np.arange(len(hashes) + 1))
+    with atomic_folder(folder) as partial, contextlib.ExitStack() as stack:
+        writers = {}
+        for split in SPLITS:
+            shape = (int((films["split"] == split).sum()), NUM_FEATURES)
+            writers[split] = MatrixWriter(partial / f"{split}.npy", shape)
+            stack.callback(writers[split].close)
+        for part_hashes, features in iterate_features(features_folder):
+            found = images.get_indexer(pd.Index(part_hashes))
+            (known,) = np.nonzero(found >= 0)
+            missing[found[known]] = False
+            # A line for each film: the film, and where its features are in this batch.
+            films_of = [np.arange(bounds[image], bounds[image + 1]) for image in found[known]]
+            source = np.repeat(known, [len(rows) for rows in films_of])
+            shown = films.iloc[np.concatenate([*films_of, np.empty(0, int)])]
+            for split, writer in writers.items():
+                of_split = (shown["split"] == split).to_numpy()
+                writer.write(shown["row"][of_split].tolist(), features[source[of_split]])
+        if missing.any():
+            raise KeyError(
+                f"{missing.sum()} images have no features in {features_folder}, {hashes[missing.argmax()]} among them"
+            )

@@ -4,7 +4,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.features.matrix import FeatureMatrix
 from tasks.settings import TrainingSettings
+
+Moments = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 _ROWS_AT_ONCE = 4096
 
@@ -12,26 +15,39 @@ _ROWS_AT_ONCE = 4096
 _MIN_VARIANCE = 1e-4
 
 
+def measure_moments(features: FeatureMatrix) -> Moments:
+    """Returns mean and variance of each feature, float64, shape `(num_features,)`."""
+    mean, sum_of_squares = np.zeros((2, features.num_columns))
+    for start in range(0, len(features), _ROWS_AT_ONCE):
+        chunk = features.read(start, start + _ROWS_AT_ONCE).astype(np.float64)
+        # Chan et al., "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979).
+        num_rows, shift = start + len(chunk), chunk.mean(axis=0) - mean
+        mean += shift * len(chunk) / num_rows
+        sum_of_squares += chunk.var(axis=0) * len(chunk) + shift**2 * start * len(chunk) / num_rows
+    return mean, sum_of_squares / len(features)
+
+
 def build_head(
-    num_genres: int, settings: TrainingSettings, train_features: NDArray[np.float32], seed: int
+    num_genres: int, settings: TrainingSettings, num_features: int, moments: Moments | None, seed: int
 ) -> keras.Model:
     """Builds the head: [standardise] - [dropout] - hidden ReLU layer - [dropout] - sigmoid.
 
     Args:
         num_genres: outputs.
         settings: the size, and which of the parts in brackets there are.
-        train_features: shape `(num_posters, num_features)`, of the training split: what is standardised by.
+        num_features: inputs.
+        moments: of the training split, as `measure_moments` gives them; None: nothing is standardised.
         seed: of the initial weights and of dropout.
 
     Returns:
         A model from features, shape `(batch_size, num_features)`, to probabilities, shape `(batch_size, num_genres)`.
     """
     keras.utils.set_random_seed(seed)
-    features = keras.Input((train_features.shape[1],), name="features")
+    features = keras.Input((num_features,), name="features")
     hidden = features
-    if settings.standardise:
-        variance = np.maximum(train_features.var(axis=0), _MIN_VARIANCE)
-        hidden = keras.layers.Normalization(mean=train_features.mean(axis=0), variance=variance)(hidden)
+    if moments:
+        mean, variance = moments
+        hidden = keras.layers.Normalization(mean=mean, variance=np.maximum(variance, _MIN_VARIANCE))(hidden)
     if settings.dropout:
         hidden = keras.layers.Dropout(settings.dropout)(hidden)
     hidden = keras.layers.Dense(settings.hidden_units, activation="relu", name="hidden")(hidden)
@@ -41,14 +57,18 @@ def build_head(
     return keras.Model(features, probabilities, name="head")
 
 
-def predict_probabilities(head: keras.Model, features: NDArray[np.float32]) -> NDArray[np.float32]:
+def predict_probabilities(head: keras.Model, features: FeatureMatrix, stop: int | None = None) -> NDArray[np.float32]:
     """Returns the head's probabilities, shape `(num_posters, num_genres)`.
 
     Args:
         head: as `build_head` makes it.
         features: shape `(num_posters, num_features)`.
+        stop: before this row; None for all.
     """
     # Not head.predict(): it traces a graph for every head, which takes longer than the few multiplications.
-    starts = range(0, len(features), _ROWS_AT_ONCE)
-    parts = [np.asarray(head(features[start : start + _ROWS_AT_ONCE], training=False)) for start in starts]
+    stop = len(features) if stop is None else min(stop, len(features))
+    parts = [
+        np.asarray(head(features.read(start, min(start + _ROWS_AT_ONCE, stop)).astype(np.float32), training=False))
+        for start in range(0, stop, _ROWS_AT_ONCE)
+    ]
     return np.concatenate(parts)

@@ -17,7 +17,7 @@ from tasks.atomic import atomic_folder
 from tasks.dataset.task import Dataset
 from tasks.settings import TrainingSettings
 from tasks.training.examples import read_examples
-from tasks.training.fitting import fit_head
+from tasks.training.fitting import fit_head, write_tensorboard
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +57,12 @@ def train_head(
         logger.info("training: %s is there already", folder.name)
         return _read(folder)
     start = time.monotonic()
-    train = read_examples(dataset.films_path, features_folder, "train")
-    validation = read_examples(dataset.films_path, features_folder, "validation")
+    train = read_examples(dataset, features_folder, "train")
+    validation = read_examples(dataset, features_folder, "validation")
     with atomic_folder(folder) as partial:
-        fitted = fit_head(train, validation, dataset.vocabulary, settings, seed, partial / "tensorboard")
+        fitted = fit_head(train, validation, dataset.vocabulary, settings, seed)
         fitted.head.save(partial / "head.keras")
+        write_tensorboard(fitted.history, partial / "tensorboard")
         fitted.history.to_csv(partial / "history.csv", index=False)
         description = {
             "settings": settings.model_dump(mode="json"),

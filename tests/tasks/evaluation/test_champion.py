@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tasks.dataset.task import Dataset
 from tasks.evaluation.champion import Champion, compare_with_champion
+from tasks.features.matrix import FeatureMatrix
 from tasks.posters import ledger
 from tasks.training.examples import Examples
 
@@ -66,7 +67,8 @@ def compare(
 ) -> dict[str, object]:
     champion = Champion("m1", work / "champion", genres or ["Comedy", "Drama"], features)
     dataset = Dataset(work, vocabulary or ["Comedy", "Drama"], {"test": 6}, "")
-    test = Examples(list(range(6)), FEATURES, TARGETS)
+    np.save(work / "test.npy", FEATURES.astype(np.float16))
+    test = Examples(list(range(6)), FeatureMatrix(work / "test.npy"), TARGETS)
     return compare_with_champion(champion, dataset, test, CANDIDATE, work / "f", work / "posters", min_films)
 
 

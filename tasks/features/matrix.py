@@ -1,0 +1,64 @@
+"""Features of many pictures as one array on disk, read a piece at a time: memory does not grow with their number."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+
+class FeatureMatrix:
+    """A two-dimensional float16 array in a `.npy` file, a row a picture.
+
+    Not memory-mapped: the pages that were read would count as memory of the process.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as file:
+            npy.read_magic(file)
+            (self.num_rows, self.num_columns), _, dtype = npy.read_array_header_1_0(file)
+            self._start = file.tell()
+        if dtype != np.float16:
+            raise ValueError(f"{path} has values of {dtype}, expected float16")
+
+    def __len__(self) -> int:
+        return int(self.num_rows)
+
+    def read(self, start: int = 0, stop: int | None = None) -> NDArray[np.float16]:
+        """Returns the rows from `start` to before `stop`, or to the end, shape `(num_rows, num_columns)`."""
+        stop = len(self) if stop is None else min(stop, len(self))
+        row_bytes = self.num_columns * 2
+        flat = np.fromfile(
+            self.path, np.float16, (stop - start) * self.num_columns, offset=self._start + start * row_bytes
+        )
+        return flat.reshape(-1, self.num_columns)
+
+
+class MatrixWriter:
+    """Writes a `FeatureMatrix` row by row, in any order.
+
+    Args:
+        path: of the file.
+        shape: of the array: rows that are never written are zeros.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int]) -> None:
+        self._row_bytes = shape[1] * 2
+        self._file = path.open("wb")
+        npy.write_array_header_1_0(self._file, {"descr": "<f2", "fortran_order": False, "shape": shape})
+        self._start = self._file.tell()
+        self._file.truncate(self._start + shape[0] * self._row_bytes)
+
+    def write(self, rows: Sequence[int], features: NDArray[np.float16]) -> None:
+        """Writes `features`, shape `(len(rows), num_columns)`, to these rows."""
+        for row, vector in zip(rows, np.ascontiguousarray(features), strict=True):
+            os.pwrite(self._file.fileno(), vector.data, self._start + row * self._row_bytes)
+
+    def close(self) -> None:
+        self._file.close()

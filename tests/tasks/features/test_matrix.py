@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.features.matrix import FeatureMatrix, MatrixWriter
+
+ROWS = np.arange(20, dtype=np.float16).reshape(5, 4)
+
+
+def test_written_in_any_order_and_read_in_any_piece(tmp_path: Path) -> None:
+    writer = MatrixWriter(tmp_path / "m.npy", (5, 4))
+    writer.write([4, 0], ROWS[[4, 0]])
+    writer.write([], ROWS[:0])
+    writer.write([1, 3], np.asfortranarray(ROWS[[1, 3]]))
+    writer.close()
+    matrix = FeatureMatrix(tmp_path / "m.npy")
+    expected = ROWS.copy()
+    expected[2] = 0
+    assert (len(matrix), matrix.num_columns) == (5, 4)
+    np.testing.assert_array_equal(matrix.read(), expected)
+    np.testing.assert_array_equal(matrix.read(1, 3), expected[1:3])
+    np.testing.assert_array_equal(matrix.read(3, 99), expected[3:])
+    assert matrix.read(5).shape == (0, 4)
+    # It is NumPy's own format.
+    np.testing.assert_array_equal(np.load(tmp_path / "m.npy"), expected)
+
+
+def test_other_numbers_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "m.npy", ROWS.astype(np.float32))
+    with pytest.raises(ValueError, match="has values of float32, expected float16"):
+        FeatureMatrix(tmp_path / "m.npy")
