@@ -1,15 +1,14 @@
 """Label posters with a published model."""
 
-import contextlib
 import csv
 import dataclasses
 import json
 import logging
-import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,8 +24,7 @@ from flows.watching import report_failure
 from tasks.atomic import atomic_folder, remove_partials
 from tasks.catalog.reading import read_rows
 from tasks.errors import RegistryError, SettingsError
-from tasks.posters.deadlines import Watchdog
-from tasks.posters.fetching import fetch_poster, make_session
+from tasks.posters.fetching import Fetched, fetch_posters
 from tasks.posters.images import NotAPosterError, check_image
 from tasks.registry.models import find_model
 from tasks.settings import PosterSettings
@@ -35,8 +33,7 @@ logger = logging.getLogger(__name__)
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _BATCH_SIZE = 64
-# Addresses are waited for, not worked on.
-_THREADS = 32
+_SCHEMES = ("http://", "https://")
 _ROWS_PER_GROUP = 1024
 
 LABELS = pa.schema(
@@ -97,7 +94,7 @@ def check_inputs(source: str, output_dir: Path, model: str, artifacts_dir: Path)
         not output_dir.is_dir() or {path.name for path in output_dir.iterdir()} - {"labels.parquet", "labels.csv"}
     ):
         raise SettingsError(f"{output_dir} has other files: expected a folder that is new, empty, or of an earlier run")
-    if not source.startswith(("http://", "https://")) and not Path(source).exists():
+    if not source.startswith(_SCHEMES) and not Path(source).exists():
         raise SettingsError(f"nothing at {source}: expected a folder of images, an image, or a CSV")
     return folder
 
@@ -164,7 +161,7 @@ def list_images(sources: Sequence[str]) -> list[str]:
     images: list[str] = []
     for source in sources:
         path = Path(source)
-        if source.startswith(("http://", "https://")) or path.is_file():
+        if source.startswith(_SCHEMES) or path.is_file():
             images.append(source)
         elif path.is_dir():
             found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
@@ -214,39 +211,34 @@ def label_images(model_folder: Path, images: Sequence[str]) -> Iterator[Answer]:
             for columns, scores in zip(best.tolist(), confidences, strict=True)
         ]
 
-    local = threading.local()
-
-    def start_thread() -> None:
-        local.session = sessions.enter_context(make_session())
-
-    def read(image: str) -> bytes | str:
-        return _read_image(image, local.session, watchdog)
-
-    def start_reading(start: int) -> list[Future[bytes | str]]:
-        return [pool.submit(read, image) for image in images[start : start + _BATCH_SIZE]]
-
-    with (
-        Watchdog() as watchdog,
-        contextlib.ExitStack() as sessions,
-        ThreadPoolExecutor(_THREADS, "images", initializer=start_thread) as pool,
-    ):
-        reading = start_reading(0)
-        for start in range(0, len(images), _BATCH_SIZE):
-            contents = [future.result() for future in reading]
-            reading = start_reading(start + _BATCH_SIZE)  # while the model is asked about these
+    batches = [images[start : start + _BATCH_SIZE] for start in range(0, len(images), _BATCH_SIZE)]
+    with ThreadPoolExecutor(1, "images") as reader:
+        reading = deque(reader.submit(_read_images, batch) for batch in batches[:1])
+        for batch, following in zip_longest(batches, batches[1:]):
+            contents = reading.popleft().result()
+            if following:
+                reading.append(reader.submit(_read_images, following))  # while the model is asked about these
             posters = [content for content in contents if isinstance(content, bytes)]
             replies = iter(ask(posters) if posters else [])
-            for image, content in zip(images[start:], contents, strict=False):
+            for image, content in zip(batch, contents, strict=True):
                 yield Answer(image, error=content) if isinstance(content, str) else Answer(image, **next(replies))
 
 
-def _read_image(image: str, session: Any, watchdog: Watchdog) -> bytes | str:
-    """Returns the bytes of an image that decodes, or why there is none."""
+def _read_images(images: Sequence[str]) -> list[bytes | str]:
+    """Returns for each image its bytes, if it decodes, or why there are none."""
+    addresses = [image for image in images if image.startswith(_SCHEMES)]
+    settings = PosterSettings(min_side_pixels=1)
+    fetched = iter(fetch_posters([(address, None) for address in addresses], settings, settings.connections))
+    return [_take(next(fetched)) if image.startswith(_SCHEMES) else _read_file(image) for image in images]
+
+
+def _take(fetched: Fetched) -> bytes | str:
+    return fetched.content if fetched.content is not None else str(fetched.reason)
+
+
+def _read_file(image: str) -> bytes | str:
     if not image:
         return "no poster address"
-    if image.startswith(("http://", "https://")):
-        fetched = fetch_poster(session, watchdog, image, PosterSettings(min_side_pixels=1))
-        return fetched.content if fetched.content is not None else str(fetched.reason)
     try:
         content = Path(image).read_bytes()
         check_image(content)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ from tasks.features.source import identify_source
 from tasks.locking import locked
 from tasks.posters.progress import Progress
 from tasks.posters.task import PosterCounts, check_success, count_posters, download_part, plan_downloads
+from tasks.posters.workers import Workers
 from tasks.registry.gate import judge
 from tasks.registry.models import changing, find_champion
 from tasks.registry.stores import Store
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# While one part waits for its slowest poster, others go on. `posters.threads` is at least as many.
-_PARTS_AT_ONCE = 4
+# A core each; where there is one, the other goes on while one waits for its slowest poster.
+_PARTS_AT_ONCE = max(2, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -155,10 +157,11 @@ def download_posters(catalog: Catalog, settings: Settings) -> PosterCounts:
     plans = plan_downloads(catalog.films_path, settings.posters_dir, settings.posters)
     outcomes: Counter[str] = Counter()
     if plans:
-        threads = settings.posters.threads // min(_PARTS_AT_ONCE, len(plans))
+        num_workers = min(_PARTS_AT_ONCE, len(plans), settings.posters.connections)
         progress = Progress(sum(len(plan.films) for plan in plans))
-        parts = download_part.map(plans, unmapped(settings.posters), unmapped(threads), unmapped(progress))
-        outcomes = sum(parts.result(), outcomes)
+        with Workers(num_workers) as workers:
+            shared = (settings.posters, settings.posters.connections // num_workers, workers, progress)
+            outcomes = sum(download_part.map(plans, *map(unmapped, shared)).result(), outcomes)
     return count_posters(catalog.films_path, settings.posters_dir, outcomes)
 
 

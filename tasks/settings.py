@@ -27,7 +27,7 @@ class CatalogSettings(StageSettings):
 class PosterSettings(StageSettings):
     """How posters are downloaded."""
 
-    threads: int = Field(32, ge=4, le=256, description="connections open at once, over the parts under way")
+    connections: int = Field(32, ge=4, le=256, description="open at once, over the parts under way")
     posters_per_part: int = Field(1000, ge=10, description="about; a killed run loses at most the parts under way")
     attempts: int = Field(4, ge=1, le=20, description="tries a poster, where trying again can help")
     backoff_seconds: float = Field(0.5, gt=0, description="first wait between tries; doubles, with jitter")

@@ -2,8 +2,10 @@
 
 from collections.abc import Collection
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 FILMS = pa.schema(
     [
@@ -33,47 +35,59 @@ def clean(rows: pa.Table, excluded_genres: Collection[str]) -> tuple[pa.Table, d
     Returns:
         The films, of schema `FILMS`, in the order of the file; and the number of rows dropped by reason.
     """
-    # No extension dtypes: a column of Python strings behaves the same under pandas 2 and 3.
-    text = pd.DataFrame({name: rows[name].to_pylist() for name in rows.column_names}, dtype=object)
-    text = text.apply(lambda column: column.str.strip())
-    genres = text["Genre"].map(split_genres)
-    excluded = frozenset(excluded_genres)
+    text = {name: pc.utf8_trim_whitespace(rows[name].combine_chunks()) for name in rows.column_names}
+    # A million films have some thousands of lists of genres: each is split once.
+    written = text["Genre"].dictionary_encode()
+    lists = [split_genres(names) for names in written.dictionary.to_pylist()]
     reasons = {
-        "no id": text["imdbId"] == "",
-        "id not digits": ~text["imdbId"].str.fullmatch(r"[0-9]{1,18}").astype(bool),
-        "no genre": genres.map(len) == 0,
-        "no poster address": text["Poster"] == "",
-        "poster address not http(s)": ~text["Poster"].str.match(r"https?://[^/\s]+").astype(bool),
-        **{f"genre {genre}": genres.map(lambda names, genre=genre: genre in names) for genre in sorted(excluded)},
+        "no id": pc.equal(text["imdbId"], ""),
+        "id not digits": pc.invert(pc.match_substring_regex(text["imdbId"], r"^[0-9]{1,18}$")),
+        "no genre": _of_each([not names for names in lists], written),
+        "no poster address": pc.equal(text["Poster"], ""),
+        "poster address not http(s)": pc.invert(pc.match_substring_regex(text["Poster"], r"^https?://[^/\s]+")),
+        **{
+            f"genre {genre}": _of_each([genre in names for names in lists], written)
+            for genre in sorted(frozenset(excluded_genres))
+        },
     }
-    usable = pd.Series(True, index=text.index)
+    usable = np.ones(rows.num_rows, bool)
     dropped = {}
     for reason, holds in reasons.items():
+        holds = np.asarray(holds.to_numpy(zero_copy_only=False), bool)
         dropped[reason] = int((usable & holds).sum())
         usable &= ~holds
-    imdb_ids = text.loc[usable, "imdbId"].astype("int64")
-    repeated = imdb_ids.duplicated()
+    (numbers,) = np.nonzero(usable)
+    imdb_ids = text["imdbId"].take(numbers).cast(pa.int64())
+    repeated = pd.Series(imdb_ids.to_numpy()).duplicated().to_numpy()
     dropped["repeated id"] = int(repeated.sum())
-    kept = text.loc[imdb_ids.index[~repeated]]
+    kept = {name: column.take(numbers[~repeated]) for name, column in text.items()}
+    years = pc.extract_regex(kept["Title"], r"\((?P<year>(?:18|19|20)[0-9]{2})[^()]*\)$")
     films = pa.table(
         {
-            "imdb_id": imdb_ids[~repeated].to_numpy(),
-            "title": kept["Title"].tolist(),
-            "year": _numbers(kept["Title"].str.extract(r"\(((?:18|19|20)[0-9]{2})[^()]*\)\s*$", expand=False)),
-            "score": _numbers(kept["IMDB Score"]),
-            "genres": genres[kept.index].tolist(),
-            "poster_url": kept["Poster"].tolist(),
+            "imdb_id": imdb_ids.filter(~repeated),
+            "title": kept["Title"],
+            "year": pc.struct_field(years, "year").cast(pa.int16()),
+            "score": _parse_scores(kept["IMDB Score"]),
+            "genres": pa.array(lists, FILMS.field("genres").type).take(written.indices.take(numbers[~repeated])),
+            "poster_url": kept["Poster"],
         },
         schema=FILMS,
     )
     return films, dropped
 
 
+def _of_each(answers: list[bool], written: pa.DictionaryArray) -> pa.BooleanArray:
+    """Returns the answer about each row's text, given those about the different texts."""
+    return pa.array(answers, pa.bool_()).take(written.indices)
+
+
+def _parse_scores(column: pa.StringArray) -> pa.FloatArray:
+    """Returns numbers, null for what is none."""
+    written = column.dictionary_encode()
+    numbers = pd.to_numeric(pd.Series(written.dictionary.to_pylist(), dtype=object), errors="coerce")
+    return pa.array(numbers.to_numpy(np.float32), from_pandas=True).take(written.indices)
+
+
 def split_genres(text: str) -> list[str]:
     """Returns the genres of `"Action| Drama|Action"`: stripped, without blanks, each once, in the order given."""
     return list(dict.fromkeys(name for name in map(str.strip, text.split("|")) if name not in _NO_GENRE))
-
-
-def _numbers(column: "pd.Series[str]") -> list[float | None]:
-    numbers = pd.to_numeric(column, errors="coerce")
-    return [None if pd.isna(number) else number for number in numbers.tolist()]

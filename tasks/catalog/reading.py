@@ -15,6 +15,7 @@ from tasks.errors import CatalogError
 
 COLUMNS = ("imdbId", "Imdb Link", "Title", "IMDB Score", "Genre", "Poster")
 _ADDRESS_TIMEOUT_SECONDS = 30
+_MAX_HEADER_BYTES = 64 * 1024
 _RETRY = Retry(total=3, backoff_factor=1.0, backoff_jitter=0.5, status_forcelist=(429, 500, 502, 503, 504))
 
 
@@ -98,7 +99,7 @@ def _as_utf8(content: bytes) -> bytes:
 
 
 def _read_header(source: str, content: bytes, required: Sequence[str]) -> list[str]:
-    header = _as_utf8(content.splitlines()[0]).decode("utf-8")
+    header = _as_utf8(content[:_MAX_HEADER_BYTES].splitlines()[0]).decode("utf-8")
     found = [name.strip() for name in next(csv.reader([header], skipinitialspace=True), [])]
     missing = [name for name in required if name not in found]
     if missing:

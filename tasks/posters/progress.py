@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -24,12 +25,11 @@ class Progress:
         self._start = self._last_line = time.monotonic()
         self._lock = threading.Lock()
 
-    def count(self, reason: str | None) -> None:
-        """Counts one poster: `reason` says why there is none, None that there is one."""
+    def count(self, reasons: Mapping[str, int]) -> None:
+        """Counts posters by the reason why there is none; "" where there is one."""
         with self._lock:
-            self._done += 1
-            if reason:
-                self.failures[reason] += 1
+            self._done += sum(reasons.values())
+            self.failures.update({reason: number for reason, number in reasons.items() if reason})
             now = time.monotonic()
             if self._done < self.total and now < self._last_line + self._seconds_between_lines:
                 return

@@ -1,14 +1,9 @@
 """The posters stage: one task a part."""
 
-import contextvars
 import logging
-import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +14,8 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.errors import DownloadError
 from tasks.posters import ledger
-from tasks.posters.deadlines import Watchdog
-from tasks.posters.fetching import Fetched, Validators, fetch_poster, make_session
 from tasks.posters.progress import Progress
+from tasks.posters.workers import Workers
 from tasks.settings import PosterSettings
 
 logger = logging.getLogger(__name__)
@@ -42,7 +36,7 @@ class PartPlan:
 class PosterCounts:
     """How many of the catalog's posters are there, failed by reason, and what came of those asked for in this run.
 
-    `outcomes` is what `download_part` returns, over all parts.
+    `outcomes` is what `downloading.download` returns, over all parts.
     """
 
     num_films: int
@@ -77,61 +71,17 @@ def plan_downloads(films_path: Path, posters_dir: Path, settings: PosterSettings
     retries=1,
     retry_delay_seconds=10,
 )
-def download_part(plan: PartPlan, settings: PosterSettings, threads: int, progress: Progress) -> Counter[str]:
-    """Downloads the posters of one part, `threads` at a time, and writes the part once, if anything is new.
+def download_part(
+    plan: PartPlan, settings: PosterSettings, connections: int, workers: Workers, progress: Progress
+) -> Counter[str]:
+    """Downloads the posters of one part, as `downloading.download` does, in a process of its own.
 
-    Returns:
-        How many came out how: `new`, `failed`; and of those that were there before `changed`, `unchanged` and `kept`,
-        the latter where the server would not say.
+    Raises:
+        DownloadError: if that fails: not for a poster, but for what the machine lacks.
     """
-    local = threading.local()
-    context = contextvars.copy_context()
-
-    def start_thread() -> None:
-        # Log lines of these threads belong to the same run.
-        for variable, value in context.items():
-            variable.set(value)
-        local.session = sessions.enter_context(make_session())
-
-    def ask(film: Mapping[str, Any]) -> tuple[Mapping[str, Any], Fetched]:
-        validators = Validators(film["etag"], film["last_modified"]) if "sha256" in film else None
-        fetched = fetch_poster(local.session, watchdog, film["poster_url"], settings, validators)
-        progress.count(fetched.reason)
-        return film, fetched
-
-    with (
-        Watchdog() as watchdog,
-        ExitStack() as sessions,
-        ThreadPoolExecutor(threads, "posters", initializer=start_thread) as pool,
-    ):
-        answers = list(pool.map(ask, plan.films))
-    rows = [_row(film, fetched) for film, fetched in answers if _is_news(film, fetched)]
-    if rows:
-        ledger.update_part(plan.path, rows)
-    outcomes = Counter(_outcome(film, fetched) for film, fetched in answers)
+    outcomes = workers.download(plan.path, plan.films, settings, connections, progress)
     logger.info("posters: %s, %s", plan.path.stem, dict(outcomes), extra={"part": plan.path.stem})
     return outcomes
-
-
-def _outcome(film: Mapping[str, Any], fetched: Fetched) -> str:
-    if "sha256" not in film:
-        return "failed" if fetched.reason else "new"
-    if fetched.reason:
-        return "kept"
-    return "unchanged" if fetched.unchanged or fetched.sha256 == film["sha256"] else "changed"
-
-
-def _is_news(film: Mapping[str, Any], fetched: Fetched) -> bool:
-    """Whether the ledger has to be told: not of a poster that is as it was, nor of one that is kept."""
-    if "sha256" not in film:
-        return True
-    if fetched.reason or fetched.unchanged:
-        return False
-    return (film["sha256"], film["etag"], film["last_modified"]) != (
-        fetched.sha256,
-        fetched.etag,
-        fetched.last_modified,
-    )
 
 
 def count_posters(films_path: Path, posters_dir: Path, outcomes: Mapping[str, int]) -> PosterCounts:
@@ -165,25 +115,3 @@ def check_success(counts: PosterCounts, min_success_rate: float) -> None:
             f"posters.min_success_rate is {min_success_rate:.0%}). Ask again for the failed ones with --retry-failed, "
             f"or lower the rate. Why they failed:\n{table}"
         )
-
-
-def _row(film: Mapping[str, Any], fetched: Fetched) -> dict[str, Any]:
-    image = fetched.image
-    return {
-        "imdb_id": film["imdb_id"],
-        "url": film["poster_url"],
-        "status": ledger.FAILED if fetched.reason else ledger.OK,
-        "reason": fetched.reason,
-        "attempts": fetched.attempts,
-        "http_status": fetched.http_status,
-        "sha256": fetched.sha256,
-        "num_bytes": len(fetched.content) if fetched.content is not None else None,
-        "format": image and image.format,
-        "width": image and image.width,
-        "height": image and image.height,
-        "etag": fetched.etag,
-        "last_modified": fetched.last_modified,
-        "seconds": fetched.seconds,
-        "fetched_at": datetime.now(UTC),
-        "content": fetched.content,
-    }

@@ -124,7 +124,7 @@ def test_deployments_are_there_as_described(served: Served) -> None:
     [
         ({"training": {"epoch": 3}}, "('epoch' was unexpected)"),
         ({"training": {"epochs": 0}}, "0 is less than the minimum of 1"),
-        ({"posters": {"threads": "many"}}, "'many' is not of type 'integer'"),
+        ({"posters": {"connections": "many"}}, "'many' is not of type 'integer'"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_runs(served: Served, settings: object, says: str) -> None:

@@ -35,10 +35,12 @@ KILLS = [
 ]
 
 
-def run(script: list[str], settings_file: Path) -> subprocess.CompletedProcess[str]:
+def run(settings_file: Path, kill_at: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "flows.cli", "run", "--settings", str(settings_file)]
     # Against the session's server: starting one for each run would take longer than all the runs.
-    command = [sys.executable, *script, "run", "--settings", str(settings_file)]
     environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    if kill_at:
+        environment |= {"KILL_AT": kill_at, "PYTHONPATH": str(Path(__file__).with_name("killer"))}
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
 
 
@@ -64,15 +66,14 @@ def test_killed_in_every_stage_and_in_the_end_the_same(small_run, tmp_path: Path
     }
     # JSON is YAML, too.
     settings_file.write_text(small_run.settings.model_copy(update=changes).model_dump_json(), "utf-8")
-    killer = [str(Path(__file__).with_name("kill_at.py"))]
     with serve(small_run.data_dir / "site", small_run.port):
         for target, finished in KILLS:
-            done = run([*killer, target], settings_file)
+            done = run(settings_file, target)
             assert done.returncode == -signal.SIGKILL, f"{target}: {done.stdout}{done.stderr}"
             for pattern in finished:
                 assert list(data_dir.glob(pattern)) or list(tmp_path.glob(pattern.removeprefix("../"))), target
         before = stat_all(tmp_path)
-        last = run(["-m", "flows.cli"], settings_file)
+        last = run(settings_file)
     assert last.returncode == 0, last.stdout + last.stderr
     # All was finished but for the last rename, which the next run makes up for.
     assert "nothing new" in last.stdout

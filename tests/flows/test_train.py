@@ -17,6 +17,7 @@ from flows.train import train
 from tasks.errors import CatalogError, DownloadError, LockedError
 from tasks.posters.progress import Progress
 from tasks.posters.task import PartPlan, download_part
+from tasks.posters.workers import Workers
 from tasks.registry.manifest import check_files
 from tasks.registry.stores import pull_model
 from tasks.sample.server import serve
@@ -186,7 +187,7 @@ def test_new_films_touch_only_their_own(small_run, tmp_path: Path, caplog: pytes
     assert len(after) == len(before) + 3
     assert {imdb_id: after[imdb_id] for imdb_id in before} == before
     features = next((data_dir / "features").iterdir())
-    assert sum(pq.read_metadata(path).num_rows for path in features.iterdir()) == len(
+    assert sum(pq.read_metadata(path).num_rows for path in features.glob("*.parquet")) == len(
         {sha256 for sha256, _ in after.values()}
     )
 
@@ -247,9 +248,10 @@ def test_retries_are_visible_in_the_server(prefect_server: None, tmp_path: Path)
 
     @flow(name="a folder that can't be written")
     def download() -> None:
-        download_part.with_options(retry_delay_seconds=0)(plan, PosterSettings(), 1, Progress(1))
+        with Workers(1) as workers:
+            download_part.with_options(retry_delay_seconds=0)(plan, PosterSettings(), 1, workers, Progress(1))
 
-    with pytest.raises(OSError, match="posters"):
+    with pytest.raises(DownloadError, match=r"part-00000.parquet could not be downloaded: .*posters"):
         download()
     with get_client(sync_client=True) as client:
         (run,) = client.read_task_runs(

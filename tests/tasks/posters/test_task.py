@@ -7,12 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.errors import DownloadError
-from tasks.posters import ledger
-from tasks.posters.progress import Progress
-from tasks.posters.task import check_success, count_posters, download_part, plan_downloads
+from tasks.posters import downloading, ledger
+from tasks.posters.task import check_success, count_posters, plan_downloads
 from tasks.settings import PosterSettings
 
-SETTINGS = PosterSettings(threads=8, backoff_seconds=0.01, attempts=2, posters_per_part=10)
+SETTINGS = PosterSettings(connections=8, backoff_seconds=0.01, attempts=2, posters_per_part=10)
 
 
 def write_films(path: Path, urls: dict[int, str]) -> Path:
@@ -21,9 +20,9 @@ def write_films(path: Path, urls: dict[int, str]) -> Path:
 
 
 def download(films: Path, posters_dir: Path, settings: PosterSettings = SETTINGS) -> Counter[str]:
+    """As the flow does, but in this process."""
     plans = plan_downloads(films, posters_dir, settings)
-    progress = Progress(sum(len(plan.films) for plan in plans))
-    return sum((download_part.fn(plan, settings, 4, progress) for plan in plans), Counter())
+    return sum((downloading.download(plan.path, plan.films, settings, 4, lambda _: None) for plan in plans), Counter())
 
 
 def test_second_run_asks_only_for_what_is_not_there(server, tmp_path: Path) -> None:
