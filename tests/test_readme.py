@@ -31,6 +31,11 @@ def test_settings_table() -> None:
     assert rows == list(list_settings(Settings))
 
 
+def test_benchmark_table_is_the_measured_one() -> None:
+    results = (README.parent / "tests" / "benchmarks" / "results.md").read_text("utf-8")
+    assert f"<!-- tests/benchmarks/results.md -->\n{results}<!-- end -->" in README.read_text("utf-8")
+
+
 @pytest.mark.parametrize("path", re.findall(r"`([\w./]+\.(?:py|lock|md))`", README.read_text("utf-8")))
 def test_files_it_names_are_there(path: str) -> None:
     # report.md is a model's.

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -93,7 +93,8 @@ def write_dataset(
         return _read(folder)
     with atomic_folder(folder) as partial:
         kept = keep_shards(folder, partial, old.get("shards", {}), made_of)
-        _write_shards(partial, {name: of_shard for name, of_shard in shards.items() if name not in kept}, posters_dir)
+        if missing := {name: of_shard for name, of_shard in shards.items() if name not in kept}:
+            _write_shards(partial, missing, posters_dir)
         _write_index(films, partial / "films.parquet")
         description["shards"] = {
             name: kept.get(name) or {"sha256": hash_file(partial / name), "made_of": made_of[name]} for name in shards
@@ -152,13 +153,16 @@ def _write_shards(folder: Path, shards: Mapping[str, pd.DataFrame], posters_dir:
     # TensorFlow takes seconds to import, and is not needed where nothing changed.
     from tasks.dataset.records import write_records
 
-    films = {
-        film["imdb_id"]: {**cast("dict[str, Any]", film), "shard": name}
-        for name, of_shard in shards.items()
-        for film in of_shard.to_dict("records")
-    }
-    posters = ledger.iterate_posters(posters_dir, films.keys())
-    write_records(folder, ({**films[imdb_id], "content": content} for imdb_id, content in posters), shards)
+    films = pd.concat([of_shard.assign(shard=name) for name, of_shard in shards.items()])
+    # A dict a film only while it is written: of all at once they take more memory than the rest of the stage.
+    columns = {str(name): films[name].tolist() for name in films}
+    row_of = {imdb_id: row for row, imdb_id in enumerate(columns["imdb_id"])}
+
+    def join() -> Iterator[dict[str, Any]]:
+        for imdb_id, content in ledger.iterate_posters(posters_dir, row_of.keys()):
+            yield {**{name: values[row_of[imdb_id]] for name, values in columns.items()}, "content": content}
+
+    write_records(folder, join(), shards)
 
 
 def _write_index(films: pd.DataFrame, path: Path) -> None:

@@ -118,9 +118,10 @@ def iterate_posters(posters_dir: Path, imdb_ids: Collection[int]) -> Iterator[tu
     """Yields ids and posters of films, in the order of the parts; memory does not grow with their number."""
     for path in part_paths(posters_dir):
         for batch in pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_GROUP, columns=["imdb_id", "content"]):
-            for row, imdb_id in enumerate(batch["imdb_id"].to_pylist()):
-                if imdb_id in imdb_ids:
-                    yield imdb_id, batch["content"][row].as_py()
+            wanted = batch.filter(
+                pa.array([imdb_id in imdb_ids for imdb_id in batch["imdb_id"].to_pylist()], pa.bool_())
+            )
+            yield from zip(wanted["imdb_id"].to_pylist(), wanted["content"].to_pylist(), strict=True)
 
 
 def update_part(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,0 +1,45 @@
+"""Rates and ratios of ways that are measured in turns."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+REAL_POSTERS = Path(os.environ.get("POSTER_GENRES_REAL_POSTERS", ROOT.parent / "shared" / "real_posters"))
+ROUNDS = 3
+EPOCHS = 30
+
+Results = dict[str, Any]
+
+
+def take_turns(ways: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Calls each way once a round, in turns, and returns what each returned."""
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            found[name].append(way())
+            print(f"    {name}: {found[name][-1]:,.1f}", flush=True)
+    return found
+
+
+def compare(unit: str, found: Mapping[str, list[float]]) -> Results:
+    """Returns medians, and of the first way the ratio to each other one: median of the rounds, and the worst."""
+    first, *others = found
+    ratios = {name: [ours / theirs for ours, theirs in zip(found[first], found[name], strict=True)] for name in others}
+    return {
+        "unit": unit,
+        "medians": {name: statistics.median(values) for name, values in found.items()},
+        "rounds": dict(found),
+        "ratios": {name: {"median": statistics.median(of), "worst": min(of)} for name, of in ratios.items()},
+    }
+
+
+def rate(count: int, run: Callable[[], object]) -> float:
+    """Returns how many of `count` a second a call does."""
+    start = time.perf_counter()
+    run()
+    return count / (time.perf_counter() - start)

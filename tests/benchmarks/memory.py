@@ -1,0 +1,152 @@
+"""Peak memory of every stage at 4,000, 40,000 and 400,000 posters: the real ones, repeated under new ids and hashes.
+
+Each stage runs in a process of its own, whose peak resident size is read when it ends.
+
+    python memory.py STAGE FOLDER
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from measuring import REAL_POSTERS, ROOT, Results
+
+import flows  # noqa: F401  (sets what Prefect and TensorFlow read when they are imported)
+from tasks.posters import ledger
+
+SIZES = (4_000, 40_000, 400_000)
+POSTERS_PER_PART = 1000
+VOCABULARY = ("Action", "Comedy", "Drama", "Horror")
+FINGERPRINT = "benchmark"
+
+
+def measure(work: Path) -> Results:
+    """Returns for each stage the peaks, in GiB, by number of posters."""
+    peaks: Results = {stage: {} for stage in STAGES}
+    for size in SIZES:
+        folder = work / str(size)
+        _make_input(folder, size)
+        for stage, of_stage in peaks.items():
+            command = [sys.executable, __file__, stage, str(folder)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            of_stage[f"{size:,}"] = float(done.stdout.split()[-1])
+            print(f"    {stage}, {size:,} posters: {of_stage[f'{size:,}']:.2f} GiB", flush=True)
+        shutil.rmtree(folder)
+    return peaks
+
+
+def _make_input(folder: Path, size: int) -> None:
+    """Writes films, poster parts and features of `size` posters."""
+    from tasks.features.cache import FEATURES, cache_dir
+
+    rng = np.random.default_rng(0)
+    posters = [path.read_bytes() for path in sorted((REAL_POSTERS / "posters").iterdir())]
+    ids = np.arange(1, size + 1)
+    genres = [[VOCABULARY[number] for number in rng.permutation(4)[: rng.integers(1, 3)]] for _ in range(size)]
+    films = {"imdb_id": ids, "title": [f"Film {imdb_id} (1999)" for imdb_id in ids]}
+    addresses = [f"http://127.0.0.1:9/posters/of/the/usual/length/{imdb_id}.jpg" for imdb_id in ids]
+    folder.mkdir()
+    films |= {"year": pa.array([1999] * size, pa.int16()), "genres": genres, "poster_url": addresses}
+    pq.write_table(pa.table(films), folder / "films.parquet")
+    num_parts = ledger.fix_num_parts(folder / "posters", size, POSTERS_PER_PART)
+    parts: list[list[int]] = [[] for _ in range(num_parts)]
+    for imdb_id in ids.tolist():
+        parts[ledger.part_of(imdb_id, num_parts)].append(imdb_id)
+    cache = cache_dir(folder / "features", FINGERPRINT)
+    cache.mkdir(parents=True)
+    for part, of_part in enumerate(parts):
+        contents = [posters[imdb_id % len(posters)] for imdb_id in of_part]
+        hashes = [hashlib.sha256(str(imdb_id).encode()).hexdigest() for imdb_id in of_part]
+        rows = [
+            {
+                "imdb_id": imdb_id,
+                "url": addresses[imdb_id - 1],
+                "status": ledger.OK,
+                "attempts": 1,
+                "sha256": sha256,
+                "num_bytes": len(content),
+                "format": "jpeg",
+                "seconds": 0.0,
+                "fetched_at": datetime(2026, 1, 1, tzinfo=UTC),
+                "content": content,
+            }
+            for imdb_id, sha256, content in zip(of_part, hashes, contents, strict=True)
+        ]
+        ledger.update_part(ledger.part_path(folder / "posters", part), rows)
+        flat = pa.array(rng.random(len(of_part) * 1280, np.float32).astype(np.float16))
+        table = pa.table([pa.array(hashes), pa.FixedSizeListArray.from_arrays(flat, 1280)], schema=FEATURES)
+        pq.write_table(table, cache / f"part-{part:05d}.parquet", compression="none")
+
+
+def _plan_downloads(folder: Path) -> None:
+    from tasks.posters.task import plan_downloads
+    from tasks.settings import PosterSettings
+
+    # As for a first run, of which nothing is there.
+    assert plan_downloads(folder / "films.parquet", folder / "none", PosterSettings())
+
+
+def _count_posters(folder: Path) -> None:
+    from tasks.posters.task import count_posters, plan_downloads
+    from tasks.settings import PosterSettings
+
+    plan_downloads(folder / "films.parquet", folder / "posters", PosterSettings())
+    count_posters(folder / "films.parquet", folder / "posters", {})
+
+
+def _dataset(folder: Path) -> None:
+    from tasks.dataset.task import write_dataset
+    from tasks.settings import DatasetSettings
+
+    folders = (folder / "posters", folder / "splits", folder / "shards")
+    write_dataset.fn(folder / "films.parquet", *folders, DatasetSettings(min_posters_per_genre=10), 0)
+
+
+def _features(folder: Path) -> None:
+    from tasks.features.backbone import load_backbone
+    from tasks.features.embedding import make_embedder
+    from tasks.features.task import embed_part, plan_embedding
+    from tasks.settings import FeatureSettings
+
+    settings = FeatureSettings(wheel_dir=ROOT / "data" / "backbone")
+    # None is there: all are planned, and two parts embedded, each of which takes what every other would.
+    plans = plan_embedding(folder / "posters", folder / "none")
+    embed = make_embedder(load_backbone(settings), settings)
+    for plan in plans[:2]:
+        embed_part.fn(plan, folder / "embedded", embed)
+
+
+def _training(folder: Path) -> None:
+    from tasks.dataset.task import _read
+    from tasks.features.cache import cache_dir
+    from tasks.settings import TrainingSettings
+    from tasks.training.examples import read_examples
+    from tasks.training.fitting import fit_head
+    from tasks.training.head import predict_probabilities
+
+    dataset, features = _read(folder / "shards"), cache_dir(folder / "features", FINGERPRINT)
+    train, validation, test = (read_examples(dataset, features, split) for split in ("train", "validation", "test"))
+    fitted = fit_head(train, validation, dataset.vocabulary, TrainingSettings(epochs=2), 0)
+    predict_probabilities(fitted.head, test.features)
+
+
+STAGES: dict[str, Callable[[Path], None]] = {
+    "plan of all downloads": _plan_downloads,
+    "plan of none, and count": _count_posters,
+    "dataset": _dataset,
+    "features": _features,
+    "training and evaluation": _training,
+}
+
+if __name__ == "__main__":
+    STAGES[sys.argv[1]](Path(sys.argv[2]))
+    # Not ru_maxrss, in which a process inherits the peak of the one that started it.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    print(int(status["VmHWM"].split()[0]) / 2**20)
