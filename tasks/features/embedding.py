@@ -7,8 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tasks.errors import BackboneError
-from tasks.features.backbone import NUM_FEATURES, Backbone, probe_pictures
+from tasks.features.backbone import NUM_FEATURES, Backbone, check_features, embed_probes, probe_pictures
 from tasks.features.litert import LiteRTNetwork, convert
 from tasks.features.preprocessing import prepare_poster
 from tasks.settings import FeatureSettings
@@ -18,9 +17,6 @@ logger = logging.getLogger(__name__)
 # From JPEG or PNG files to features, shape `(len(posters), 1280)`, in the order of the posters. Raises
 # `tf.errors.InvalidArgumentError` if one of them is no picture.
 Embedder = Callable[[Sequence[bytes]], NDArray[np.float32]]
-
-# An engine and float32 TensorFlow may differ by this much in any feature. Features are 0 to about 6.
-_MAX_DIFFERENCE = 1e-3
 
 
 def make_embedder(backbone: Backbone, settings: FeatureSettings) -> Embedder:
@@ -36,13 +32,12 @@ def make_embedder(backbone: Backbone, settings: FeatureSettings) -> Embedder:
         logger.info("features: by TensorFlow, %d posters at a time", settings.batch_size)
         return lambda posters: embed_with_tensorflow(backbone, posters, settings.batch_size)
     network = LiteRTNetwork(convert(backbone.network))
-    expected = np.asarray(backbone.network(probe_pictures(), training=False))
-    difference = float(np.abs(network.run_pixels(probe_pictures()) - expected).max())
-    if not difference <= _MAX_DIFFERENCE:
-        raise BackboneError(
-            f"LiteRT gives features that differ from TensorFlow's by up to {difference:.2g}, expected at most "
-            f"{_MAX_DIFFERENCE:g}: go on with --set features.engine=tensorflow, which is slower"
-        )
+    difference = check_features(
+        network.run_pixels(probe_pictures()),
+        embed_probes(backbone.network),
+        "LiteRT gives features that differ from TensorFlow's",
+        ": go on with --set features.engine=tensorflow, which is slower",
+    )
     logger.info("features: by LiteRT, which differs from TensorFlow by at most %.1g", difference)
     return network.run_posters
 

@@ -86,12 +86,11 @@ class Workers:
                 if "counts" in said:
                     progress.count(said["counts"])
                 elif "outcomes" in said:
-                    self._idle.put(process)
                     return Counter(said["outcomes"])
                 else:
-                    self._idle.put(process)
                     raise DownloadError(f"{path.name} could not be downloaded: {said['error']}")
         except BrokenPipeError:
             pass  # it has ended, as is said below
-        self._idle.put(process)  # nobody waits for ever for one that has ended
+        finally:
+            self._idle.put(process)  # also one that has ended: nobody waits for it for ever
         raise DownloadError(f"{path.name} could not be downloaded: its process ended, exit code {process.wait()}")

@@ -60,7 +60,7 @@ def fit_head(
     """
     moments = measure_moments(train.features) if settings.standardise else None
     head = build_head(len(vocabulary), settings, train.features.num_columns, moments, seed)
-    chunks = _Chunks(train, settings.batch_size)
+    chunks, of_validation = (_Chunks(examples, settings.batch_size) for examples in (train, validation))
     optimizer = FusedAdam(_make_schedule(settings, chunks.num_batches))
     optimizer.build(head.trainable_variables)
     loss = MacroSoftF1() if settings.loss == "soft_f1" else keras.losses.BinaryCrossentropy()
@@ -75,7 +75,7 @@ def fit_head(
         for features, targets in chunks.shuffled(rng):
             train_chunk(features, targets, rng.permutation(len(features)).astype(np.int32))
         row = {"epoch": epoch, **scores.take("")}
-        for features, targets in _Chunks(validation, settings.batch_size).in_order():
+        for features, targets in of_validation.in_order():
             validate_chunk(features, targets)
         rows.append({**row, **scores.take("val_")})
         if not best or rows[-1]["val_macro_f1"] > rows[best_epoch - 1]["val_macro_f1"]:
