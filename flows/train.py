@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import joblib
 from prefect import flow, unmapped
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # A core each; where there is one, the other goes on while one waits for its slowest poster.
-_PARTS_AT_ONCE = max(2, os.cpu_count() or 1)
+_PARTS_AT_ONCE = max(2, joblib.cpu_count())
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ What an earlier version made is then made anew, in place of being taken for fini
 """
 
 RECORDS = 2  # TFRecord shards and dataset.json
-PREPROCESSING = 1  # from the bytes of a poster to pixels
+PREPROCESSING = 2  # from the bytes of a poster to pixels
 TRAINING = 2  # the head and how it is fitted
 EVALUATION = 1  # figures and report
 EXPORT = 2  # the exported model and its check

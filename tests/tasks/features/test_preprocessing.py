@@ -26,6 +26,38 @@ def test_grey_and_transparent_pictures_get_three_channels() -> None:
     np.testing.assert_array_equal(decode_poster(tf.constant(png(transparent))), np.full((10, 8, 3), 50))
 
 
+def jpeg(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("size", "decoded"),
+    [
+        ((447, 448), (447, 448)),  # half of it would be less than the backbone's 224
+        ((448, 449), (224, 225)),
+        ((900, 1801), (225, 451)),
+        ((1792, 4000), (224, 500)),
+    ],
+)
+def test_a_large_jpeg_is_decoded_at_a_fraction_that_leaves_enough(
+    size: tuple[int, int], decoded: tuple[int, int]
+) -> None:
+    assert decode_poster(tf.constant(jpeg(np.zeros((*size, 3), np.uint8)))).shape == (*decoded, 3)
+
+
+@pytest.mark.parametrize("size", [(268, 182), (470, 300), (900, 600), (3000, 2000)])
+def test_posters_of_any_size_are_as_pillow_resizes_them(size: tuple[int, int]) -> None:
+    """Smooth colours: what a resize at a few sampled pixels, or at the wrong fraction, would not give."""
+    y, x = np.mgrid[0 : 1 : complex(size[0]), 0 : 1 : complex(size[1])]
+    waves = [127.5 + 120 * np.sin(7 * x + 5 * y), 255 * x, 255 * (1 - y)]
+    fine = 20 * (-1.0) ** np.add(*np.indices(size))[..., np.newaxis]  # a checkerboard, of which none is left
+    pixels = np.clip(np.stack(waves, -1) + (fine if max(size) > 500 else 0), 0, 255).astype(np.uint8)
+    expected = Image.fromarray(pixels).resize((224, 224), Image.Resampling.BILINEAR)
+    assert np.abs(prepare_poster(tf.constant(jpeg(pixels))) - np.asarray(expected, float)).mean() < 2
+
+
 def test_a_flat_picture_stays_flat_and_the_range_stays_0_to_255() -> None:
     prepared = prepare_poster(tf.constant(png(np.full((268, 182, 3), 200, np.uint8))))
     assert (prepared.dtype, prepared.shape) == (tf.float32, (224, 224, 3))
