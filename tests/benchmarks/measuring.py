@@ -4,8 +4,11 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from tasks.posters import ledger
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -43,3 +46,19 @@ def rate(count: int, run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return count / (time.perf_counter() - start)
+
+
+def as_downloaded(imdb_id: int, url: str, sha256: str, content: bytes) -> dict[str, Any]:
+    """Returns the ledger's row of a poster."""
+    return {
+        "imdb_id": imdb_id,
+        "url": url,
+        "status": ledger.OK,
+        "attempts": 1,
+        "sha256": sha256,
+        "num_bytes": len(content),
+        "format": "jpeg",
+        "seconds": 0.0,
+        "fetched_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "content": content,
+    }

@@ -10,13 +10,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from measuring import REAL_POSTERS, ROOT, Results
+from measuring import REAL_POSTERS, ROOT, Results, as_downloaded
 
 import flows  # noqa: F401  (sets what Prefect and TensorFlow read when they are imported)
 from tasks.posters import ledger
@@ -65,18 +64,7 @@ def _make_input(folder: Path, size: int) -> None:
         contents = [posters[imdb_id % len(posters)] for imdb_id in of_part]
         hashes = [hashlib.sha256(str(imdb_id).encode()).hexdigest() for imdb_id in of_part]
         rows = [
-            {
-                "imdb_id": imdb_id,
-                "url": addresses[imdb_id - 1],
-                "status": ledger.OK,
-                "attempts": 1,
-                "sha256": sha256,
-                "num_bytes": len(content),
-                "format": "jpeg",
-                "seconds": 0.0,
-                "fetched_at": datetime(2026, 1, 1, tzinfo=UTC),
-                "content": content,
-            }
+            as_downloaded(imdb_id, addresses[imdb_id - 1], sha256, content)
             for imdb_id, sha256, content in zip(of_part, hashes, contents, strict=True)
         ]
         ledger.update_part(ledger.part_path(folder / "posters", part), rows)

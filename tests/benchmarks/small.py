@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from measuring import REAL_POSTERS, ROUNDS, Results, compare, take_turns
+from measuring import REAL_POSTERS, ROUNDS, Results, compare, rate, take_turns
 
 from tasks.catalog.task import read_catalog
 from tasks.dataset.records import write_records
@@ -25,14 +25,14 @@ NUM_RECORDS = 20_000
 
 def measure(work: Path) -> Results:
     """Catalog, split and shards; and the start of the command line."""
-    big = _write_catalog(work / "big.csv")
+    big, thousands = _write_catalog(work / "big.csv"), NUM_ROWS // 1000
     results: Results = {
         f"catalog, {NUM_ROWS:,} rows": compare(
             "thousand rows/s",
             take_turns(
                 {
-                    "read, typed and cleaned": lambda: _thousands(lambda: read_catalog.fn(big, work / "catalog")),
-                    "pandas.read_csv, read only": lambda: _thousands(lambda: pd.read_csv(big.source, dtype=str)),
+                    "read, typed and cleaned": lambda: rate(thousands, lambda: read_catalog.fn(big, work / "catalog")),
+                    "pandas.read_csv, read only": lambda: rate(thousands, lambda: pd.read_csv(big.source, dtype=str)),
                 }
             ),
         )
@@ -92,7 +92,3 @@ def _time(run) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
-
-
-def _thousands(run) -> float:
-    return NUM_ROWS / 1000 / _time(run)
