@@ -13,6 +13,7 @@ import pytest
 import requests
 from prefect.settings import PREFECT_API_URL
 
+from tasks import versions
 from tasks.registry.manifest import check_files, parse_manifest
 from tasks.registry.models import find_champion
 from tasks.sample.server import serve
@@ -26,7 +27,7 @@ KILLS = [
     ("posters/part-00001.parquet", ["catalog/films.parquet"]),
     ("data/splits/", ["posters/part-00001.parquet"]),
     ("data/shards", ["splits/seed-0-0.1-0.1.parquet"]),
-    ("-v1/part-00001.parquet", ["shards/dataset.json", "features/*/part-00000.parquet"]),
+    (f"-v{versions.PREPROCESSING}/part-00001.parquet", ["shards/dataset.json", "features/*/part-00000.parquet"]),
     ("training/seed_bce-", ["features/*/part-00001.parquet", "training/default-*/training.json"]),
     ("data/evaluation", ["training/seed_bce-*/training.json"]),
     ("data/export", ["evaluation/metrics.json"]),

@@ -15,6 +15,7 @@ from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort, TaskRunSor
 
 from flows.train import train
 from tasks.errors import CatalogError, DownloadError, LockedError
+from tasks.features.preprocessing import resize_pixels
 from tasks.posters.progress import Progress
 from tasks.posters.task import PartPlan, download_part
 from tasks.posters.workers import Workers
@@ -111,7 +112,7 @@ def test_signatures_agree_with_one_another_and_with_the_keras_file(small_run) ->
         signatures["images"](images=pixels.numpy()),
         signatures["images"](images=pixels.numpy().astype(np.float64)),
         signatures["images_uint8"](images=pixels),
-        keras.saving.load_model(folder / "classifier.keras")(tf.image.resize(pixels, (224, 224), antialias=True)),
+        keras.saving.load_model(folder / "classifier.keras")(resize_pixels(pixels)),
     ]
     for answer in answers:
         assert answer["labels"].shape == answer["confidences"].shape == (1, 3)
