@@ -199,17 +199,17 @@ def label_images(model_folder: Path, images: Sequence[str]) -> Iterator[Answer]:
 
     def ask(posters: Sequence[bytes]) -> list[dict[str, Any]]:
         try:
-            probabilities = network.run_posters(posters)
+            confidences = network.run_posters(posters)
         except tf.errors.InvalidArgumentError as error:
             if len(posters) == 1:
                 return [{"error": f"broken image: {error.message}"}]
             # One that passed the check and yet can't be decoded must not cost the others their answers.
             return [reply for poster in posters for reply in ask([poster])]
-        answer = top_labels(probabilities)
-        labels, confidences = answer["labels"].numpy().tolist(), answer["confidences"].numpy().tolist()
+        answer = top_labels(confidences)
+        labels, best = answer["labels"].numpy().tolist(), answer["confidences"].numpy().tolist()
         return [
             {"labels": [label.decode() for label in names], "confidences": scores}
-            for names, scores in zip(labels, confidences, strict=True)
+            for names, scores in zip(labels, best, strict=True)
         ]
 
     batches = [images[start : start + _BATCH_SIZE] for start in range(0, len(images), _BATCH_SIZE)]

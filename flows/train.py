@@ -64,6 +64,15 @@ class Run:
 )
 def train(settings: Settings) -> Run:
     """Reads the catalog, downloads posters, learns their genres, and publishes the model, if anything is new."""
+    with at_work(settings):
+        with changing(settings.artifacts_dir, "the start of a run"):
+            pass  # what a killed run left there is seen to
+        return _run(settings)
+
+
+@contextmanager
+def at_work(settings: Settings) -> Iterator[None]:
+    """Keeps other runs out of `data_dir`, writes the log there, and clears away what a killed run left behind."""
     with (
         locked(settings.data_dir, "another run", settings.wait_seconds, {"runs": run_ids()}) as left_behind,
         journal(settings.logs_dir),
@@ -72,9 +81,7 @@ def train(settings: Settings) -> Run:
             # A run that was killed and is started again has the same id.
             crash_killed_runs(set(left_behind.get("runs", [])) - set(run_ids()))
         _remove_leftovers(settings)
-        with changing(settings.artifacts_dir, "the start of a run"):
-            pass  # what a killed run left there is seen to
-        return _run(settings)
+        yield
 
 
 def _run(settings: Settings) -> Run:
@@ -171,7 +178,7 @@ def embed_posters(backbone: "Backbone", settings: Settings) -> Path:
     from tasks.features.embedding import make_embedder
     from tasks.features.task import embed_part, plan_embedding
 
-    folder = cache_dir(settings.features_dir, backbone.fingerprint)
+    folder = cache_dir(settings.features_dir, backbone.fingerprint, backbone.taps)
     plans = plan_embedding(settings.posters_dir, folder)
     if not plans:
         logger.info("features: nothing to embed, all posters' features are there")

@@ -74,6 +74,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(previous, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Removes a folder, which is gone from `path` at once: killed half way, nothing is left that looks whole."""
+    removed = _beside(path)
+    path.rename(removed)
+    shutil.rmtree(removed)
+
+
 def write_text(path: Path, text: str, encoding: str = "utf-8") -> None:
     """Writes `text` to `path`, whole or not at all."""
     with atomic_file(path) as partial:

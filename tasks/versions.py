@@ -5,7 +5,7 @@ What an earlier version made is then made anew, in place of being taken for fini
 
 RECORDS = 2  # TFRecord shards and dataset.json
 PREPROCESSING = 2  # from the bytes of a poster to pixels
-TRAINING = 2  # the head and how it is fitted
-EVALUATION = 1  # figures and report
-EXPORT = 2  # the exported model and its check
+TRAINING = 3  # the head and how it is fitted
+EVALUATION = 2  # figures and report
+EXPORT = 3  # the exported model and its check
 MODEL = 1  # the folder of a published model

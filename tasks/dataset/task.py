@@ -52,12 +52,19 @@ class Dataset:
 
 @task(name="write dataset", cache_policy=NO_CACHE)
 def write_dataset(
-    films_path: Path, posters_dir: Path, splits_dir: Path, folder: Path, settings: DatasetSettings, seed: int
+    films_path: Path,
+    posters_dir: Path,
+    splits_dir: Path,
+    folder: Path,
+    settings: DatasetSettings,
+    seed: int,
+    *,
+    with_shards: bool = True,
 ) -> Dataset:
     """Makes the data set of all films whose poster was downloaded; leaves it alone if it is there already.
 
     Films that were split before keep their split, which `splits_dir` has for each seed and fractions. Shards whose
-    films did not change are kept as they are.
+    films did not change are kept as they are. Without shards there is all that training on features needs.
 
     Raises:
         DatasetError: if fewer than two genres, or too few posters, are left.
@@ -73,7 +80,7 @@ def write_dataset(
         films, targets = films.loc[~without_label].reset_index(drop=True), targets[~without_label]
     films["targets"] = list(targets)
     films["split"] = _split(films, targets, splits_dir, settings, seed)
-    shards = assign_shards(films, settings.shard_bytes)
+    shards = assign_shards(films, settings.shard_bytes) if with_shards else {}
     made_of = {name: fingerprint_films(of_shard, vocabulary) for name, of_shard in shards.items()}
     old = _read_description(folder)
     description = {

@@ -18,7 +18,7 @@ from tasks.dataset.task import Dataset
 from tasks.evaluation.scores import THRESHOLD
 from tasks.posters.ledger import iterate_posters
 from tasks.training.examples import Examples
-from tasks.training.head import predict_probabilities
+from tasks.training.head import run_head
 
 _BATCH_SIZE = 64
 
@@ -30,7 +30,7 @@ class Champion:
     Attributes:
         id: in the registry.
         folder: has `saved_model/`, `head.keras` and `films.parquet`, the films it was made of.
-        vocabulary: its genres, in the order of its probabilities.
+        vocabulary: its genres, in the order of its columns.
         features: the name of the cache's folder with the features it was trained on.
     """
 
@@ -44,7 +44,7 @@ def compare_with_champion(
     champion: Champion,
     dataset: Dataset,
     test: Examples,
-    probabilities: NDArray[np.float32],
+    confidences: NDArray[np.float32],
     features_folder: Path,
     posters_dir: Path,
     min_films_per_genre: int,
@@ -58,7 +58,7 @@ def compare_with_champion(
         champion: the present one.
         dataset: the candidate's.
         test: its test split.
-        probabilities: the candidate's of that, shape `(num_films, num_genres)`.
+        confidences: the candidate's of that, shape `(num_films, num_genres)`.
         features_folder: whose features `test` has. The champion is asked on these, too, if it was trained on the like,
             and else about the posters themselves.
         posters_dir: has the posters of the test films.
@@ -84,9 +84,7 @@ def compare_with_champion(
     if not genres:
         return {**comparison, "candidate_macro_f1": None, "champion_macro_f1": None}
     if champion.features == features_folder.name:
-        of_champion = predict_probabilities(keras.saving.load_model(champion.folder / "head.keras"), test.features)[
-            rows
-        ]
+        of_champion = run_head(keras.saving.load_model(champion.folder / "head.keras"), test.features)[rows]
     else:
         of_champion = _ask_about_posters(champion, posters_dir, [test.imdb_ids[row] for row in rows])
 
@@ -104,7 +102,7 @@ def compare_with_champion(
 
     return {
         **comparison,
-        "candidate_macro_f1": macro_f1(probabilities[rows], dataset.vocabulary),
+        "candidate_macro_f1": macro_f1(confidences[rows], dataset.vocabulary),
         "champion_macro_f1": macro_f1(of_champion, champion.vocabulary),
     }
 
@@ -119,12 +117,14 @@ def _is_learned(champion_folder: Path, films_path: Path) -> NDArray[np.bool_]:
 
 
 def _ask_about_posters(champion: Champion, posters_dir: Path, imdb_ids: Sequence[int]) -> NDArray[np.float32]:
-    """Returns the champion's probabilities, by its SavedModel, shape `(len(imdb_ids), len(champion.vocabulary))`."""
+    """Returns the champion's confidences, by its SavedModel, shape `(len(imdb_ids), len(champion.vocabulary))`."""
     ask = tf.saved_model.load(str(champion.folder / "saved_model")).signatures["probabilities"]
     row_of = {imdb_id: row for row, imdb_id in enumerate(imdb_ids)}
-    probabilities = np.empty((len(imdb_ids), len(champion.vocabulary)), np.float32)
+    confidences = np.empty((len(imdb_ids), len(champion.vocabulary)), np.float32)
     posters = iterate_posters(posters_dir, row_of.keys())
     while batch := list(islice(posters, _BATCH_SIZE)):
         answer = ask(image_bytes=tf.constant([content for _, content in batch]))
-        probabilities[[row_of[imdb_id] for imdb_id, _ in batch]] = answer["probabilities"].numpy()
-    return probabilities
+        # A model of before thresholds were folded in has probabilities alone, which are its confidences.
+        asked = answer.get("confidences", answer["probabilities"])
+        confidences[[row_of[imdb_id] for imdb_id, _ in batch]] = asked.numpy()
+    return confidences

@@ -1,16 +1,23 @@
 """The charts of the report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.calibration import calibration_curve
 
 from tasks.evaluation.report import describe_recipe, list_genres
+from tasks.training.thresholds import trace_f1
 
 # The two colours, from Okabe and Ito (2008), are told apart by everyone.
 _BLUE, _ORANGE = "#0072B2", "#E69F00"
+
+_COLUMNS = 4  # of small charts, one a genre
 
 
 def draw_charts(folder: Path, metrics: Mapping[str, Any], histories: Mapping[str, pd.DataFrame]) -> None:
@@ -48,7 +55,68 @@ def _draw_history(histories: Mapping[str, pd.DataFrame]) -> Figure:
     axes = figure.subplots()
     for recipe, history in histories.items():
         axes.plot(history["epoch"], history["val_macro_f1"], marker=".", label=describe_recipe(recipe))
-    axes.set(xlabel="epoch", ylabel="macro-F1 on the validation split", ylim=(0, None))
+    axes.set(xlabel="epoch", ylabel="macro-F1 at a raw 0.5, validation split", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
+
+
+def draw_thresholds(
+    folder: Path,
+    genre_targets: NDArray[np.uint8],
+    probabilities: NDArray[np.float32],
+    thresholds: Mapping[str, float],
+) -> None:
+    """Draws `thresholds.png` into `folder`: the F1 score of each genre by threshold, and where it was chosen.
+
+    Args:
+        folder: exists.
+        genre_targets: of the validation split, 0 or 1, shape `(num_films, num_genres)`.
+        probabilities: calibrated, same shape.
+        thresholds: on the probabilities, by genre, in the order of the columns.
+    """
+    figure, charts = _lay_out(list(thresholds), "threshold on the calibrated probability", "F1 score, validation")
+    for column, (threshold, axes) in enumerate(zip(thresholds.values(), charts, strict=True)):
+        if genre_targets[:, column].any():
+            axes.plot(*trace_f1(genre_targets[:, column], probabilities[:, column]), color=_BLUE)
+        axes.axvline(threshold, color=_ORANGE, label="folded into 0.5")
+    charts[0].legend(fontsize=8)
+    figure.savefig(folder / "thresholds.png", dpi=100)
+
+
+def draw_calibration(
+    folder: Path,
+    genre_targets: NDArray[np.uint8],
+    probabilities: Mapping[str, NDArray[np.float32]],
+    vocabulary: Sequence[str],
+) -> None:
+    """Draws `calibration.png` into `folder`: how often a genre is there, by its probability, in tenths.
+
+    Args:
+        folder: exists.
+        genre_targets: 0 or 1, shape `(num_films, num_genres)`.
+        probabilities: by name of the curve, same shape each.
+        vocabulary: the genres, in the order of the columns.
+    """
+    figure, charts = _lay_out(vocabulary, "probability", "share of films of the genre")
+    for column, axes in enumerate(charts):
+        axes.plot([0, 1], [0, 1], ":", color="grey")
+        for (name, of_curve), color in zip(probabilities.items(), (_ORANGE, _BLUE), strict=False):
+            shares, means = calibration_curve(genre_targets[:, column], of_curve[:, column], pos_label=1, n_bins=10)
+            axes.plot(means, shares, marker=".", color=color, label=name)
+    charts[0].legend(fontsize=8)
+    figure.savefig(folder / "calibration.png", dpi=100)
+
+
+def _lay_out(genres: Sequence[str], x: str, y: str) -> tuple[Figure, list[Axes]]:
+    """Returns a figure with a small chart a genre, both axes from 0 to 1."""
+    num_rows = -(-len(genres) // _COLUMNS)
+    figure = Figure(figsize=(9, 0.5 + 1.9 * num_rows), layout="constrained")
+    charts = figure.subplots(num_rows, _COLUMNS, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    for genre, axes in zip(genres, charts, strict=False):
+        axes.set(title=genre, xlim=(0, 1), ylim=(0, 1))
+    for axes in charts[len(genres) :]:
+        axes.remove()
+    figure.supxlabel(x)
+    figure.supylabel(y)
+    return figure, charts[: len(genres)]

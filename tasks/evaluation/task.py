@@ -1,4 +1,4 @@
-"""The evaluation stage: the test split is used here, once, after every choice was made."""
+"""The evaluation stage: a run uses the test split here alone, after every choice was made."""
 
 import json
 import logging
@@ -13,16 +13,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from scipy.special import expit
 
 from tasks import versions
 from tasks.atomic import atomic_folder
 from tasks.dataset.task import Dataset
 from tasks.evaluation.champion import Champion, compare_with_champion
-from tasks.evaluation.charts import draw_charts
+from tasks.evaluation.charts import draw_calibration, draw_charts, draw_thresholds
 from tasks.evaluation.report import render_report
-from tasks.evaluation.scores import THRESHOLD, score
-from tasks.training.examples import read_examples
-from tasks.training.head import predict_probabilities
+from tasks.evaluation.scores import THRESHOLD, find_interval, measure_calibration, score
+from tasks.training.examples import Examples, read_examples
+from tasks.training.head import run_head, take_logits
 from tasks.training.task import TrainedHead
 
 logger = logging.getLogger(__name__)
@@ -63,45 +64,82 @@ def evaluate(
         return Evaluation(folder, known)
     test = read_examples(dataset, features_folder, "test")
 
-    def ask(head: TrainedHead) -> NDArray[np.float32]:
-        return predict_probabilities(keras.saving.load_model(head.head_path), test.features)
+    calibration, logits = trained.calibration, ask_head(trained, test)
+    confidences, calibrated = expit(logits), expit(logits + calibration.thresholds)
+    raw = expit(calibration.unfold(logits))
 
-    def score_head(of: TrainedHead, probabilities: NDArray[np.float32]) -> dict[str, Any]:
-        return {
-            **score(test.genre_targets, probabilities, dataset.vocabulary),
-            "validation_macro_f1": of.validation_macro_f1,
-            "best_epoch": of.best_epoch,
-            "epochs_run": of.epochs_run,
-            "training_seconds": of.seconds,
-        }
+    def compare(scores: dict[str, Any], of_others: NDArray[np.float32]) -> dict[str, Any]:
+        ahead = find_interval(test.genre_targets, confidences > THRESHOLD, of_others > THRESHOLD)
+        return {**scores, "model_ahead_interval": ahead}
 
-    probabilities = ask(trained)
+    of_baselines = {baseline.settings.name: (baseline, expit(ask_head(baseline, test))) for baseline in baselines}
     everything = np.ones(test.genre_targets.shape, np.float32)
+    model = score_head(trained, test, confidences, dataset.vocabulary)
+    of_raw, of_calibrated = (
+        measure_calibration(test.genre_targets, probabilities, dataset.vocabulary)
+        for probabilities in (raw, calibrated)
+    )
+    for genre, threshold in zip(dataset.vocabulary, expit(calibration.thresholds), strict=True):
+        model["genres"][genre] |= {
+            "threshold": float(threshold),
+            "raw_calibration_error": of_raw[genre]["calibration_error"],
+            **of_calibrated[genre],
+        }
     metrics: dict[str, Any] = {
         "made_of": made_of,
         "recipe": trained.settings.name,
         "threshold": THRESHOLD,
         "vocabulary": dataset.vocabulary,
         "num_films": dataset.num_films,
-        "model": score_head(trained, probabilities),
+        "model": model,
         "baselines": {
-            **{baseline.settings.name: score_head(baseline, ask(baseline)) for baseline in baselines},
-            "predict_everything": score(test.genre_targets, everything, dataset.vocabulary),
+            **{
+                name: compare(score_head(baseline, test, asked, dataset.vocabulary), asked)
+                for name, (baseline, asked) in of_baselines.items()
+            },
+            "predict_everything": compare(score(test.genre_targets, everything, dataset.vocabulary), everything),
         },
     }
     if champion:
         metrics["champion"] = compare_with_champion(
-            champion, dataset, test, probabilities, features_folder, posters_dir, min_films_per_genre
+            champion, dataset, test, confidences, features_folder, posters_dir, min_films_per_genre
         )
     histories = {head.settings.name: pd.read_csv(head.folder / "history.csv") for head in (trained, *baselines)}
     with atomic_folder(folder) as partial:
         (partial / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
         (partial / "report.md").write_text(render_report(metrics, with_charts=True), "utf-8")
         draw_charts(partial, metrics, histories)
+        draw_calibration(partial, test.genre_targets, {"raw": raw, "calibrated": calibrated}, dataset.vocabulary)
+        validation = read_examples(dataset, features_folder, "validation")
+        draw_thresholds(
+            partial,
+            validation.genre_targets,
+            expit(ask_head(trained, validation) + calibration.thresholds),
+            {genre: figures["threshold"] for genre, figures in model["genres"].items()},
+        )
     logger.info(
-        "evaluation: macro-F1 %.3f on %d test films; %s",
+        "evaluation: macro-F1 %.3f (95%% interval %.3f to %.3f) on %d test films; %s",
         metrics["model"]["macro_f1"],
+        *metrics["model"]["macro_f1_interval"],
         len(test.imdb_ids),
         ", ".join(f"{name} {scores['macro_f1']:.3f}" for name, scores in metrics["baselines"].items()),
     )
     return Evaluation(folder, metrics)
+
+
+def ask_head(trained: TrainedHead, examples: Examples) -> NDArray[np.float32]:
+    """Returns the logits of a head's confidences, shape `(num_films, num_genres)`."""
+    return run_head(take_logits(keras.saving.load_model(trained.head_path)), examples.features)
+
+
+def score_head(
+    trained: TrainedHead, examples: Examples, confidences: NDArray[np.float32], vocabulary: Sequence[str]
+) -> dict[str, Any]:
+    """Returns `scores.score` of a head's confidences, and how it was trained."""
+    return {
+        **score(examples.genre_targets, confidences, vocabulary),
+        "validation_macro_f1": trained.validation_macro_f1,
+        "best_epoch": trained.best_epoch,
+        "epochs_run": trained.epochs_run,
+        "training_seconds": trained.seconds,
+    }

@@ -53,21 +53,21 @@ def answer_in_clean_process(saved_model: Path, posters: Sequence[bytes]) -> dict
 
 
 def compare_answers(
-    answers: dict[str, list[list[Any]]], probabilities: NDArray[np.float32], vocabulary: Sequence[str]
+    answers: dict[str, list[list[Any]]], confidences: NDArray[np.float32], vocabulary: Sequence[str]
 ) -> float:
     """Returns the largest difference between a model's answers and the pipeline's about the same posters.
 
-    That is of each label's confidence from the pipeline's probability of that label, and of the k confidences from the
-    k highest probabilities. (Two labels that are nearly equal may be in either order.)
+    That is of each label's confidence from the pipeline's for that label, and of the k confidences from the pipeline's
+    k highest. (Two labels that are nearly equal may be in either order.)
 
     Args:
         answers: as `answer_in_clean_process` gives them.
-        probabilities: shape `(num_posters, num_genres)`.
+        confidences: the pipeline's, shape `(num_posters, num_genres)`.
         vocabulary: the genres, in the order of the columns.
     """
     columns = {name: column for column, name in enumerate(vocabulary)}
-    confidences = np.array(answers["confidences"])
+    answered = np.array(answers["confidences"])
     chosen = np.array([[columns[label] for label in row] for row in answers["labels"]])
-    of_labels = np.take_along_axis(probabilities, chosen, axis=1)
-    highest = -np.sort(-probabilities, axis=1)[:, : confidences.shape[1]]
-    return float(np.maximum(np.abs(confidences - of_labels), np.abs(confidences - highest)).max())
+    of_labels = np.take_along_axis(confidences, chosen, axis=1)
+    highest = -np.sort(-confidences, axis=1)[:, : answered.shape[1]]
+    return float(np.maximum(np.abs(answered - of_labels), np.abs(answered - highest)).max())

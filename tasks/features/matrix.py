@@ -16,28 +16,32 @@ class FeatureMatrix:
 
     Args:
         path: of the file.
+        num_columns: of which the first are taken; all, if there are fewer.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, num_columns: int | None = None) -> None:
         self.path = path
         with path.open("rb") as file:
             npy.read_magic(file)
-            (self.num_rows, self.num_columns), _, dtype = npy.read_array_header_1_0(file)
+            (self.num_rows, self._width), _, dtype = npy.read_array_header_1_0(file)
             self._start = file.tell()
+        self.num_columns = self._width if num_columns is None else min(num_columns, self._width)
         if dtype != np.float16:
             raise ValueError(f"{path} has values of {dtype}, expected float16")
 
     def __len__(self) -> int:
         return int(self.num_rows)
 
+    def take_columns(self, num_columns: int | None) -> "FeatureMatrix":
+        """Returns the same with no more than the first `num_columns`; None for all."""
+        return FeatureMatrix(self.path, num_columns)
+
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[np.float16]:
         """Returns the rows from `start` to before `stop`, or to the end, shape `(num_rows, num_columns)`."""
         stop = len(self) if stop is None else min(stop, len(self))
-        row_bytes = self.num_columns * 2
-        flat = np.fromfile(
-            self.path, np.float16, (stop - start) * self.num_columns, offset=self._start + start * row_bytes
-        )
-        return flat.reshape(-1, self.num_columns)
+        offset = self._start + start * self._width * 2
+        flat = np.fromfile(self.path, np.float16, (stop - start) * self._width, offset=offset)
+        return flat.reshape(-1, self._width)[:, : self.num_columns]
 
 
 class MatrixWriter:

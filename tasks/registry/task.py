@@ -32,7 +32,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_PACKAGES = ("poster-genres", "tensorflow", "keras", "tensorflow-hub", "numpy", "pyarrow", "scikit-learn", "prefect")
+_PACKAGES = (
+    "poster-genres",
+    "tensorflow",
+    "keras",
+    "tensorflow-hub",
+    "numpy",
+    "pyarrow",
+    "scikit-learn",
+    "scipy",
+    "prefect",
+)
 
 
 @dataclass(frozen=True)
@@ -61,10 +71,18 @@ def fingerprint_inputs(dataset: Dataset, counts: PosterCounts, backbone: str, se
         backbone: what its source is known by.
         settings: of the stages behind the data set.
     """
-    stages = settings.model_dump(mode="json", include={"seed", "training", "evaluation", "export", "registry"})
+    included: dict[str, Any] = {
+        "seed": True,
+        "features": {"taps"},
+        "training": True,
+        "evaluation": True,
+        "export": True,
+        "registry": True,
+    }
+    stages = settings.model_dump(mode="json", include=included)
     stages["registry"].pop("publish_to")  # changes where it goes, not what it is
     stage_versions = {name: value for name, value in vars(versions).items() if name.isupper()}
-    packages = {name: version(name) for name in ("poster-genres", "tensorflow", "keras")}
+    packages = {name: version(name) for name in ("poster-genres", "tensorflow", "keras", "scikit-learn", "scipy")}
     enough = counts.success_rate >= settings.registry.min_success_rate
     made_of = [stage_versions, dataset.fingerprint, enough, backbone, stages, packages]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()

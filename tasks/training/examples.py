@@ -1,7 +1,6 @@
 """What a head learns from: features and genre targets of a split."""
 
 import contextlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tasks.atomic import atomic_folder
+from tasks.atomic import atomic_folder, remove_folder
 from tasks.dataset.splits import SPLITS
 from tasks.dataset.task import Dataset
-from tasks.features.backbone import NUM_FEATURES
-from tasks.features.cache import iterate_features
+from tasks.features.cache import count_features, iterate_features
 from tasks.features.matrix import FeatureMatrix, MatrixWriter
 
 
@@ -48,7 +46,7 @@ def read_examples(dataset: Dataset, features_folder: Path, split: str) -> Exampl
     gathered = features_folder / f"gathered-{dataset.fingerprint[:16]}"
     if not gathered.exists():
         for outdated in features_folder.glob("gathered-*"):
-            shutil.rmtree(outdated)
+            remove_folder(outdated)
         _gather(dataset.films_path, features_folder, gathered)
     films = pq.read_table(dataset.films_path, columns=["imdb_id", "split", "targets"])
     films = films.filter(pc.field("split") == split)
@@ -69,10 +67,11 @@ def _gather(films_path: Path, features_folder: Path, folder: Path) -> None:
     images, missing = pd.Index(hashes), np.ones(len(hashes), bool)
     films = films[["image", "split", "row"]].sort_values("image", ignore_index=True)
     bounds = np.searchsorted(films["image"], np.arange(len(hashes) + 1))
+    num_features = count_features(features_folder)
     with atomic_folder(folder) as partial, contextlib.ExitStack() as stack:
         writers = {}
         for split in SPLITS:
-            shape = (int((films["split"] == split).sum()), NUM_FEATURES)
+            shape = (int((films["split"] == split).sum()), num_features)
             writers[split] = MatrixWriter(partial / f"{split}.npy", shape)
             stack.callback(writers[split].close)
         for part_hashes, features in iterate_features(features_folder):

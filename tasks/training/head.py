@@ -1,4 +1,7 @@
-"""The head: what is learned on top of the frozen features."""
+"""The head: what is learned on top of the frozen features.
+
+Its `logits` are a layer of their own, so that calibration and thresholds can be folded into its weights.
+"""
 
 import keras
 import numpy as np
@@ -6,8 +9,11 @@ from numpy.typing import NDArray
 
 from tasks.features.matrix import FeatureMatrix
 from tasks.settings import TrainingSettings
+from tasks.training.thresholds import Calibration
 
 Moments = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+LOGITS = "logits"
 
 _ROWS_AT_ONCE = 4096
 
@@ -30,7 +36,7 @@ def measure_moments(features: FeatureMatrix) -> Moments:
 def build_head(
     num_genres: int, settings: TrainingSettings, num_features: int, moments: Moments | None, seed: int
 ) -> keras.Model:
-    """Builds the head: [standardise] - [dropout] - hidden ReLU layer - [dropout] - sigmoid.
+    """Builds the head: [standardise] - [dropout] - hidden ReLU layer - [dropout] - logits - sigmoid.
 
     Args:
         num_genres: outputs.
@@ -53,19 +59,37 @@ def build_head(
     hidden = keras.layers.Dense(settings.hidden_units, activation="relu", name="hidden")(hidden)
     if settings.dropout:
         hidden = keras.layers.Dropout(settings.dropout)(hidden)
-    probabilities = keras.layers.Dense(num_genres, activation="sigmoid", name="probabilities")(hidden)
-    return keras.Model(features, probabilities, name="head")
+    logits = keras.layers.Dense(num_genres, name=LOGITS)(hidden)
+    return keras.Model(features, keras.layers.Activation("sigmoid", name="confidences")(logits), name="head")
 
 
-def predict_probabilities(head: keras.Model, features: FeatureMatrix, stop: int | None = None) -> NDArray[np.float32]:
-    """Returns the head's probabilities, shape `(num_posters, num_genres)`.
+def take_logits(head: keras.Model) -> keras.Model:
+    """Returns a head without its sigmoid; the weights are shared."""
+    return keras.Model(head.input, head.get_layer(LOGITS).output, name="head_logits")
+
+
+def fold_calibration(head: keras.Model, calibration: Calibration) -> None:
+    """Changes the weights of a head's logits so that its confidences are over 0.5 where a genre is decided for.
 
     Args:
-        head: as `build_head` makes it.
-        features: shape `(num_posters, num_features)`.
+        head: as `build_head` makes it; changed.
+        calibration: of its logits.
+    """
+    logits = head.get_layer(LOGITS)
+    logits.kernel.assign(logits.kernel * calibration.slopes)
+    logits.bias.assign(calibration.fold(logits.bias.numpy()))
+
+
+def run_head(head: keras.Model, features: FeatureMatrix, stop: int | None = None) -> NDArray[np.float32]:
+    """Returns what a head gives, shape `(num_posters, num_genres)`.
+
+    Args:
+        head: as `build_head` or `take_logits` makes it.
+        features: shape `(num_posters, num_features)`, of which a head trained without taps takes the first.
         stop: before this row; None for all.
     """
     # Not head.predict(): it traces a graph for every head, which takes longer than the few multiplications.
+    features = features.take_columns(head.input.shape[1])
     stop = len(features) if stop is None else min(stop, len(features))
     parts = [
         np.asarray(head(features.read(start, min(start + _ROWS_AT_ONCE, stop)).astype(np.float32), training=False))

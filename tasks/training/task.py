@@ -5,10 +5,10 @@ import json
 import logging
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
-import keras
-import tensorflow as tf
+import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -18,6 +18,8 @@ from tasks.dataset.task import Dataset
 from tasks.settings import TrainingSettings
 from tasks.training.examples import read_examples
 from tasks.training.fitting import fit_head, write_tensorboard
+from tasks.training.head import fold_calibration, run_head, take_logits
+from tasks.training.thresholds import Calibration, calibrate, cross_validate
 
 logger = logging.getLogger(__name__)
 
@@ -27,11 +29,13 @@ class TrainedHead:
     """A trained head on disk.
 
     Attributes:
-        folder: has `head.keras`, `history.csv` (a row an epoch), `tensorboard/` and `training.json`.
+        folder: has `head.keras`, calibration folded in, `history.csv` (a row an epoch), `tensorboard/` and
+            `training.json`.
         settings: the recipe as it was used.
         best_epoch: whose weights were kept, by validation macro-F1; from 1.
         epochs_run: how many there were.
-        validation_macro_f1: of the best epoch.
+        validation_macro_f1: of that epoch, on films other than those its thresholds were found on.
+        calibration: that was folded into the head.
         seconds: that the training took.
     """
 
@@ -40,6 +44,7 @@ class TrainedHead:
     best_epoch: int
     epochs_run: int
     validation_macro_f1: float
+    calibration: Calibration
     seconds: float
 
     @property
@@ -61,6 +66,9 @@ def train_head(
     validation = read_examples(dataset, features_folder, "validation")
     with atomic_folder(folder) as partial:
         fitted = fit_head(train, validation, dataset.vocabulary, settings, seed)
+        logits = run_head(take_logits(fitted.head), validation.features)
+        calibration = calibrate(validation.genre_targets, logits, settings.thresholds)
+        fold_calibration(fitted.head, calibration)
         fitted.head.save(partial / "head.keras")
         write_tensorboard(fitted.history, partial / "tensorboard")
         fitted.history.to_csv(partial / "history.csv", index=False)
@@ -69,7 +77,8 @@ def train_head(
             "seed": seed,
             "best_epoch": fitted.best_epoch,
             "epochs_run": len(fitted.history),
-            "validation_macro_f1": fitted.validation_macro_f1,
+            "validation_macro_f1": cross_validate(validation.genre_targets, logits, settings.thresholds),
+            "calibration": {name: values.tolist() for name, values in vars(calibration).items()},
             "seconds": time.monotonic() - start,
         }
         (partial / "training.json").write_text(json.dumps(description, indent=2) + "\n", "utf-8")
@@ -88,8 +97,7 @@ def train_head(
 def _fingerprint(dataset: Dataset, features_folder: Path, settings: TrainingSettings, seed: int) -> str:
     made_of = [
         versions.TRAINING,
-        keras.__version__,
-        tf.__version__,
+        *(version(name) for name in ("keras", "tensorflow", "scikit-learn", "scipy")),
         dataset.fingerprint,
         features_folder.name,
         settings.model_dump(mode="json"),
@@ -106,5 +114,8 @@ def _read(folder: Path) -> TrainedHead:
         best_epoch=description["best_epoch"],
         epochs_run=description["epochs_run"],
         validation_macro_f1=description["validation_macro_f1"],
+        calibration=Calibration(
+            **{name: np.array(values, np.float32) for name, values in description["calibration"].items()}
+        ),
         seconds=description["seconds"],
     )

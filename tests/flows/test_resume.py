@@ -13,13 +13,15 @@ import pytest
 import requests
 from prefect.settings import PREFECT_API_URL
 
-from tasks import versions
+from tasks.features.cache import cache_dir
 from tasks.registry.manifest import check_files, parse_manifest
 from tasks.registry.models import find_champion
 from tasks.sample.server import serve
-from tasks.settings import EvaluationSettings
+from tasks.settings import EvaluationSettings, FeatureSettings
 
 pytestmark = pytest.mark.backbone
+
+FEATURES = cache_dir(Path(), "", FeatureSettings().taps).name  # but for the backbone's fingerprint, which is in front
 
 # What is about to get its final name when the process is killed, and what must be there by then, whole.
 KILLS = [
@@ -27,7 +29,7 @@ KILLS = [
     ("posters/part-00001.parquet", ["catalog/films.parquet"]),
     ("data/splits/", ["posters/part-00001.parquet"]),
     ("data/shards", ["splits/seed-0-0.1-0.1.parquet"]),
-    (f"-v{versions.PREPROCESSING}/part-00001.parquet", ["shards/dataset.json", "features/*/part-00000.parquet"]),
+    (f"{FEATURES}/part-00001.parquet", ["shards/dataset.json", "features/*/part-00000.parquet"]),
     ("training/seed_bce-", ["features/*/part-00001.parquet", "training/default-*/training.json"]),
     ("data/evaluation", ["training/seed_bce-*/training.json"]),
     ("data/export", ["evaluation/metrics.json"]),

@@ -12,6 +12,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowFilter, FlowFilterName
 from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort, TaskRunSort
+from scipy.special import logit
 
 from flows.train import train
 from tasks.errors import CatalogError, DownloadError, LockedError
@@ -95,7 +96,7 @@ def test_report_says_what_the_metrics_say(small_run) -> None:
     assert f"{small_run.run.metrics['model']['macro_f1']:.3f}" in report
     for genre in small_run.run.metrics["vocabulary"]:
         assert genre in report
-    for chart in ("genres.png", "history.png"):
+    for chart in ("genres.png", "history.png", "thresholds.png", "calibration.png"):
         assert chart in report
         assert (small_run.run.published.folder / chart).read_bytes().startswith(b"\x89PNG")
 
@@ -129,9 +130,28 @@ def test_probabilities_are_of_all_genres_by_name(small_run) -> None:
     every, best = signatures["probabilities"](image_bytes=poster), signatures["serving_default"](image_bytes=poster)
     genres = [genre.decode() for genre in every["genres"].numpy()]
     assert genres == small_run.run.metrics["vocabulary"]
-    by_name = dict(zip(genres, every["probabilities"].numpy()[0], strict=True))
+    by_name = dict(zip(genres, every["confidences"].numpy()[0], strict=True))
     for genre, confidence in zip(best["labels"].numpy()[0], best["confidences"].numpy()[0], strict=True):
         assert by_name[genre.decode()] == pytest.approx(confidence, abs=1e-6)
+
+
+def test_confidences_are_over_one_half_where_calibrated_probabilities_are_over_their_thresholds(small_run) -> None:
+    signatures = tf.saved_model.load(str(small_run.run.published.folder / "saved_model")).signatures
+    answer = signatures["probabilities"](
+        image_bytes=tf.constant([poster.read_bytes() for poster in small_run.posters[:64]])
+    )
+    confidences, calibrated, raw = (answer[name].numpy() for name in ("confidences", "calibrated", "probabilities"))
+    genres = small_run.run.metrics["model"]["genres"]
+    thresholds = np.array([genres[genre.decode()]["threshold"] for genre in answer["genres"].numpy()])
+    assert (thresholds != 0.5).any()
+    np.testing.assert_array_equal(confidences > 0.5, calibrated > thresholds)
+    # Between the two is the threshold, and no more.
+    far_from_ends = np.abs(confidences - 0.5) < 0.49
+    assert far_from_ends.any()
+    between = (logit(calibrated) - logit(confidences) - logit(thresholds))[far_from_ends]
+    np.testing.assert_allclose(between, 0, atol=1e-3)
+    assert ((raw >= 0) & (raw <= 1)).all()
+    assert not np.allclose(raw, calibrated, atol=0.01)
 
 
 def test_server_has_named_tasks_and_artifacts(small_run) -> None:

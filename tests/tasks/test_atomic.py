@@ -1,8 +1,9 @@
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tasks.atomic import atomic_file, atomic_folder, remove_partials, write_text
+from tasks.atomic import atomic_file, atomic_folder, remove_folder, remove_partials, write_text
 
 
 def test_file_appears_only_when_the_block_ends(tmp_path: Path) -> None:
@@ -56,3 +57,20 @@ def test_remove_partials_takes_only_what_was_left_half_written(tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == [".part.parquet.1234abcd.partial", "part.parquet"]
     remove_partials(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["part.parquet"]
+
+
+def test_a_folder_half_removed_is_gone_and_seen_to_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file.txt").touch()
+
+    def stop(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", stop)
+        with pytest.raises(KeyboardInterrupt):
+            remove_folder(folder)
+    assert not folder.exists()
+    remove_partials(tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -39,6 +39,8 @@ def test_seed_recipe_is_the_articles() -> None:
         {"training": {"epochs": 0}},
         {"training": {"recipe": ["seed"]}},
         {"seed": -1},
+        {"features": {"taps": ["Conv1"]}},
+        {"features": {"taps": ["Conv1_relu", "Conv1_relu"]}},
     ],
 )
 def test_unknown_names_and_bad_values_are_refused(given: dict[str, object]) -> None:

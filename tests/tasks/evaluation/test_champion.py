@@ -128,14 +128,19 @@ def test_only_genres_both_know_count_whatever_their_order(work: Path) -> None:
     assert only["candidate_macro_f1"] == pytest.approx(8 / 9)
 
 
-def test_a_champion_of_other_features_is_asked_about_the_posters(work: Path) -> None:
+@pytest.mark.parametrize("with_confidences", [True, False])
+def test_a_champion_of_other_features_is_asked_about_the_posters(work: Path, with_confidences: bool) -> None:
     """Its SavedModel knows each poster by its last digit; a real one is asked the same way."""
 
     class Servable(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
         def answer(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
             film = tf.strings.to_number(tf.strings.substr(image_bytes, 7, 1), tf.int32)
-            return {"probabilities": tf.gather(tf.constant(CANDIDATE), film)}
+            answer = {"probabilities": tf.gather(tf.constant(CANDIDATE), film)}
+            if with_confidences:
+                # Its thresholds were folded in: what it says is this, whatever the raw probabilities.
+                answer = {"confidences": answer["probabilities"], "probabilities": 1 - answer["probabilities"]}
+            return answer
 
     servable = Servable()
     tf.saved_model.save(servable, str(work / "champion" / "saved_model"), {"probabilities": servable.answer})

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
-from tasks.evaluation.scores import score
+from tasks.evaluation import scores as scores_module
+from tasks.evaluation.scores import find_interval, mean_batch_macro_f1, measure_calibration, score
 
 
 def test_worked_by_hand() -> None:
@@ -25,3 +27,54 @@ def test_a_genre_without_films_or_decisions_scores_zero() -> None:
     scores = score(np.array([[1, 0]], np.uint8), np.array([[0.9, 0.1]], np.float32), ["a", "b"])
     assert scores["macro_f1"] == 0.5
     assert scores["genres"]["b"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+
+
+def test_the_articles_metric_is_a_mean_over_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores_module, "ARTICLE_BATCH_SIZE", 2)
+    targets = np.array([[1, 0], [1, 0], [0, 1], [1, 1], [0, 0]], np.uint8)
+    decisions = np.array([[1, 0], [0, 1], [0, 1], [1, 1], [1, 0]], bool)
+    # Batch 1: 2/3 and 0; batch 2: 1 and 1; batch 3, of one film: 0 and 0. Of the whole it would be 2/3 and 4/5.
+    assert mean_batch_macro_f1(targets, decisions) == pytest.approx((1 / 3 + 1 + 0) / 3)
+    assert f1_score(targets, decisions, average="macro") == pytest.approx((2 / 3 + 4 / 5) / 2)
+    # A whole that fits into one batch has no mean to take.
+    monkeypatch.undo()
+    assert mean_batch_macro_f1(targets, decisions) == pytest.approx((2 / 3 + 4 / 5) / 2)
+
+
+def test_interval_is_what_theory_says_where_there_is_a_theory() -> None:
+    """Where every decision is positive, F1 is 2 p / (1 + p), p the share of positives, of known variance."""
+    rng = np.random.default_rng(0)
+    targets = np.zeros((2000, 2), np.uint8)
+    targets[:400] = 1
+    low, high = find_interval(rng.permutation(targets), np.ones((2000, 2), bool))
+    share = 0.2
+    spread = np.sqrt(share * (1 - share) / 2000) * 2 / (1 + share) ** 2  # the delta method
+    assert 2 * share / (1 + share) == pytest.approx((low + high) / 2, abs=0.003)
+    assert high - low == pytest.approx(2 * 1.96 * spread, rel=0.1)
+
+
+def test_interval_of_a_difference_is_of_the_same_films() -> None:
+    rng = np.random.default_rng(1)
+    targets = rng.integers(0, 2, (500, 3)).astype(np.uint8)
+    decisions = rng.random((500, 3)) < 0.5
+    assert find_interval(targets, decisions, decisions) == [0, 0]
+    low, high = find_interval(targets, targets.astype(bool), decisions)
+    ahead = 1 - f1_score(targets, decisions, average="macro")
+    assert low < ahead < high
+    assert find_interval(targets, decisions, targets.astype(bool)) == pytest.approx([-high, -low])
+    assert find_interval(targets, decisions) == find_interval(targets, decisions)
+
+
+def test_one_film_tells_nothing() -> None:
+    assert find_interval(np.ones((1, 2), np.uint8), np.ones((1, 2), bool)) == [0, 1]
+
+
+def test_calibration_is_worked_by_hand() -> None:
+    targets = np.array([[1, 0], [0, 0], [1, 1], [1, 0]], np.uint8)
+    probabilities = np.array([[0.75, 1.0], [0.75, 0.0], [0.3, 1.0], [0.35, 0.0]], np.float32)
+    figures = measure_calibration(targets, probabilities, ["a", "b"])
+    # a: in the tenth from 0.7 half of two films at 0.75; from 0.3 both of two at 0.3 and 0.35.
+    assert figures["a"]["calibration_error"] == pytest.approx((2 * 0.25 + 2 * 0.675) / 4, abs=1e-6)
+    assert figures["a"]["brier"] == pytest.approx((0.0625 + 0.5625 + 0.49 + 0.4225) / 4, abs=1e-6)
+    # b: both of the lowest are rightly 0; of the two at 1 one is.
+    assert figures["b"] == pytest.approx({"calibration_error": 0.25, "brier": 0.25})

@@ -1,11 +1,12 @@
+import keras
 import numpy as np
 import pytest
 
 from tasks.errors import BackboneError
 from tasks.features import backbone as backbone_module
 from tasks.features import hub_weights, wheel_weights
-from tasks.features.backbone import Backbone, build_network, load_backbone, probe_pictures
-from tasks.settings import FeatureSettings
+from tasks.features.backbone import Backbone, build_network, load_backbone, probe_pictures, tap_network
+from tasks.settings import TAPS, FeatureSettings
 
 
 @pytest.mark.backbone
@@ -64,6 +65,28 @@ def test_network_is_frozen_and_its_layers_are_named() -> None:
     assert not network.trainable_weights
     assert network.get_layer("block_13_expand_relu").output.shape == (None, 14, 14, 576)
     assert network.output.shape == (None, 1280)
+
+
+@pytest.mark.backbone
+def test_taps_are_the_averages_of_inner_layers(backbone: Backbone) -> None:
+    taps = ("block_16_depthwise_relu", "Conv1_relu")
+    tapped = tap_network(backbone.network, taps)(probe_pictures(), training=False)
+    assert tapped.shape == (4, 1280 + 960 + 32)
+    np.testing.assert_allclose(tapped[:, :1280], backbone.network(probe_pictures(), training=False), atol=1e-5)
+    layers = [backbone.network.get_layer(name).output for name in taps]
+    inner, first = keras.Model(backbone.network.input, layers)(probe_pictures(), training=False)
+    np.testing.assert_allclose(tapped[:, 1280:2240], np.mean(inner, axis=(1, 2)), atol=1e-4)
+    np.testing.assert_allclose(tapped[:, 2240:], np.mean(first, axis=(1, 2)), atol=1e-4)
+
+
+def test_without_taps_the_network_is_as_it_was() -> None:
+    network = build_network()
+    assert tap_network(network, ()) is network
+
+
+def test_layers_that_may_be_tapped_are_those_that_end_in_relu() -> None:
+    names = [layer.name for layer in build_network().layers if layer.name.endswith("_relu")]
+    assert names == [*TAPS, "out_relu"]  # the last layer's average is there anyway
 
 
 @pytest.mark.parametrize(

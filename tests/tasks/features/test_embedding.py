@@ -20,10 +20,10 @@ POSTERS = [draw_poster("A (1999)", ["Drama"], np.random.default_rng(seed)) for s
 def test_features_are_the_networks_by_either_engine(backbone: Backbone, settings: FeatureSettings) -> None:
     embed = make_embedder(backbone, settings)
     features = embed(POSTERS)
-    assert (features.shape, features.dtype) == ((37, 1280), np.float32)
+    assert (features.shape, features.dtype) == ((37, 1280 + 576 + 960), np.float32)
     pixels = tf.stack([prepare_poster(tf.constant(poster)) for poster in POSTERS])
-    np.testing.assert_allclose(features, backbone.network(pixels), atol=1e-3)
-    assert embed([]).shape == (0, 1280)
+    np.testing.assert_allclose(features, backbone.tapped(pixels), atol=1e-3)
+    assert embed([]).shape == (0, 2816)
     with pytest.raises(tf.errors.InvalidArgumentError):
         embed([*POSTERS[:20], b"no picture"])
 

@@ -22,6 +22,10 @@ def test_written_in_any_order_and_read_in_any_piece(tmp_path: Path) -> None:
     np.testing.assert_array_equal(matrix.read(1, 3), expected[1:3])
     np.testing.assert_array_equal(matrix.read(3, 99), expected[3:])
     assert matrix.read(5).shape == (0, 4)
+    first = matrix.take_columns(3)
+    assert first.num_columns == 3
+    np.testing.assert_array_equal(first.read(1, 3), expected[1:3, :3])
+    assert matrix.take_columns(9).num_columns == matrix.take_columns(None).num_columns == 4
     # It is NumPy's own format.
     np.testing.assert_array_equal(np.load(tmp_path / "m.npy"), expected)
 

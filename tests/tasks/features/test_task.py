@@ -41,7 +41,10 @@ def row(imdb_id: int, content: bytes | None) -> dict[str, object]:
 
 
 def test_nothing_is_embedded_twice(backbone: Backbone, embed: Embedder, posters: list[bytes], tmp_path: Path) -> None:
-    posters_dir, folder = tmp_path / "posters", cache.cache_dir(tmp_path / "features", backbone.fingerprint)
+    posters_dir, folder = (
+        tmp_path / "posters",
+        cache.cache_dir(tmp_path / "features", backbone.fingerprint, backbone.taps),
+    )
     parts = [ledger.part_path(posters_dir, part) for part in (0, 1)]
     # One picture twice in a part, and one in both parts.
     ledger.update_part(parts[0], [row(1, posters[0]), row(2, posters[1]), row(3, posters[1]), row(4, None)])
@@ -70,7 +73,7 @@ def test_nothing_is_embedded_twice(backbone: Backbone, embed: Embedder, posters:
 def test_real_posters(embed: Embedder, real_posters: Path) -> None:
     posters = [path.read_bytes() for path in sorted((real_posters / "posters").iterdir())[:16]]
     features = embed(posters)
-    # Averages of a ReLU6: none below 0 or over 6, few of them 0, and no two posters alike.
+    # Averages of ReLU6 layers: none below 0 or over 6, few of them 0, and no two posters alike.
     assert features.min() >= 0
     assert features.max() <= 6
     assert 0.1 < features.mean() < 1.0

@@ -11,7 +11,7 @@ from tasks.training.examples import read_examples
 
 # Film 3 and film 5, of other splits, show the same picture.
 FILMS = [(1, "a", "train"), (2, "b", "test"), (3, "c", "train"), (4, "d", "validation"), (5, "c", "test")]
-VECTORS = {name: np.full(1280, number, np.float32) for number, name in enumerate("abcd")}
+VECTORS = {name: np.full(5, number, np.float32) for number, name in enumerate("abcd")}
 
 
 @pytest.fixture

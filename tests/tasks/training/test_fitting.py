@@ -12,7 +12,7 @@ from tasks.training import fitting
 from tasks.training import head as head_module
 from tasks.training.examples import Examples
 from tasks.training.fitting import fit_head, write_tensorboard
-from tasks.training.head import Moments, build_head, measure_moments, predict_probabilities
+from tasks.training.head import Moments, build_head, measure_moments, run_head
 from tasks.training.losses import MacroSoftF1
 from tasks.training.metrics import MacroF1
 
@@ -40,7 +40,7 @@ def validation(make_matrix) -> Examples:
 def test_learns_what_can_be_learned(train: Examples, validation: Examples, loss: str) -> None:
     settings = SETTINGS.model_copy(update={"loss": loss, "epochs": 40, "learning_rate": 1e-2, "dropout": 0.1})
     fitted = fit_head(train, validation, VOCABULARY, settings, seed=0)
-    decisions = predict_probabilities(fitted.head, validation.features) > 0.5
+    decisions = run_head(fitted.head, validation.features) > 0.5
     assert fitted.validation_macro_f1 > 0.9
     # The weights kept are those of the epoch that is reported, and the metric is the pooled one.
     assert fitted.validation_macro_f1 == pytest.approx(f1_score(validation.genre_targets, decisions, average="macro"))
@@ -144,9 +144,7 @@ def test_a_feature_that_is_constant_in_training_does_no_harm(train: Examples, ma
     head = build_head(2, SETTINGS, 12, measure_moments(make_matrix(features)), seed=0)
     shifted = features[:4].copy()
     shifted[:, 5] = 1.01
-    difference = predict_probabilities(head, make_matrix(shifted)) - predict_probabilities(
-        head, make_matrix(features), 4
-    )
+    difference = run_head(head, make_matrix(shifted)) - run_head(head, make_matrix(features), 4)
     assert np.abs(difference).max() < 0.5
     assert np.isfinite(difference).all()
 
@@ -156,6 +154,20 @@ def test_parts_of_the_head_are_there_as_the_settings_say() -> None:
         head = build_head(2, TrainingSettings(recipe=recipe), 12, moments, seed=0)
         return [type(layer).__name__ for layer in head.layers[1:]]
 
-    assert layers("seed", None) == ["Dense", "Dense"]
+    assert layers("seed", None) == ["Dense", "Dense", "Activation"]
     moments = (np.zeros(12), np.ones(12))
-    assert layers("default", moments) == ["Normalization", "Dropout", "Dense", "Dropout", "Dense"]
+    assert layers("default", moments) == ["Normalization", "Dropout", "Dense", "Dropout", "Dense", "Activation"]
+
+
+def test_without_taps_a_head_learns_from_the_last_layer_alone(make_matrix) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(80, 1290))
+    examples = Examples(list(range(80)), make_matrix(features), (features[:, -2:] > 0).astype(np.uint8))
+    settings = SETTINGS.model_copy(update={"taps": False, "epochs": 1})
+    fitted = fit_head(examples, examples, VOCABULARY, settings, seed=0)
+    assert fitted.head.input.shape == (None, 1280)
+    # It is asked about what it was trained on, whatever there is beside.
+    of_last = make_matrix(features[:, :1280])
+    np.testing.assert_array_equal(run_head(fitted.head, examples.features), run_head(fitted.head, of_last))
+    with_taps = fit_head(examples, examples, VOCABULARY, settings.model_copy(update={"taps": True}), seed=0)
+    assert with_taps.head.input.shape == (None, 1290)
