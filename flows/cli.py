@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,6 +12,7 @@ from tasks.errors import PosterGenresError, SettingsError
 
 if TYPE_CHECKING:
     from flows.train import Run
+    from tasks.settings import RecipeName, Settings
 
 app = typer.Typer(
     help="Learn to name a film's genres from its poster.",
@@ -22,6 +23,12 @@ app = typer.Typer(
 # Of the errors in how a command was called, Typer names only this one in public; its base is all of them.
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="Settings, as YAML or TOML.")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting: training.epochs=10.")
+]
+CatalogSource = Annotated[str | None, typer.Option("--catalog", help="Path or http(s) address of MovieGenre.csv.")]
+MinPosters = Annotated[int | None, typer.Option("--min-posters", help="Genres with fewer posters are dropped.")]
 ArtifactsDir = Annotated[Path, typer.Option("--artifacts", help="Folder of the published models.")]
 
 
@@ -39,12 +46,10 @@ def demo() -> None:
 
 @app.command()
 def run(
-    settings: Annotated[Path | None, typer.Option(help="Settings, as YAML or TOML.")] = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting: training.epochs=10.")
-    ] = None,
-    catalog: Annotated[str | None, typer.Option(help="Path or http(s) address of MovieGenre.csv.")] = None,
-    min_posters: Annotated[int | None, typer.Option(help="Genres with fewer posters are dropped.")] = None,
+    settings: SettingsFile = None,
+    assignments: Assignments = None,
+    catalog: CatalogSource = None,
+    min_posters: MinPosters = None,
     recipe: Annotated[str | None, typer.Option(help="default, seed or seed_bce.")] = None,
     retry_failed: Annotated[
         bool | None, typer.Option("--retry-failed", help="Ask again for posters that failed before.")
@@ -71,14 +76,42 @@ def run(
             "registry.publish_to": publish_to,
         },
     )
-    source = chosen.catalog.source
-    if not source.startswith(("http://", "https://")) and not Path(source).is_file():
-        # Known before Prefect starts, which takes its time.
-        raise SettingsError(f"no catalog at {source}: expected the path or address of MovieGenre.csv (--catalog)")
+    _check_catalog(chosen)
     from flows.train import train
 
     _quiet_user_errors()
     _print_run(train(chosen))
+
+
+@app.command()
+def compare(
+    settings: SettingsFile = None,
+    assignments: Assignments = None,
+    catalog: CatalogSource = None,
+    min_posters: MinPosters = None,
+    recipes: Annotated[
+        list[str] | None, typer.Option("--recipe", help="One of those to compare; default, seed and seed_bce.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many splits and trainings of each.")] = 3,
+) -> None:
+    """Compare recipes over several seeds; nothing is published."""
+    from flows.configuration import load_settings
+    from tasks.settings import RECIPES
+
+    chosen = load_settings(
+        settings,
+        assignments or (),
+        {"catalog.source": catalog, "dataset.min_posters_per_genre": min_posters},
+    )
+    _check_catalog(chosen)
+    unknown = sorted(set(recipes or ()) - set(RECIPES))
+    if unknown:
+        raise SettingsError(f"no recipe {unknown[0]!r}: expected one of {', '.join(RECIPES)} (--recipe)")
+    from flows.compare import compare as compare_recipes
+
+    _quiet_user_errors()
+    comparison = compare_recipes(chosen, cast("tuple[RecipeName, ...]", tuple(recipes or RECIPES)), seeds)
+    _print(f"\n{comparison.table}\n\neach seed   {comparison.folder}/comparison.json")
 
 
 @app.command()
@@ -235,6 +268,13 @@ def _print(what: object) -> None:
     from rich.console import Console
 
     Console(highlight=False, soft_wrap=isinstance(what, str)).print(what)
+
+
+def _check_catalog(settings: "Settings") -> None:
+    source = settings.catalog.source
+    if not source.startswith(("http://", "https://")) and not Path(source).is_file():
+        # Known before Prefect starts, which takes its time.
+        raise SettingsError(f"no catalog at {source}: expected the path or address of MovieGenre.csv (--catalog)")
 
 
 def _print_run(run: "Run") -> None:

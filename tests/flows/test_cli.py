@@ -29,8 +29,11 @@ def call(*arguments: object, cwd: Path | None = None, **environment: str) -> sub
         (["run", "--set", "training.epoch=3"], "did you mean training.epochs?"),
         (["run", "--set", "training.epochs=0"], "bad value for training.epochs"),
         (["run", "--recipe", "best"], "bad value for training.recipe (the option for training.recipe)"),
+        (["run", "--set", "features.taps=[block_99_relu]"], "expected some of these, each once: Conv1_relu, expanded_"),
         (["run", "--min-posters", "0"], "bad value for dataset.min_posters_per_genre"),
         (["run", "--settings", "none.yaml"], "none.yaml can't be read"),
+        (["compare", "--catalog", "none.csv"], "no catalog at none.csv"),
+        (["compare", "--seeds", "0"], "Invalid value for '--seeds'"),
         (["predict", "champion", "poster.jpg"], "there is no champion in artifacts"),
         (["predict", "none", "poster.jpg"], "no model 'none'"),
         (["run", "--min-posters", "many"], "Invalid value for '--min-posters': Input should be a valid integer"),
@@ -54,6 +57,13 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path: Path, arguments: list[s
     assert done.stderr.startswith("poster-genres: ")
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_comparing_a_recipe_that_is_none_is_a_mistake_too(tmp_path: Path) -> None:
+    (tmp_path / "MovieGenre.csv").touch()
+    done = call("compare", "--recipe", "seed", "--recipe", "best", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "poster-genres: no recipe 'best': expected one of default, seed, seed_bce (--recipe)\n"
 
 
 def test_flow_as_a_module_has_the_same_options_and_errors(tmp_path: Path) -> None:

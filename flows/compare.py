@@ -1,0 +1,89 @@
+"""Compare recipes over several seeds, on the same films."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows.train import at_work, download_posters, embed_posters, train
+from flows.watching import report_failure
+from tasks.atomic import write_text
+from tasks.catalog.task import read_catalog
+from tasks.dataset.task import write_dataset
+from tasks.posters.task import check_success
+from tasks.settings import RECIPES, RecipeName, Settings, TrainingSettings
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison gave: a line for each recipe and seed in `comparison.json`, the table in `comparison.md`."""
+
+    folder: Path
+    table: str
+
+
+@flow(
+    name="compare",
+    task_runner=train.task_runner,
+    on_failure=[report_failure],
+    on_crashed=[report_failure],
+    on_cancellation=[report_failure],
+)
+def compare(
+    settings: Settings, recipes: tuple[RecipeName, ...] = ("default", "seed", "seed_bce"), num_seeds: int = 3
+) -> Comparison:
+    """Trains recipes with several seeds, each seed with a split of its own that all recipes share.
+
+    What is there already, posters, features and trained heads, is not made again. Nothing is published.
+
+    Args:
+        settings: of the catalog and all stages to training. Its own recipe is compared, too, where it is altered; its
+            seed is the first.
+        recipes: by name.
+        num_seeds: as many splits and trainings.
+    """
+    with at_work(settings):
+        catalog = read_catalog(settings.catalog, settings.catalog_dir)
+        check_success(download_posters(catalog, settings), settings.posters.min_success_rate)
+        scored = _score_all(catalog.films_path, settings, recipes, num_seeds)
+        return _write(scored, settings)
+
+
+def _score_all(
+    films_path: Path, settings: Settings, recipes: tuple[RecipeName, ...], num_seeds: int
+) -> list[dict[str, Any]]:
+    # TensorFlow takes seconds to import; whoever gave a wrong catalog should not wait for it.
+    from scipy.special import expit
+
+    from tasks.evaluation.task import ask_head, score_head
+    from tasks.features.backbone import load_backbone
+    from tasks.training.examples import read_examples
+    from tasks.training.task import train_head
+
+    candidates = [TrainingSettings(recipe=name) for name in dict.fromkeys(recipes)]
+    if settings.training.name not in RECIPES:
+        candidates.insert(0, settings.training)
+    features = embed_posters(load_backbone(settings.features), settings)
+    scored = []
+    for seed in range(settings.seed, settings.seed + num_seeds):
+        folders = (settings.posters_dir, settings.splits_dir, settings.comparison_dir / f"seed-{seed}")
+        dataset = write_dataset(films_path, *folders, settings.dataset, seed, with_shards=False)
+        for candidate in candidates:
+            trained = train_head(dataset, features, settings.training_dir, candidate, seed)
+            # Every recipe is scored on the test split; which is better is for the validation split to say.
+            test = read_examples(dataset, features, "test")
+            scores = score_head(trained, test, expit(ask_head(trained, test)), dataset.vocabulary)
+            scored.append({"recipe": candidate.name, "seed": seed, **scores})
+    return scored
+
+
+def _write(scored: list[dict[str, Any]], settings: Settings) -> Comparison:
+    from tasks.evaluation.comparison import summarise
+
+    table = summarise(scored).to_markdown(index=False)
+    folder = settings.comparison_dir
+    write_text(folder / "comparison.json", json.dumps(scored, indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / "comparison.md", f"{table}\n")
+    return Comparison(folder, table)
