@@ -1,5 +1,6 @@
 """Rates and ratios of ways that are measured in turns."""
 
+import hashlib
 import os
 import statistics
 import time
@@ -8,7 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tasks.catalog.task import read_catalog
 from tasks.posters import ledger
+from tasks.settings import CatalogSettings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -62,3 +65,16 @@ def as_downloaded(imdb_id: int, url: str, sha256: str, content: bytes) -> dict[s
         "fetched_at": datetime(2026, 1, 1, tzinfo=UTC),
         "content": content,
     }
+
+
+def put_real_posters(work: Path) -> Path:
+    """Puts the real posters into `work/posters`, as if they had been downloaded, and returns the films' path."""
+    catalog = read_catalog.fn(CatalogSettings(source=str(REAL_POSTERS / "MovieGenre.csv")), work / "catalog")
+    rows: dict[int, list[dict[str, Any]]] = {part: [] for part in range(8)}
+    for path in (REAL_POSTERS / "posters").iterdir():
+        imdb_id, content = int(path.stem), path.read_bytes()
+        row = as_downloaded(imdb_id, path.name, hashlib.sha256(content).hexdigest(), content)
+        rows[ledger.part_of(imdb_id, len(rows))].append(row)
+    for part, of_part in rows.items():
+        ledger.update_part(ledger.part_path(work / "posters", part), of_part)
+    return catalog.films_path

@@ -23,6 +23,7 @@ from tasks.posters import ledger
 SIZES = (4_000, 40_000, 400_000)
 POSTERS_PER_PART = 1000
 VOCABULARY = ("Action", "Comedy", "Drama", "Horror")
+NUM_FEATURES = 1280 + 576 + 960  # of the last layer and of the two taps
 FINGERPRINT = "benchmark"
 
 
@@ -43,7 +44,7 @@ def measure(work: Path) -> Results:
 
 def _make_input(folder: Path, size: int) -> None:
     """Writes films, poster parts and features of `size` posters."""
-    from tasks.features.cache import FEATURES, cache_dir
+    from tasks.features.cache import cache_dir, make_schema
 
     rng = np.random.default_rng(0)
     posters = [path.read_bytes() for path in sorted((REAL_POSTERS / "posters").iterdir())]
@@ -58,7 +59,7 @@ def _make_input(folder: Path, size: int) -> None:
     parts: list[list[int]] = [[] for _ in range(num_parts)]
     for imdb_id in ids.tolist():
         parts[ledger.part_of(imdb_id, num_parts)].append(imdb_id)
-    cache = cache_dir(folder / "features", FINGERPRINT)
+    cache = cache_dir(folder / "features", FINGERPRINT, [])
     cache.mkdir(parents=True)
     for part, of_part in enumerate(parts):
         contents = [posters[imdb_id % len(posters)] for imdb_id in of_part]
@@ -68,8 +69,9 @@ def _make_input(folder: Path, size: int) -> None:
             for imdb_id, sha256, content in zip(of_part, hashes, contents, strict=True)
         ]
         ledger.update_part(ledger.part_path(folder / "posters", part), rows)
-        flat = pa.array(rng.random(len(of_part) * 1280, np.float32).astype(np.float16))
-        table = pa.table([pa.array(hashes), pa.FixedSizeListArray.from_arrays(flat, 1280)], schema=FEATURES)
+        flat = pa.array(rng.random(len(of_part) * NUM_FEATURES, np.float32).astype(np.float16))
+        vectors = pa.FixedSizeListArray.from_arrays(flat, NUM_FEATURES)
+        table = pa.table([pa.array(hashes), vectors], schema=make_schema(NUM_FEATURES))
         pq.write_table(table, cache / f"part-{part:05d}.parquet", compression="none")
 
 
@@ -113,16 +115,21 @@ def _features(folder: Path) -> None:
 
 def _training(folder: Path) -> None:
     from tasks.dataset.task import _read
+    from tasks.evaluation.scores import score
     from tasks.features.cache import cache_dir
     from tasks.settings import TrainingSettings
     from tasks.training.examples import read_examples
     from tasks.training.fitting import fit_head
-    from tasks.training.head import predict_probabilities
+    from tasks.training.head import fold_calibration, run_head, take_logits
+    from tasks.training.thresholds import calibrate, cross_validate
 
-    dataset, features = _read(folder / "shards"), cache_dir(folder / "features", FINGERPRINT)
+    dataset, features = _read(folder / "shards"), cache_dir(folder / "features", FINGERPRINT, [])
     train, validation, test = (read_examples(dataset, features, split) for split in ("train", "validation", "test"))
     fitted = fit_head(train, validation, dataset.vocabulary, TrainingSettings(epochs=2), 0)
-    predict_probabilities(fitted.head, test.features)
+    raw_logits = run_head(take_logits(fitted.head), validation.features)
+    cross_validate(validation.genre_targets, raw_logits, "calibrated")
+    fold_calibration(fitted.head, calibrate(validation.genre_targets, raw_logits, "calibrated"))
+    score(test.genre_targets, run_head(fitted.head, test.features), dataset.vocabulary)
 
 
 STAGES: dict[str, Callable[[Path], None]] = {

@@ -1,29 +1,26 @@
 """Features and training beside the article's way and Keras's own."""
 
-import hashlib
 import time
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from measuring import EPOCHS, REAL_POSTERS, ROOT, Results, as_downloaded, compare, rate, take_turns
+from measuring import EPOCHS, REAL_POSTERS, ROOT, Results, compare, put_real_posters, rate, take_turns
 
-from tasks.catalog.task import read_catalog
 from tasks.dataset.task import Dataset, write_dataset
 from tasks.features.backbone import Backbone, load_backbone
 from tasks.features.cache import cache_dir
 from tasks.features.embedding import embed_with_tensorflow, make_embedder
 from tasks.features.preprocessing import IMAGE_SIZE, decode_poster, prepare_poster
 from tasks.features.task import embed_part, plan_embedding
-from tasks.posters import ledger
-from tasks.settings import CatalogSettings, DatasetSettings, FeatureSettings, TrainingSettings
+from tasks.settings import DatasetSettings, FeatureSettings, RecipeName, TrainingSettings
 from tasks.training.examples import Examples, read_examples
 from tasks.training.fitting import fit_head
-from tasks.training.head import build_head, measure_moments
+from tasks.training.head import build_head, measure_moments, run_head, take_logits
 from tasks.training.losses import MacroSoftF1
 from tasks.training.metrics import MacroF1
+from tasks.training.thresholds import cross_validate
 
 NUM_POSTERS = 512  # of the pairs that are run over and over
 NUM_ARTICLE = 1024  # that the article's way is shown ...
@@ -38,23 +35,26 @@ def measure(work: Path) -> Results:
     paths = sorted((REAL_POSTERS / "posters").iterdir())
     results: Results = {"features": compare("posters/s", _pair_features(backbone, settings, paths[:NUM_POSTERS]))}
 
-    dataset = _make_dataset(work)
-    folder = cache_dir(work / "features", backbone.fingerprint)
+    folders = (work / "posters", work / "splits", work / "shards")
+    dataset = write_dataset.fn(put_real_posters(work), *folders, DatasetSettings(min_posters_per_genre=400), 0)
+    folder = cache_dir(work / "features", backbone.fingerprint, backbone.taps)
     start = time.perf_counter()
     embed = make_embedder(backbone, settings)
     for plan in plan_embedding(work / "posters", folder):
         embed_part.fn(plan, folder, embed)
     feature_seconds = time.perf_counter() - start
     train, validation = (read_examples(dataset, folder, split) for split in ("train", "validation"))
-    trained = {
-        recipe: [_fit(train, validation, dataset, recipe, seed) for seed in SEEDS] for recipe in ("default", "seed")
-    }
+    recipes: tuple[RecipeName, ...] = ("default", "seed")
+    trained = {recipe: [_fit(train, validation, dataset, recipe, seed) for seed in SEEDS] for recipe in recipes}
     keras_fit = [_fit_by_keras(train, validation, dataset, seed, epochs=5) for seed in SEEDS]
-    results[f"training, {EPOCHS} epochs, {len(train):,} posters"] = compare(
+    epochs = {recipe: TrainingSettings(recipe=recipe).epochs for recipe in trained}
+    results[f"training, {epochs['default']} epochs, {len(train):,} posters"] = compare(
         "runs/hour",
         {
             "default recipe": [3600 / seconds for seconds, _ in trained["default"]],
-            f"Keras's fit, scaled from 5 to {EPOCHS} epochs": [3600 / (seconds / 5 * EPOCHS) for seconds in keras_fit],
+            f"Keras's fit, scaled from 5 to {epochs['default']} epochs": [
+                3600 / (seconds / 5 * epochs["default"]) for seconds in keras_fit
+            ],
         },
     )
     num_timed = NUM_ARTICLE + NUM_ARTICLE_VALIDATION
@@ -71,7 +71,7 @@ def measure(work: Path) -> Results:
     all_posters = dataset.num_films.values()
     results["seconds"] = compare("s", {f"features of {sum(all_posters):,} posters": [feature_seconds]})
     for recipe, runs in trained.items():
-        results[f"seconds, {recipe}"] = compare("s", {f"{EPOCHS} epochs": [seconds for seconds, _ in runs]})
+        results[f"seconds, {recipe}"] = compare("s", {f"{epochs[recipe]} epochs": [seconds for seconds, _ in runs]})
         results[f"validation macro-F1, {recipe}"] = compare("", {"three seeds": [score for _, score in runs]})
     results["the article's way"] = compare("posters/s", {"an epoch": [num_timed / seconds for seconds in article]})
     return results
@@ -91,34 +91,22 @@ def _pair_features(backbone: Backbone, settings: FeatureSettings, paths: list[Pa
         "plain tf.function": lambda: rate(
             len(posters), lambda: embed_with_tensorflow(backbone, posters, settings.batch_size)
         ),
-        "Keras predict": lambda: rate(len(posters), lambda: backbone.network.predict(prepared, verbose=0)),
+        "Keras predict": lambda: rate(len(posters), lambda: backbone.tapped.predict(prepared, verbose=0)),
     }
     for way in ways.values():
         way()  # traces graphs
     return take_turns(ways)
 
 
-def _make_dataset(work: Path) -> Dataset:
-    """Puts the real posters into a ledger, as if they had been downloaded, and makes the data set."""
-    catalog = read_catalog.fn(CatalogSettings(source=str(REAL_POSTERS / "MovieGenre.csv")), work / "catalog")
-    rows: dict[int, list[dict[str, Any]]] = {part: [] for part in range(8)}
-    for path in (REAL_POSTERS / "posters").iterdir():
-        imdb_id, content = int(path.stem), path.read_bytes()
-        row = as_downloaded(imdb_id, path.name, hashlib.sha256(content).hexdigest(), content)
-        rows[ledger.part_of(imdb_id, len(rows))].append(row)
-    for part, of_part in rows.items():
-        ledger.update_part(ledger.part_path(work / "posters", part), of_part)
-    folders = (work / "posters", work / "splits", work / "shards")
-    return write_dataset.fn(catalog.films_path, *folders, DatasetSettings(min_posters_per_genre=400), 0)
-
-
-def _fit(train: Examples, validation: Examples, dataset: Dataset, recipe: Any, seed: int) -> tuple[float, float]:
+def _fit(train: Examples, validation: Examples, dataset: Dataset, recipe: RecipeName, seed: int) -> tuple[float, float]:
     settings = TrainingSettings(recipe=recipe, patience=None)
     start = time.perf_counter()
     fitted = fit_head(train, validation, dataset.vocabulary, settings, seed)
     seconds = time.perf_counter() - start
-    print(f"    {recipe}, seed {seed}: {seconds:.1f} s, macro-F1 {fitted.validation_macro_f1:.3f}", flush=True)
-    return seconds, fitted.validation_macro_f1
+    raw_logits = run_head(take_logits(fitted.head), validation.features)
+    macro_f1 = cross_validate(validation.genre_targets, raw_logits, settings.thresholds)
+    print(f"    {recipe}, seed {seed}: {seconds:.1f} s, macro-F1 {macro_f1:.3f}", flush=True)
+    return seconds, macro_f1
 
 
 def _fit_by_keras(train: Examples, validation: Examples, dataset: Dataset, seed: int, epochs: int) -> float:
