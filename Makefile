@@ -36,7 +36,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-# A quarter of an hour: what each part of the default recipe adds, on the validation split.
+# Half an hour: what each part of the default recipe adds, on the validation split.
 ablation: setup
 	$(BIN)/python tests/benchmarks/ablation.py
 

@@ -70,10 +70,10 @@ def _score_all(
     for seed in range(settings.seed, settings.seed + num_seeds):
         folders = (settings.posters_dir, settings.splits_dir, settings.comparison_dir / f"seed-{seed}")
         dataset = write_dataset(films_path, *folders, settings.dataset, seed, with_shards=False)
+        # Every recipe is scored on the test split; which is better is for the validation split to say.
+        test = read_examples(dataset, features, "test")
         for candidate in candidates:
             trained = train_head(dataset, features, settings.training_dir, candidate, seed)
-            # Every recipe is scored on the test split; which is better is for the validation split to say.
-            test = read_examples(dataset, features, "test")
             scores = score_head(trained, test, expit(ask_head(trained, test)), dataset.vocabulary)
             scored.append({"recipe": candidate.name, "seed": seed, **scores})
     return scored
