@@ -11,6 +11,10 @@ import typer
 from tasks.errors import PosterGenresError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flows.label import Answer
+    from flows.similar import Similar
     from flows.train import Run
     from tasks.settings import RecipeName, Settings
 
@@ -128,23 +132,54 @@ def predict(
     folder = find_model(model, artifacts)
     answers = list(label_images(folder, list_images(images)))
     if as_json:
-        rows = [
-            {"image": answer.image, "error": answer.error}
-            if answer.error
-            else {"image": answer.image, "labels": answer.labels, "confidences": answer.confidences}
-            for answer in answers
-        ]
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        _print_json(answers)
     else:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table("image", "genres (over 0.5 in bold)")
+        others = [name for name in ("decade", "score") if any(getattr(answer, name) is not None for answer in answers)]
+        table = Table("image", "genres (over 0.5 in bold)", *others)
         for answer in answers:
             pairs = zip(answer.labels, answer.confidences, strict=True)
-            said = [Text(f"{label} {value:.2f}", style="bold" if value > 0.5 else "dim") for label, value in pairs]
-            table.add_row(Text(answer.image), Text(answer.error, "red") if answer.error else Text(", ").join(said))
+            genres = [Text(f"{label} {value:.2f}", style="bold" if value > 0.5 else "dim") for label, value in pairs]
+            more = [_describe(getattr(answer, name)) for name in others]
+            said = Text(answer.error, "red") if answer.error else Text(", ").join(genres)
+            table.add_row(Text(answer.image), said, *more)
         _print(table)
+    if any(answer.error for answer in answers):
+        raise typer.Exit(1)
+
+
+@app.command()
+def similar(
+    model: Annotated[str, typer.Argument(help="Id of a published model, 'champion', or a model's folder.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files, folders and http(s) addresses.")],
+    num: Annotated[int, typer.Option(min=1, help="How many films for each.")] = 10,
+    artifacts: ArtifactsDir = Path("artifacts"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, similarities in full.")] = False,
+) -> None:
+    """Find the training films whose posters are most like others."""
+    from flows.label import list_images
+    from flows.similar import find_similar_posters
+    from tasks.registry.models import find_model
+
+    folder = find_model(model, artifacts)
+    answers = list(find_similar_posters(folder, list_images(images), num))
+    if as_json:
+        _print_json(answers)
+    else:
+        from rich.table import Table
+        from rich.text import Text
+
+        for answer in answers:
+            if answer.error:
+                _print(Text(f"{answer.image}: {answer.error}", "red"))
+                continue
+            table = Table("similarity", "film", "genres", "imdbId", title=answer.image, title_justify="left")
+            for film in answer.films:
+                genres = Text(", ".join(film["genres"]))
+                table.add_row(f"{film['similarity']:.2f}", Text(film["title"]), genres, str(film["imdb_id"]))
+            _print(table)
     if any(answer.error for answer in answers):
         raise typer.Exit(1)
 
@@ -268,6 +303,20 @@ def _print(what: object) -> None:
     from rich.console import Console
 
     Console(highlight=False, soft_wrap=isinstance(what, str)).print(what)
+
+
+def _print_json(answers: "Sequence[Answer | Similar]") -> None:
+    rows = [
+        {"image": answer.image, "error": answer.error}
+        if answer.error
+        else {name: value for name, value in vars(answer).items() if value is not None}
+        for answer in answers
+    ]
+    print(json.dumps(rows, indent=2, ensure_ascii=False))
+
+
+def _describe(value: str | float | None) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else value or ""
 
 
 def _check_catalog(settings: "Settings") -> None:

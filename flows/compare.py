@@ -60,6 +60,7 @@ def _score_all(
     from tasks.evaluation.task import ask_head, score_head
     from tasks.features.backbone import load_backbone
     from tasks.training.examples import read_examples
+    from tasks.training.outputs import GENRES
     from tasks.training.task import train_head
 
     candidates = [TrainingSettings(recipe=name) for name in dict.fromkeys(recipes)]
@@ -74,7 +75,7 @@ def _score_all(
         test = read_examples(dataset, features, "test")
         for candidate in candidates:
             trained = train_head(dataset, features, settings.training_dir, candidate, seed)
-            scores = score_head(trained, test, expit(ask_head(trained, test)), dataset.vocabulary)
+            scores = score_head(trained, test, expit(ask_head(trained, test)[GENRES]), dataset.vocabulary)
             scored.append({"recipe": candidate.name, "seed": seed, **scores})
     return scored
 

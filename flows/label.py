@@ -5,7 +5,7 @@ import dataclasses
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
@@ -41,6 +43,8 @@ LABELS = pa.schema(
         pa.field("image", pa.string(), nullable=False),
         pa.field("labels", pa.list_(pa.string()), nullable=False),  # best first
         pa.field("confidences", pa.list_(pa.float32()), nullable=False),  # of the labels
+        pa.field("decade", pa.string()),  # the likeliest, if the model tells it
+        pa.field("score", pa.float32()),  # IMDB's, in points, if the model tells it
         pa.field("error", pa.string()),  # why there are none
     ]
 )
@@ -48,11 +52,13 @@ LABELS = pa.schema(
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of one image: labels with confidences, best first; or why it could not be asked."""
+    """What a model says of one image: labels with confidences, best first, and more; or why it could not be asked."""
 
     image: str
     labels: list[str] = dataclasses.field(default_factory=list)
     confidences: list[float] = dataclasses.field(default_factory=list)
+    decade: str | None = None
+    score: float | None = None
     error: str | None = None
 
 
@@ -121,7 +127,8 @@ def label_posters(model_folder: Path, posters: pa.Table, output_dir: Path) -> La
             errors.update([answer.error] if answer.error else [])
             rows.append({"id": ids[number], **vars(answer)})
             confidences = "|".join(f"{value:.4f}" for value in answer.confidences)
-            table.writerow([ids[number], answer.image, "|".join(answer.labels), confidences, answer.error])
+            said = ["|".join(answer.labels), confidences, answer.decade, answer.score]
+            table.writerow([ids[number], answer.image, *said, answer.error])
             if len(rows) == _ROWS_PER_GROUP or number + 1 == len(images):
                 parquet.write_table(pa.Table.from_pylist(rows, schema=LABELS))
                 rows.clear()
@@ -180,37 +187,88 @@ def label_images(model_folder: Path, images: Sequence[str]) -> Iterator[Answer]:
         images: files and http(s) addresses; what is empty is answered with an error.
 
     Raises:
-        RegistryError: if the model is of a version without a LiteRT model.
+        RegistryError: if there is no model in the folder.
     """
     # Takes seconds; whoever gives a wrong file name should not wait for it.
-    import tensorflow as tf
-
     from tasks.export.labels import TopLabels
-    from tasks.features.litert import LiteRTNetwork
+    from tasks.training.outputs import DECADE, SCORE
 
-    lite = model_folder / "classifier.tflite"
-    if not lite.is_file():
-        raise RegistryError(f"{model_folder} has no {lite.name}: publish it anew, or ask its SavedModel directly")
-    # Its answers are the SavedModel's (the export compared both with the pipeline's), in about a quarter of the time.
-    network = LiteRTNetwork(lite.read_bytes())
-    genres = json.loads((model_folder / "labels.json").read_text("utf-8"))
+    run, columns = _load_classifier(model_folder)
+    decades = [name for name in columns if name.startswith(f"{DECADE} ")]
+    genres = [name for name in columns if name not in decades and name != SCORE]
     top_k = json.loads((model_folder / "settings.json").read_text("utf-8"))["export"]["top_k"]
     top_labels = TopLabels(genres, min(top_k, len(genres)))
 
     def ask(posters: Sequence[bytes]) -> list[dict[str, Any]]:
-        try:
-            confidences = network.run_posters(posters)
-        except tf.errors.InvalidArgumentError as error:
-            if len(posters) == 1:
-                return [{"error": f"broken image: {error.message}"}]
-            # One that passed the check and yet can't be decoded must not cost the others their answers.
-            return [reply for poster in posters for reply in ask([poster])]
-        answer = top_labels(confidences)
+        numbers = run(posters)
+        answer = top_labels(numbers[:, : len(genres)])
         labels, best = answer["labels"].numpy().tolist(), answer["confidences"].numpy().tolist()
-        return [
+        replies: list[dict[str, Any]] = [
             {"labels": [label.decode() for label in names], "confidences": scores}
             for names, scores in zip(labels, best, strict=True)
         ]
+        for reply, row in zip(replies, numbers, strict=True):
+            if decades:
+                likeliest = int(row[len(genres) :][: len(decades)].argmax())
+                reply["decade"] = decades[likeliest].removeprefix(f"{DECADE} ")
+            if SCORE in columns:
+                reply["score"] = float(row[-1])
+        return replies
+
+    for image, reply in ask_about(images, ask):
+        yield Answer(image, **reply)
+
+
+def _load_classifier(model_folder: Path) -> tuple[Callable[[Sequence[bytes]], NDArray[np.float32]], list[str]]:
+    """Returns what gives numbers for JPEG or PNG files, and the names of their columns."""
+    import tensorflow as tf
+
+    from tasks.export.edge import read_columns
+    from tasks.features.litert import LiteRTNetwork
+    from tasks.training.outputs import DECADE, SCORE
+
+    lite, saved_model = model_folder / "classifier.tflite", model_folder / "saved_model"
+    if lite.is_file():
+        # Its answers are the SavedModel's (the export compared them), in about a quarter of the time.
+        return LiteRTNetwork(lite.read_bytes()).run_posters, read_columns(lite)
+    if not saved_model.is_dir():
+        raise RegistryError(f"{model_folder} has neither {lite.name} nor {saved_model.name}: publish it anew")
+    logger.info("%s has no %s: its SavedModel is asked, which is slower", model_folder, lite.name)
+    loaded = tf.saved_model.load(str(saved_model))
+    signature = loaded.signatures["probabilities"]
+
+    def run(posters: Sequence[bytes]) -> NDArray[np.float32]:
+        answer = signature(image_bytes=tf.constant(posters))
+        parts = [answer["confidences"], answer.get("decade_probabilities"), answer.get("score")]
+        return np.column_stack([part.numpy() for part in parts if part is not None])
+
+    shapes = signature.structured_outputs
+    named = signature(image_bytes=tf.constant([], tf.string))
+    decades = [name.decode() for name in named["decades"].numpy()] if "decades" in shapes else []
+    genres = [name.decode() for name in named["genres"].numpy()]
+    return run, [*genres, *(f"{DECADE} {decade}" for decade in decades), *([SCORE] if "score" in shapes else [])]
+
+
+Ask = Callable[[Sequence[bytes]], list[dict[str, Any]]]
+
+
+def ask_about(images: Sequence[str], ask: Ask) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields each image with what a model replies about it, in order; or with the `error` for which there is no reply.
+
+    Args:
+        images: files and http(s) addresses; what is empty is answered with an error.
+        ask: gives a reply for each of some JPEG or PNG files.
+    """
+    import tensorflow as tf
+
+    def ask_each(posters: Sequence[bytes]) -> list[dict[str, Any]]:
+        try:
+            return ask(posters)
+        except tf.errors.InvalidArgumentError as error:
+            if len(posters) == 1:
+                return [{"error": f"broken image: {error.message}"}]
+            # One that passed the check and yet can't be decoded must not cost the others their replies.
+            return [reply for poster in posters for reply in ask_each([poster])]
 
     batches = [images[start : start + _BATCH_SIZE] for start in range(0, len(images), _BATCH_SIZE)]
     with ThreadPoolExecutor(1, "images") as reader:
@@ -220,9 +278,9 @@ def label_images(model_folder: Path, images: Sequence[str]) -> Iterator[Answer]:
             if following:
                 reading = reader.submit(_read_images, following)  # while the model is asked about these
             posters = [content for content in contents if isinstance(content, bytes)]
-            replies = iter(ask(posters) if posters else [])
+            replies = iter(ask_each(posters) if posters else [])
             for image, content in zip(batch, contents, strict=True):
-                yield Answer(image, error=content) if isinstance(content, str) else Answer(image, **next(replies))
+                yield image, {"error": content} if isinstance(content, str) else next(replies)
 
 
 def _read_images(images: Sequence[str]) -> list[bytes | str]:

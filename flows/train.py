@@ -127,9 +127,9 @@ def _make_model(
         backbone = load_backbone(settings.features)
         features = embed_posters(backbone, settings)
     with _timed("training", seconds):
-        trained, *baselines = (
-            train_head(dataset, features, settings.training_dir, recipe, settings.seed) for recipe in _recipes(settings)
-        )
+        of_run = (dataset, features, settings.training_dir)
+        trained = train_head(*of_run, settings.training, settings.seed, settings.heads)
+        baselines = [train_head(*of_run, baseline, settings.seed) for baseline in _baselines(settings)]
     with _timed("evaluation", seconds):
         current = find_champion(settings.artifacts_dir)  # anew: another may have been promoted meanwhile
         champion = None
@@ -189,10 +189,10 @@ def embed_posters(backbone: "Backbone", settings: Settings) -> Path:
     return folder
 
 
-def _recipes(settings: Settings) -> list[TrainingSettings]:
-    """Returns the recipe to publish, and behind it those to compare it with."""
-    baselines = [TrainingSettings(recipe=name) for name in settings.evaluation.baselines]
-    return [settings.training, *(baseline for baseline in baselines if baseline != settings.training)]
+def _baselines(settings: Settings) -> list[TrainingSettings]:
+    """Returns the recipes to compare that of the run with; they learn the genres alone."""
+    baselines = (TrainingSettings(recipe=name) for name in settings.evaluation.baselines)
+    return [baseline for baseline in baselines if baseline != settings.training]
 
 
 def _remove_leftovers(settings: Settings) -> None:

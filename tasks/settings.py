@@ -164,6 +164,37 @@ class TrainingSettings(StageSettings):
         return self.recipe if self == TrainingSettings(recipe=self.recipe) else f"{self.recipe} (altered)"
 
 
+class HeadSettings(StageSettings):
+    """What the model says of a film: the weight of each output's loss in the sum. They share the hidden layer."""
+
+    genres: float = Field(1.0, gt=0, description="weight of the genres' loss, which `training.loss` names")
+    decade: float | None = Field(
+        None,
+        gt=0,
+        description="weight of the decade's (from the title's year; cross-entropy), such as 0.2; null: none",
+    )
+    score: float | None = Field(
+        None, gt=0, description="weight of IMDB's score's (squared difference in points), such as 0.05; null: none"
+    )
+    embedding: float | None = Field(
+        None,
+        gt=0,
+        description="weight of an embedding's of its own (supervised contrastive over shared genres), such as 1; "
+        "null: the hidden layer is the embedding",
+    )
+    embedding_size: int = Field(128, ge=2, description="numbers of that embedding")
+    embedding_temperature: float = Field(0.2, gt=0, description="of its loss: the lower, the more the nearest count")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The outputs that there are, genres first."""
+        asked_for = ("decade", "score", "embedding")
+        return ("genres", *(name for name in asked_for if getattr(self, name) is not None))
+
+
+GENRES_ALONE = HeadSettings()
+
+
 class EvaluationSettings(StageSettings):
     """What the model is compared with."""
 
@@ -176,6 +207,13 @@ class ExportSettings(StageSettings):
     """The SavedModel."""
 
     top_k: int = Field(3, ge=1, description="labels a poster in the answer; a film of the catalog has up to three")
+    tflite: bool = Field(
+        True, description="write classifier.tflite, too, which `predict` and `label` ask: a fifth of TensorFlow's time"
+    )
+    index: bool = Field(
+        True,
+        description="write index.parquet, too, which `similar` looks into: a kilobyte a film of the training split",
+    )
 
 
 class RegistrySettings(StageSettings):
@@ -199,6 +237,7 @@ class Settings(StageSettings):
     dataset: DatasetSettings = DatasetSettings()
     features: FeatureSettings = FeatureSettings()
     training: TrainingSettings = TrainingSettings()
+    heads: HeadSettings = HeadSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     export: ExportSettings = ExportSettings()
     registry: RegistrySettings = RegistrySettings()

@@ -3,9 +3,9 @@
 What an earlier version made is then made anew, in place of being taken for finished.
 """
 
-RECORDS = 2  # TFRecord shards and dataset.json
+RECORDS = 3  # TFRecord shards and dataset.json
 PREPROCESSING = 2  # from the bytes of a poster to pixels
-TRAINING = 3  # the head and how it is fitted
-EVALUATION = 2  # figures and report
-EXPORT = 3  # the exported model and its check
+TRAINING = 4  # the head and how it is fitted
+EVALUATION = 3  # figures and report
+EXPORT = 4  # the exported model and its check
 MODEL = 1  # the folder of a published model

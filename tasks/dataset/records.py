@@ -16,6 +16,9 @@ def encode_example(film: Mapping[str, Any]) -> bytes:
     def integers(*values: int) -> dict[str, Any]:
         return {"int64_list": {"value": values}}
 
+    def real(value: float) -> dict[str, Any]:
+        return {"float_list": {"value": [value]}}
+
     def strings(*values: str | bytes) -> dict[str, Any]:
         return {"bytes_list": {"value": [value.encode() if isinstance(value, str) else value for value in values]}}
 
@@ -23,6 +26,7 @@ def encode_example(film: Mapping[str, Any]) -> bytes:
         "imdb_id": integers(film["imdb_id"]),
         "title": strings(film["title"]),
         "year": integers(film["year"] or 0),
+        "score": real(film["score"] or 0),
         "image/encoded": strings(film["content"]),
         "image/format": strings(film["format"]),
         "image/sha256": strings(film["sha256"]),

@@ -19,6 +19,7 @@ FEATURES: dict[str, tuple[str, list[int | None]]] = {
     "imdb_id": ("int64", []),
     "title": ("string", []),
     "year": ("int64", []),  # 0 where the title has none
+    "score": ("float32", []),  # IMDB's, from 1 to 10; 0 where there is none
     "image/encoded": ("string", []),
     "image/format": ("string", []),  # jpeg or png
     "image/sha256": ("string", []),  # hexadecimal
@@ -66,7 +67,7 @@ def assign_shards(films: pd.DataFrame, shard_bytes: int) -> dict[str, pd.DataFra
 def fingerprint_films(films: pd.DataFrame, vocabulary: list[str]) -> str:
     """Returns a sha256 of all that goes into the records of films, hexadecimal."""
     digest = hashlib.sha256(json.dumps([versions.RECORDS, vocabulary]).encode())
-    columns = [films[name].tolist() for name in ("imdb_id", "title", "year", "genres", "sha256", "split")]
+    columns = [films[name].tolist() for name in ("imdb_id", "title", "year", "score", "genres", "sha256", "split")]
     for film in zip(*columns, strict=True):
         digest.update(repr([value.tolist() if isinstance(value, np.ndarray) else value for value in film]).encode())
     return digest.hexdigest()

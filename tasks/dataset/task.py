@@ -27,14 +27,27 @@ from tasks.settings import DatasetSettings
 
 logger = logging.getLogger(__name__)
 
+# A row a film of the data set.
+INDEX = pa.schema(
+    [
+        pa.field("imdb_id", pa.int64(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("year", pa.int16(), nullable=False),  # 0 where the title has none
+        pa.field("score", pa.float32(), nullable=False),  # IMDB's, from 1 to 10; 0 where there is none
+        pa.field("sha256", pa.string(), nullable=False),  # of the picture
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("targets", pa.list_(pa.uint8()), nullable=False),  # 0 or 1 for each genre of the vocabulary
+    ]
+)
+
 
 @dataclass(frozen=True)
 class Dataset:
     """A data set on disk.
 
     Attributes:
-        folder: has the shards, `dataset.json`, and `films.parquet`: one row a film, with `imdb_id`, `sha256`, `split`
-            and `targets` (uint8, one a genre), the index that training joins with the features.
+        folder: has the shards, `dataset.json`, and `films.parquet` (schema `INDEX`), which training joins with the
+            features.
         vocabulary: the genres, in the order of the targets.
         num_films: by split.
         fingerprint: of the films, posters and settings it was made of.
@@ -128,11 +141,12 @@ def _log(description: dict[str, Any], num_kept: int) -> None:
 
 def _join(films_path: Path, posters_dir: Path) -> pd.DataFrame:
     """Returns the films with a poster, in the order of the parts and of the ids in them."""
-    films = pq.read_table(films_path, columns=["imdb_id", "title", "year", "genres"]).to_pandas()
+    films = pq.read_table(films_path, columns=["imdb_id", "title", "year", "score", "genres"]).to_pandas()
     posters = ledger.read_ledger(posters_dir).select(["imdb_id", "status", "sha256", "num_bytes", "format"]).to_pandas()
     posters = posters[posters["status"] == ledger.OK].drop(columns="status")
     joined: pd.DataFrame = posters.merge(films, on="imdb_id")
     joined["year"] = joined["year"].fillna(0).astype(int)
+    joined["score"] = joined["score"].fillna(0)
     return joined
 
 
@@ -173,9 +187,8 @@ def _write_shards(folder: Path, shards: Mapping[str, pd.DataFrame], posters_dir:
 
 
 def _write_index(films: pd.DataFrame, path: Path) -> None:
-    targets = pa.array([row.tolist() for row in films["targets"]], pa.list_(pa.uint8()))
-    index = pa.table({name: films[name].tolist() for name in ("imdb_id", "sha256", "split")})
-    pq.write_table(index.append_column("targets", targets), path)
+    columns = {name: films[name].tolist() for name in INDEX.names}
+    pq.write_table(pa.table(columns, schema=INDEX), path)
 
 
 def _count_by_genre(films: pd.DataFrame, vocabulary: list[str]) -> dict[str, dict[str, int]]:

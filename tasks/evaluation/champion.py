@@ -19,6 +19,7 @@ from tasks.evaluation.scores import THRESHOLD
 from tasks.posters.ledger import iterate_posters
 from tasks.training.examples import Examples
 from tasks.training.head import run_head
+from tasks.training.outputs import CONFIDENCES, GENRES
 
 _BATCH_SIZE = 64
 
@@ -84,7 +85,10 @@ def compare_with_champion(
     if not genres:
         return {**comparison, "candidate_macro_f1": None, "champion_macro_f1": None}
     if champion.features == features_folder.name:
-        of_champion = run_head(keras.saving.load_model(champion.folder / "head.keras"), test.features)[rows]
+        head = keras.saving.load_model(champion.folder / "head.keras")
+        # By the layer: the head of an earlier version gave no dict.
+        confidences_alone = keras.Model(head.input, {GENRES: head.get_layer(CONFIDENCES).output})
+        of_champion = run_head(confidences_alone, test.features)[GENRES][rows]
     else:
         of_champion = _ask_about_posters(champion, posters_dir, [test.imdb_ids[row] for row in rows])
 

@@ -61,6 +61,31 @@ def _draw_history(histories: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
+def draw_outputs(folder: Path, history: pd.DataFrame) -> None:
+    """Draws `outputs.png` into `folder`: the learning curve of each output of the head, of both splits.
+
+    Args:
+        folder: exists.
+        history: a row an epoch, as `tasks.training.fitting` gives it.
+    """
+    names = {
+        "macro_f1": "genres: macro-F1 at a raw 0.5",
+        "decade_accuracy": "decade: accuracy",
+        "score_mean_absolute_error": "score: mean difference, points",
+        "embedding_loss": "embedding: contrastive loss",
+    }
+    names = {name: title for name, title in names.items() if name in history}
+    figure = Figure(figsize=(1 + 3 * len(names), 3), layout="constrained")
+    charts = figure.subplots(1, len(names), squeeze=False).ravel()
+    for axes, (name, title) in zip(charts, names.items(), strict=True):
+        axes.plot(history["epoch"], history[name], color=_ORANGE, label="training split, with dropout")
+        axes.plot(history["epoch"], history[f"val_{name}"], color=_BLUE, label="validation split")
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+    charts[0].legend(fontsize=8)
+    figure.savefig(folder / "outputs.png", dpi=100)
+
+
 def draw_thresholds(
     folder: Path,
     genre_targets: NDArray[np.uint8],

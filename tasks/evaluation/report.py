@@ -55,8 +55,10 @@ def render_report(metrics: Mapping[str, Any], *, with_charts: bool) -> str:
     ]
     if "champion" in metrics:
         parts.insert(4, describe_champion(metrics["champion"]))
+    parts.append(describe_outputs(metrics))
     if with_charts:
-        parts += [f"\n![{text}]({name}.png)" for name, text in _CHARTS.items()]
+        charts = {**_CHARTS, "outputs": "Learning curves of the outputs"} if len(metrics["heads"]) > 1 else _CHARTS
+        parts += [f"\n![{text}]({name}.png)" for name, text in charts.items()]
     return "\n".join(parts) + "\n"
 
 
@@ -69,6 +71,31 @@ def describe_champion(comparison: Mapping[str, Any]) -> str:
         f"learned from and the {len(comparison['genres'])} genres that both know and enough of these have: macro-F1 "
         f"{comparison['candidate_macro_f1']:.3f} against {comparison['champion_macro_f1']:.3f}."
     )
+
+
+def describe_outputs(metrics: Mapping[str, Any]) -> str:
+    """Returns how good what the model says besides the genres is, and its embedding: a section of the report."""
+    lines = ["\n## Besides the genres, on the test split\n"]
+    if decade := metrics["outputs"].get("decade"):
+        lines.append(
+            f"- **Decade**: right for {decade['accuracy']:.1%} of {decade['num_films']:,} films, at most one away for "
+            f"{decade['within_one']:.1%}; always saying {decade['majority']}, the commonest, would be right for "
+            f"{decade['majority_accuracy']:.1%}."
+        )
+    if of_score := metrics["outputs"].get("score"):
+        lines.append(
+            f"- **IMDB's score**: {of_score['mean_absolute_error']:.2f} points off in the mean of "
+            f"{of_score['num_films']:,} films that have one; always saying the median would be "
+            f"{of_score['median_mean_absolute_error']:.2f} off. Rank correlation: {of_score['rank_correlation']:.2f}."
+        )
+    embedding = metrics["embedding"]
+    if precision := embedding["precision"]:
+        lines.append(
+            f"- **Embedding**: of the {embedding['num_nearest']} training posters nearest to a test poster "
+            f"{precision['model']:.1%} share a genre with it (mean of {embedding['num_queries']:,}); by the network's "
+            f"features as they are {precision['features']:.1%}, of any posters {precision['chance']:.1%}."
+        )
+    return "\n".join(lines) if len(lines) > 1 else ""
 
 
 def compare_recipes(metrics: Mapping[str, Any], *, in_full: bool = False) -> pd.DataFrame:

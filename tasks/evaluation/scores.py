@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, spearmanr
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 THRESHOLD = 0.5
@@ -107,6 +107,52 @@ def _macro_f1(positives: NDArray[np.bool_], decisions: NDArray[np.bool_]) -> flo
     doubled = 2 * np.count_nonzero(positives & decisions, axis=0)
     total = np.count_nonzero(positives, axis=0) + np.count_nonzero(decisions, axis=0)
     return float(np.mean(doubled / np.maximum(total, 1)))
+
+
+def score_decade(
+    targets: NDArray[np.int32], probabilities: NDArray[np.float32], train_targets: NDArray[np.int32]
+) -> dict[str, Any]:
+    """Scores decades beside always saying the one that most films of the training split are of.
+
+    Args:
+        targets: which column is true, -1 for none of them: a film with a year that is always counted wrong.
+        probabilities: shape `(num_films, num_decades)`.
+        train_targets: those of the training split.
+
+    Returns:
+        `num_films`, `accuracy`, `within_one` (share of those at most one decade away), and `majority_accuracy`.
+    """
+    answers = probabilities.argmax(axis=1)
+    majority = np.bincount(train_targets[train_targets >= 0]).argmax()
+    return {
+        "num_films": len(targets),
+        "accuracy": float(np.mean(answers == targets)),
+        "within_one": float(np.mean((np.abs(answers - targets) <= 1) & (targets >= 0))),
+        "majority_accuracy": float(np.mean(targets == majority)),
+    }
+
+
+def score_score(
+    targets: NDArray[np.float32], answers: NDArray[np.float32], train_targets: NDArray[np.float32]
+) -> dict[str, Any]:
+    """Scores the answers for IMDB's score beside always saying the median of the training split, which is hard to beat.
+
+    Args:
+        targets: in points, shape `(num_films,)`.
+        answers: same shape.
+        train_targets: those of the training split.
+
+    Returns:
+        `num_films`, `mean_absolute_error` in points, `median_mean_absolute_error`, and Spearman's `rank_correlation`,
+        which is 0 where all targets or all answers are the same.
+    """
+    correlation = spearmanr(targets, answers).statistic if np.ptp(targets) and np.ptp(answers) else 0.0
+    return {
+        "num_films": len(targets),
+        "mean_absolute_error": float(np.abs(answers - targets).mean()),
+        "median_mean_absolute_error": float(np.abs(np.median(train_targets) - targets).mean()),
+        "rank_correlation": float(correlation),
+    }
 
 
 def measure_calibration(

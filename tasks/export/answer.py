@@ -2,7 +2,8 @@
 
     python -I answer.py SAVED_MODEL POSTERS ANSWERS
 
-POSTERS and ANSWERS are JSON: a list of base64 files in, `{"labels": [[...]], "confidences": [[...]]}` out.
+POSTERS and ANSWERS are JSON: a list of base64 files in, `{"labels": [[...]], "confidences": [[...]]}` and whatever else
+the model answers out.
 """
 
 import base64
@@ -10,6 +11,7 @@ import json
 import pathlib
 import sys
 
+import numpy as np
 import tensorflow as tf
 
 saved_model, posters_path, answers_path = sys.argv[1:]
@@ -19,6 +21,10 @@ answer = model.signatures["serving_default"](image_bytes=tf.constant(posters))
 own_modules = {name.split(".")[0] for name in sys.modules} & {"tasks", "flows"}
 if own_modules:
     sys.exit(f"this process should know nothing but TensorFlow, yet it loaded {sorted(own_modules)}")
-labels = [[label.decode() for label in row] for row in answer["labels"].numpy().tolist()]
-answers = {"labels": labels, "confidences": answer["confidences"].numpy().tolist()}
+answers = {
+    name: (
+        np.char.decode(values.numpy().astype("S"), "utf-8") if values.dtype == tf.string else values.numpy()
+    ).tolist()
+    for name, values in answer.items()
+}
 pathlib.Path(answers_path).write_text(json.dumps(answers), "utf-8")

@@ -64,3 +64,34 @@ class TopLabels(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "labels": self.labels, "k": self.k}
+
+
+@keras.saving.register_keras_serializable(package="poster_genres")
+class BestLabel(keras.layers.Layer):
+    """The best label of each example with its score, for labels of which one is true.
+
+    Args:
+        labels: the names, in the order of the scores.
+
+    Input: scores, shape `(batch_size, len(labels))`, any float type.
+
+    Output: a dict of `label`, strings, and `confidence`, float32, shape `(batch_size,)` each.
+    """
+
+    def __init__(self, labels: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.labels = list(labels)
+
+    def call(self, scores: tf.Tensor) -> dict[str, tf.Tensor]:
+        label = tf.gather(tf.constant(self.labels), tf.argmax(scores, axis=-1))
+        return {"label": label, "confidence": tf.cast(tf.reduce_max(scores, axis=-1), tf.float32)}
+
+    def compute_output_spec(self, scores: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
+        shape = scores.shape[:-1]
+        return {
+            "label": keras.KerasTensor(shape, dtype="string"),
+            "confidence": keras.KerasTensor(shape, dtype="float32"),
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "labels": self.labels}

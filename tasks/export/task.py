@@ -6,10 +6,12 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -17,13 +19,16 @@ from tasks import versions
 from tasks.atomic import atomic_folder
 from tasks.dataset.task import Dataset
 from tasks.export.checking import answer_in_clean_process, compare_answers
-from tasks.export.classifier import build_classifier, build_confidences, write_saved_model
+from tasks.export.classifier import Classifier, write_saved_model
+from tasks.export.edge import write_lite
+from tasks.export.index import write_index
 from tasks.features.backbone import Backbone
-from tasks.features.litert import LiteRTNetwork, convert
+from tasks.features.litert import LiteRTNetwork
 from tasks.posters import ledger
 from tasks.settings import ExportSettings
 from tasks.training.examples import read_examples
 from tasks.training.head import run_head
+from tasks.training.outputs import DECADE, GENRES, SCORE
 from tasks.training.task import TrainedHead
 
 logger = logging.getLogger(__name__)
@@ -37,16 +42,24 @@ class Export:
     """An exported and checked model.
 
     Attributes:
-        folder: has `saved_model/`, the same as `classifier.keras`, `classifier.tflite` (pixels to confidences), and
-            `head.keras`.
-        num_checked: test posters on which the answers of SavedModel, in a clean process, and LiteRT model were
-            compared with the pipeline's.
-        largest_difference: between the confidences of either and the pipeline's, on those.
+        folder: has `saved_model/`, the same as `classifier.keras`, `head.keras`, and if settings ask for them
+            `classifier.tflite` (see `tasks.export.edge`) and `index.parquet` (see `tasks.export.index`).
+        outputs: of the model, genres first.
+        check: on how many test `posters` the answers were compared; the `largest_difference` of the SavedModel's, in a
+            clean process, from the pipeline's; and under `tflite` that of the LiteRT model's from the SavedModel's,
+            with their `top_1_agreement`.
     """
 
     folder: Path
-    num_checked: int
-    largest_difference: float
+    outputs: list[str]
+    check: dict[str, Any]
+
+    @property
+    def largest_difference(self) -> float:
+        """The largest of all of them."""
+        of_lite = self.check.get("tflite", {}).get("largest_difference", 0.0)
+        # NumPy's: that of Python would let a NaN pass.
+        return float(np.maximum(self.check["largest_difference"], of_lite))
 
 
 @task(name="export model", cache_policy=NO_CACHE)
@@ -80,7 +93,7 @@ def export_model(
     shutil.rmtree(folder, ignore_errors=True)
     head = keras.saving.load_model(trained.head_path)
     network = backbone.tapped if trained.settings.taps else backbone.network
-    classifier = build_classifier(network, head, dataset.vocabulary, settings.top_k)
+    classifier = Classifier(network, head, dataset.vocabulary, trained.decades, settings.top_k)
     test = read_examples(dataset, features_folder, "test")
     checked = test.imdb_ids[:_NUM_CHECKED]
     contents = dict(ledger.iterate_posters(posters_dir, set(checked)))
@@ -89,30 +102,42 @@ def export_model(
         write_saved_model(classifier, trained.calibration, partial / "saved_model")
         # Half of its time are imports: meanwhile the rest is written here.
         asking = other_thread.submit(answer_in_clean_process, partial / "saved_model", posters)
-        classifier.save(partial / "classifier.keras")
-        lite = convert(build_confidences(classifier))
-        (partial / "classifier.tflite").write_bytes(lite)
+        classifier.build_keras_model().save(partial / "classifier.keras")
         shutil.copy2(trained.head_path, partial / "head.keras")
-        confidences = run_head(head, test.features, len(posters))
-        of_lite = np.abs(LiteRTNetwork(lite).run_posters(posters) - confidences).max()
-        of_saved_model = compare_answers(asking.result(), confidences, dataset.vocabulary)
-        # NumPy's: that of Python would let a NaN pass.
-        difference = float(np.maximum(of_lite, of_saved_model))
-        about = {"made_of": made_of, "num_checked": len(posters), "largest_difference": difference}
+        if settings.tflite:
+            write_lite(classifier, partial / "classifier.tflite")
+            of_lite = LiteRTNetwork((partial / "classifier.tflite").read_bytes()).run_posters(posters)
+        if settings.index:
+            write_index(dataset, features_folder, head, partial / "index.parquet")
+        answers = run_head(head, test.features, len(posters))
+        expected = np.hstack([answers[name] for name in (GENRES, DECADE, SCORE) if name in answers])
+        asked = asking.result()
+        check: dict[str, Any] = {"posters": len(posters)}
+        check["largest_difference"] = compare_answers(asked, expected, classifier.columns)
+        if settings.tflite:
+            check["tflite"] = {
+                "top_1_agreement": _compare_best(asked["labels"], of_lite, dataset.vocabulary),
+                "largest_difference": compare_answers(asked, of_lite, classifier.columns),
+            }
+        about = {"made_of": made_of, "outputs": trained.heads.names, "check": check}
         (partial / _ABOUT).write_text(json.dumps(about) + "\n", "utf-8")
-    logger.info(
-        "export: the answers about %d test posters differ from the pipeline's by at most %.2g",
-        len(posters),
-        difference,
-    )
-    return Export(folder, len(posters), difference)
+    logger.info("export: the answers about test posters, SavedModel against pipeline and LiteRT: %s", check)
+    return _read(folder)
+
+
+def _compare_best(labels: list[list[str]], columns: NDArray[np.float32], vocabulary: list[str]) -> float:
+    """Returns the share of posters whose best genre is the same."""
+    best = columns[:, : len(vocabulary)].argmax(axis=1)
+    return float(np.mean([row[0] == vocabulary[column] for row, column in zip(labels, best, strict=True)]))
 
 
 def _read_if_made_of(folder: Path, made_of: list[object]) -> Export | None:
     path = folder / _ABOUT
     if not path.exists():
         return None
-    about = json.loads(path.read_text("utf-8"))
-    if about["made_of"] != made_of:
-        return None
-    return Export(folder, about["num_checked"], about["largest_difference"])
+    return _read(folder) if json.loads(path.read_text("utf-8"))["made_of"] == made_of else None
+
+
+def _read(folder: Path) -> Export:
+    about = json.loads((folder / _ABOUT).read_text("utf-8"))
+    return Export(folder, about["outputs"], about["check"])

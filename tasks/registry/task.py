@@ -75,6 +75,7 @@ def fingerprint_inputs(dataset: Dataset, counts: PosterCounts, backbone: str, se
         "seed": True,
         "features": {"taps"},
         "training": True,
+        "heads": True,
         "evaluation": True,
         "export": True,
         "registry": True,
@@ -142,7 +143,8 @@ def publish_model(
                 "macro_f1": evaluation.metrics["model"]["macro_f1"],
                 "genres": dataset.vocabulary,
                 **about,
-                "export_check": {"posters": export.num_checked, "largest_difference": export.largest_difference},
+                "outputs": export.outputs,
+                "export_check": export.check,
                 "gate": {**verdict.as_dict(), "made_champion": is_champion, "reasons": reasons},
             }
             write_manifest(partial, manifest)

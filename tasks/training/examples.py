@@ -25,11 +25,15 @@ class Examples:
         imdb_ids: of the films, in the order of the rows.
         features: on disk, shape `(num_films, num_features)`.
         genre_targets: uint8, 0 or 1, shape `(num_films, num_genres)`.
+        years: int32, 0 where there is none, shape `(num_films,)`.
+        scores: float32, IMDB's, from 1 to 10, 0 where there is none, shape `(num_films,)`.
     """
 
     imdb_ids: list[int]
     features: FeatureMatrix
     genre_targets: NDArray[np.uint8]
+    years: NDArray[np.int32]
+    scores: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.imdb_ids)
@@ -48,13 +52,15 @@ def read_examples(dataset: Dataset, features_folder: Path, split: str) -> Exampl
         for outdated in features_folder.glob("gathered-*"):
             remove_folder(outdated)
         _gather(dataset.films_path, features_folder, gathered)
-    films = pq.read_table(dataset.films_path, columns=["imdb_id", "split", "targets"])
+    films = pq.read_table(dataset.films_path, columns=["imdb_id", "split", "targets", "year", "score"])
     films = films.filter(pc.field("split") == split)
     targets = films["targets"].combine_chunks()
     return Examples(
         imdb_ids=films["imdb_id"].to_pylist(),
         features=FeatureMatrix(gathered / f"{split}.npy"),
         genre_targets=targets.flatten().to_numpy().reshape(len(targets), -1),
+        years=films["year"].to_numpy().astype(np.int32),
+        scores=films["score"].to_numpy().astype(np.float32),
     )
 
 

@@ -4,7 +4,7 @@ Not by `head.fit`: for a network as small as this one the loop around it took lo
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,17 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tasks.features.backbone import NUM_FEATURES
-from tasks.settings import TrainingSettings
+from tasks.settings import GENRES_ALONE, HeadSettings, TrainingSettings
 from tasks.training.examples import Examples
 from tasks.training.head import build_head, measure_moments
-from tasks.training.losses import make_loss
-from tasks.training.metrics import F1ByLabel, MacroF1, PrecisionByLabel, RecallByLabel
 from tasks.training.optimizer import FusedAdam
+from tasks.training.outputs import Output, make_outputs
 
 # Batches of a chunk of features that is held in memory: 16,384 films of the article's batch size, 92 MB with two taps.
 _BATCHES_PER_CHUNK = 64
 
 Logs = dict[str, float]
+Tensors = Mapping[str, tf.Tensor]  # by output
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,27 @@ class Fitted:
 
     Attributes:
         head: with the weights of its best epoch.
-        history: a row an epoch: `epoch` (from 1), the loss and the metrics, those on validation named `val_...`.
+        outputs: of the head.
+        history: a row an epoch: `epoch` (from 1), the loss and the metrics, those on validation named `val_...`; with
+            more outputs than the genres, the loss of each, too.
         best_epoch: the one with the best validation macro-F1.
         validation_macro_f1: of that epoch.
     """
 
     head: keras.Model
+    outputs: list[Output]
     history: pd.DataFrame
     best_epoch: int
     validation_macro_f1: float
 
 
 def fit_head(
-    train: Examples, validation: Examples, vocabulary: Sequence[str], settings: TrainingSettings, seed: int
+    train: Examples,
+    validation: Examples,
+    vocabulary: Sequence[str],
+    settings: TrainingSettings,
+    seed: int,
+    heads: HeadSettings = GENRES_ALONE,
 ) -> Fitted:
     """Trains a head. It stops early as the settings say, and keeps the weights of the best epoch.
 
@@ -55,10 +63,14 @@ def fit_head(
 
     Args:
         train: what it learns from.
-        validation: what its epochs are compared on, by macro-F1 at 0.5.
+        validation: what its epochs are compared on, by the genres' macro-F1 at 0.5.
         vocabulary: the genres, in the order of the targets.
         settings: the recipe.
         seed: of the initial weights, dropout and the order of the batches.
+        heads: what it is to say besides the genres.
+
+    Raises:
+        DatasetError: if no film of the training split has what an output is to learn.
     """
     num_features = None if settings.taps else NUM_FEATURES
     train, validation = (
@@ -66,14 +78,14 @@ def fit_head(
         for examples in (train, validation)
     )
     moments = measure_moments(train.features) if settings.standardise else None
-    head = build_head(len(vocabulary), settings, train.features.num_columns, moments, seed)
-    chunks, of_validation = (_Chunks(examples, settings.batch_size) for examples in (train, validation))
+    outputs = make_outputs(vocabulary, settings, heads, train)
+    head = build_head(outputs, settings, train.features.num_columns, moments, seed)
+    chunks, of_validation = (_Chunks(examples, outputs, settings.batch_size) for examples in (train, validation))
     optimizer = FusedAdam(_make_schedule(settings, chunks.num_batches))
     optimizer.build(head.trainable_variables)
-    loss = make_loss(settings.loss)
-    scores = _Scores(vocabulary)
-    train_chunk = _compile_training(head, loss, optimizer, scores, settings.batch_size)
-    validate_chunk = _compile_validation(head, loss, scores, settings.batch_size)
+    scores = _Scores(outputs)
+    train_chunk = _compile_training(head, optimizer, scores, settings.batch_size)
+    validate_chunk = _compile_validation(head, scores, settings.batch_size)
     rng = np.random.default_rng(seed)
     rows: list[Logs] = []
     best: list[NDArray[np.float32]] = []
@@ -91,7 +103,7 @@ def fit_head(
             break
     head.set_weights(best)
     history = pd.DataFrame(rows).astype({"epoch": int})
-    return Fitted(head, history, best_epoch, rows[best_epoch - 1]["val_macro_f1"])
+    return Fitted(head, outputs, history, best_epoch, rows[best_epoch - 1]["val_macro_f1"])
 
 
 def write_tensorboard(history: pd.DataFrame, folder: Path) -> None:
@@ -105,27 +117,34 @@ def write_tensorboard(history: pd.DataFrame, folder: Path) -> None:
 
 
 class _Scores:
-    """The mean loss and the metrics of what was shown since they were last taken."""
+    """The mean losses and the metrics of what was shown since they were last taken."""
 
-    def __init__(self, vocabulary: Sequence[str]) -> None:
-        self._loss = keras.metrics.Mean(name="loss")
-        self._metrics = [
-            MacroF1(len(vocabulary)),
-            PrecisionByLabel(vocabulary),
-            RecallByLabel(vocabulary),
-            F1ByLabel(vocabulary),
-        ]
+    def __init__(self, outputs: Sequence[Output]) -> None:
+        self.outputs = list(outputs)
+        self._total = keras.metrics.Mean(name="loss")
+        self._losses = [keras.metrics.Mean(name=f"{output.name}_loss") for output in outputs]
 
-    def update(self, losses: tf.Tensor, targets: tf.Tensor, probabilities: tf.Tensor) -> None:
-        """Adds films; `losses` has for each the loss of its batch."""
-        self._loss.update_state(losses)
-        for metric in self._metrics:
-            metric.update_state(targets, probabilities)
+    def measure_losses(self, targets: Tensors, answers: Tensors) -> tf.Tensor:
+        """Returns the loss of each output on a batch, shape `(num_outputs,)`."""
+        return tf.stack([output.measure_loss(targets[output.name], answers[output.name]) for output in self.outputs])
+
+    def sum_losses(self, losses: tf.Tensor) -> tf.Tensor:
+        """Returns the weighted sum of the outputs' losses, their last axis."""
+        return tf.reduce_sum(losses * tf.constant([output.weight for output in self.outputs]), axis=-1)
+
+    def update(self, losses: tf.Tensor, targets: Tensors, answers: Tensors) -> None:
+        """Adds films; `losses` has for each those of its batch, shape `(num_films, num_outputs)`."""
+        self._total.update_state(self.sum_losses(losses))
+        for column, (output, metric) in enumerate(zip(self.outputs, self._losses, strict=True)):
+            metric.update_state(losses[:, column])
+            output.update_metrics(targets[output.name], answers[output.name])
 
     def take(self, prefix: str) -> Logs:
         """Returns them by name and begins anew."""
         logs = {}
-        for metric in (self._loss, *self._metrics):
+        losses = self._losses if len(self._losses) > 1 else []  # one alone is the sum
+        of_outputs = [metric for output in self.outputs for metric in output.metrics]
+        for metric in (self._total, *losses, *of_outputs):
             result = metric.result()
             logs.update(result if isinstance(result, dict) else {metric.name: result})
             metric.reset_state()
@@ -135,8 +154,9 @@ class _Scores:
 class _Chunks:
     """Examples in pieces of whole batches, but for the last."""
 
-    def __init__(self, examples: Examples, batch_size: int) -> None:
-        self._examples = examples
+    def __init__(self, examples: Examples, outputs: Sequence[Output], batch_size: int) -> None:
+        self._features = examples.features
+        self._targets = {output.name: output.read_targets(examples) for output in outputs}
         self._size = batch_size * _BATCHES_PER_CHUNK
         self._starts = np.arange(0, len(examples), self._size)
         self.num_batches = -(-len(examples) // batch_size)
@@ -144,43 +164,48 @@ class _Chunks:
     def in_order(self, starts: NDArray[np.int64] | None = None) -> Iterator[tuple[Any, Any]]:
         for start in self._starts if starts is None else starts:
             stop = start + self._size
-            yield self._examples.features.read(start, stop), self._examples.genre_targets[start:stop]
+            yield self._features.read(start, stop), {name: of[start:stop] for name, of in self._targets.items()}
 
     def shuffled(self, rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
         return self.in_order(rng.permutation(self._starts))
 
 
-def _signature(head: keras.Model) -> list[tf.TensorSpec]:
+def _signature(head: keras.Model, outputs: Sequence[Output]) -> list[Any]:
     return [
         tf.TensorSpec([None, head.input.shape[1]], tf.float16),
-        tf.TensorSpec([None, head.output.shape[1]], tf.uint8),
+        {
+            output.name: tf.TensorSpec([None, columns], dtype)
+            for output in outputs
+            for dtype, columns in [output.target_spec]
+        },
     ]
 
 
 def _compile_training(
-    head: keras.Model, loss: keras.losses.Loss, optimizer: keras.optimizers.Optimizer, scores: _Scores, batch_size: int
+    head: keras.Model, optimizer: keras.optimizers.Optimizer, scores: _Scores, batch_size: int
 ) -> Any:
-    def train_batch(features: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def train_batch(features: tf.Tensor, targets: Tensors) -> tuple[tf.Tensor, Tensors]:
         with tf.GradientTape() as tape:
-            probabilities = head(features, training=True)
-            value = loss(targets, probabilities)
-        optimizer.apply(tape.gradient(value, head.trainable_variables))
-        return value, probabilities
+            answers = head(features, training=True)
+            losses = scores.measure_losses(targets, answers)
+            total = scores.sum_losses(losses)
+        optimizer.apply(tape.gradient(total, head.trainable_variables))
+        return losses, answers
 
-    @tf.function(input_signature=[*_signature(head), tf.TensorSpec([None], tf.int32)])
-    def train_chunk(features: tf.Tensor, targets: tf.Tensor, order: tf.Tensor) -> None:
+    @tf.function(input_signature=[*_signature(head, scores.outputs), tf.TensorSpec([None], tf.int32)])
+    def train_chunk(features: tf.Tensor, targets: Tensors, order: tf.Tensor) -> None:
         _over_batches(train_batch, features, targets, order, scores, batch_size)
 
     return train_chunk
 
 
-def _compile_validation(head: keras.Model, loss: keras.losses.Loss, scores: _Scores, batch_size: int) -> Any:
-    def validate_batch(features: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        probabilities = head(features, training=False)
-        return loss(targets, probabilities), probabilities
+def _compile_validation(head: keras.Model, scores: _Scores, batch_size: int) -> Any:
+    def validate_batch(features: tf.Tensor, targets: Tensors) -> tuple[tf.Tensor, Tensors]:
+        answers = head(features, training=False)
+        return scores.measure_losses(targets, answers), answers
 
-    @tf.function(input_signature=_signature(head))
-    def validate_chunk(features: tf.Tensor, targets: tf.Tensor) -> None:
+    @tf.function(input_signature=_signature(head, scores.outputs))
+    def validate_chunk(features: tf.Tensor, targets: Tensors) -> None:
         # In batches of the training's size: what a soft-F1 loss says depends on it.
         _over_batches(validate_batch, features, targets, tf.range(tf.shape(features)[0]), scores, batch_size)
 
@@ -188,25 +213,31 @@ def _compile_validation(head: keras.Model, loss: keras.losses.Loss, scores: _Sco
 
 
 def _over_batches(
-    run: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    run: Callable[[tf.Tensor, Tensors], tuple[tf.Tensor, Tensors]],
     features: tf.Tensor,
-    targets: tf.Tensor,
+    targets: Tensors,
     order: tf.Tensor,
     scores: _Scores,
     batch_size: int,
 ) -> None:
     """Runs batch after batch, and counts the scores once: counting batch by batch took a tenth of the time."""
     num_batches = -(-tf.size(order) // batch_size)
-    losses = tf.TensorArray(tf.float32, num_batches, infer_shape=False, element_shape=[None])
-    probabilities = tf.TensorArray(tf.float32, num_batches, infer_shape=False, element_shape=[None, targets.shape[1]])
+    names = [output.name for output in scores.outputs]
+    losses, *answers = (
+        tf.TensorArray(tf.float32, num_batches, infer_shape=False, element_shape=[None, columns])
+        for columns in (len(names), *(output.num_columns for output in scores.outputs))
+    )
     for batch in tf.range(num_batches):
         rows = order[batch * batch_size : (batch + 1) * batch_size]
-        loss, answer = run(
-            tf.cast(tf.gather(features, rows), tf.float32), tf.cast(tf.gather(targets, rows), tf.float32)
-        )
-        losses = losses.write(batch, tf.repeat(loss, tf.size(rows)))
-        probabilities = probabilities.write(batch, answer)
-    scores.update(losses.concat(), tf.gather(targets, order), probabilities.concat())
+        of_batch, answered = run(tf.cast(tf.gather(features, rows), tf.float32), _take_rows(targets, rows))
+        losses = losses.write(batch, tf.repeat(of_batch[tf.newaxis], tf.size(rows), axis=0))
+        answers = [array.write(batch, answered[name]) for array, name in zip(answers, names, strict=True)]
+    all_answers = {name: array.concat() for name, array in zip(names, answers, strict=True)}
+    scores.update(losses.concat(), _take_rows(targets, order), all_answers)
+
+
+def _take_rows(targets: Tensors, rows: tf.Tensor) -> Tensors:
+    return {name: tf.gather(of_output, rows) for name, of_output in targets.items()}
 
 
 def _make_schedule(

@@ -1,7 +1,10 @@
 """The head: what is learned on top of the frozen features.
 
-Its `logits` are a layer of their own, so that calibration and thresholds can be folded into its weights.
+It gives a dict of its outputs by name (`tasks.training.outputs`). The genres' `logits` are a layer of their own, so
+that calibration and thresholds can be folded into its weights.
 """
+
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -9,11 +12,12 @@ from numpy.typing import NDArray
 
 from tasks.features.matrix import FeatureMatrix
 from tasks.settings import TrainingSettings
+from tasks.training.outputs import EMBEDDING, GENRES, LOGITS, Output
 from tasks.training.thresholds import Calibration
 
 Moments = tuple[NDArray[np.float64], NDArray[np.float64]]
 
-LOGITS = "logits"
+HIDDEN = "hidden"
 
 _ROWS_AT_ONCE = 4096
 
@@ -34,19 +38,19 @@ def measure_moments(features: FeatureMatrix) -> Moments:
 
 
 def build_head(
-    num_genres: int, settings: TrainingSettings, num_features: int, moments: Moments | None, seed: int
+    outputs: Sequence[Output], settings: TrainingSettings, num_features: int, moments: Moments | None, seed: int
 ) -> keras.Model:
-    """Builds the head: [standardise] - [dropout] - hidden ReLU layer - [dropout] - logits - sigmoid.
+    """Builds the head: [standardise] - [dropout] - hidden ReLU layer - [dropout] - the outputs, side by side.
 
     Args:
-        num_genres: outputs.
+        outputs: genres first.
         settings: the size, and which of the parts in brackets there are.
         num_features: inputs.
         moments: of the training split, as `measure_moments` gives them; None: nothing is standardised.
         seed: of the initial weights and of dropout.
 
     Returns:
-        A model from features, shape `(batch_size, num_features)`, to probabilities, shape `(batch_size, num_genres)`.
+        A model from features, shape `(batch_size, num_features)`, to the answers of the outputs by name.
     """
     keras.utils.set_random_seed(seed)
     features = keras.Input((num_features,), name="features")
@@ -56,16 +60,27 @@ def build_head(
         hidden = keras.layers.Normalization(mean=mean, variance=np.maximum(variance, _MIN_VARIANCE))(hidden)
     if settings.dropout:
         hidden = keras.layers.Dropout(settings.dropout)(hidden)
-    hidden = keras.layers.Dense(settings.hidden_units, activation="relu", name="hidden")(hidden)
+    hidden = keras.layers.Dense(settings.hidden_units, activation="relu", name=HIDDEN)(hidden)
     if settings.dropout:
         hidden = keras.layers.Dropout(settings.dropout)(hidden)
-    logits = keras.layers.Dense(num_genres, name=LOGITS)(hidden)
-    return keras.Model(features, keras.layers.Activation("sigmoid", name="confidences")(logits), name="head")
+    return keras.Model(features, {output.name: output.build(hidden) for output in outputs}, name="head")
 
 
 def take_logits(head: keras.Model) -> keras.Model:
-    """Returns a head without its sigmoid; the weights are shared."""
-    return keras.Model(head.input, head.get_layer(LOGITS).output, name="head_logits")
+    """Returns a head without the sigmoid of its genres; the weights are shared."""
+    return keras.Model(head.input, {**head.output, GENRES: head.get_layer(LOGITS).output}, name="head_logits")
+
+
+def take_embedding(head: keras.Model) -> keras.Model:
+    """Returns what turns features into an embedding: vectors of length 1, whose products say how alike posters are.
+
+    It is the output made for that if the head has it, and else the hidden layer. The weights are shared.
+    """
+    if EMBEDDING in head.output:
+        embedding = head.output[EMBEDDING]
+    else:
+        embedding = keras.layers.UnitNormalization(name=EMBEDDING)(head.get_layer(HIDDEN).output)
+    return keras.Model(head.input, {EMBEDDING: embedding}, name="head_embedding")
 
 
 def fold_calibration(head: keras.Model, calibration: Calibration) -> None:
@@ -80,8 +95,8 @@ def fold_calibration(head: keras.Model, calibration: Calibration) -> None:
     logits.bias.assign(calibration.fold(logits.bias.numpy()))
 
 
-def run_head(head: keras.Model, features: FeatureMatrix, stop: int | None = None) -> NDArray[np.float32]:
-    """Returns what a head gives, shape `(num_posters, num_genres)`.
+def run_head(head: keras.Model, features: FeatureMatrix, stop: int | None = None) -> dict[str, NDArray[np.float32]]:
+    """Returns what a head gives by name of the output, shape `(num_posters, num_columns)` each.
 
     Args:
         head: as `build_head` or `take_logits` makes it.
@@ -92,7 +107,7 @@ def run_head(head: keras.Model, features: FeatureMatrix, stop: int | None = None
     features = features.take_columns(head.input.shape[1])
     stop = len(features) if stop is None else min(stop, len(features))
     parts = [
-        np.asarray(head(features.read(start, min(start + _ROWS_AT_ONCE, stop)).astype(np.float32), training=False))
+        head(features.read(start, min(start + _ROWS_AT_ONCE, stop)).astype(np.float32), training=False)
         for start in range(0, stop, _ROWS_AT_ONCE)
     ]
-    return np.concatenate(parts)
+    return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}

@@ -143,6 +143,47 @@ class AsymmetricLoss(keras.losses.Loss):
         return {"focus": self.focus, "margin": self.margin, "name": self.name}
 
 
+@keras.saving.register_keras_serializable(package="poster_genres")
+class SupervisedContrastive(keras.losses.Loss):
+    """Draws embeddings together by how many labels their examples share, and apart from all others.
+
+    Of an example i of the batch, with `s_ij` the product of two embeddings over `temperature` and `w_ij` the share of
+    common labels among all that either has (Jaccard): `-sum_j w_ij log(exp(s_ij) / sum_k exp(s_ik)) / sum_j w_ij`, for
+    j and k other than i; the mean over those examples that share a label with another. With one label an example it is
+    Khosla et al., "Supervised Contrastive Learning" (2020), equation 2.
+
+    `y_pred` are embeddings of length 1, shape `(batch_size, size)`.
+
+    Args:
+        temperature: over 0.
+        name: in the logs.
+    """
+
+    def __init__(self, temperature: float = 0.2, name: str = "supervised_contrastive") -> None:
+        super().__init__(name=name, reduction="sum_over_batch_size")
+        if not temperature > 0:
+            raise ValueError(f"temperature must be over 0. Received: temperature={temperature}")
+        self.temperature = temperature
+
+    def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
+        """Returns the loss of each example, shape `(batch_size,)`, scaled for their mean to be that of the above."""
+        y_true = ops.cast(y_true, y_pred.dtype)
+        others = 1.0 - ops.eye(ops.shape(y_pred)[0], dtype=y_pred.dtype)
+        common = ops.matmul(y_true, ops.transpose(y_true))
+        num_labels = ops.sum(y_true, axis=1)
+        either = num_labels[:, None] + num_labels[None, :] - common
+        weights = others * common / ops.maximum(either, 1.0)
+        # Far below any other, so that an example is not compared with itself.
+        similarities = ops.matmul(y_pred, ops.transpose(y_pred)) / self.temperature - 1e9 * (1.0 - others)
+        sums = ops.sum(weights, axis=1)
+        costs = -ops.sum(weights * ops.log_softmax(similarities, axis=1), axis=1) / ops.maximum(sums, 1e-9)
+        share = ops.mean(ops.cast(sums > 0, y_pred.dtype))
+        return costs / ops.maximum(share, 1e-9)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"temperature": self.temperature, "name": self.name}
+
+
 def _soft_f1_losses(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
     """Returns one minus the soft F1 score of each label, shape `(num_labels,)`."""
     true_positives = ops.sum(y_true * y_pred, axis=0)

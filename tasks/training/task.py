@@ -15,10 +15,11 @@ from prefect.cache_policies import NO_CACHE
 from tasks import versions
 from tasks.atomic import atomic_folder
 from tasks.dataset.task import Dataset
-from tasks.settings import TrainingSettings
+from tasks.settings import GENRES_ALONE, HeadSettings, TrainingSettings
 from tasks.training.examples import read_examples
 from tasks.training.fitting import fit_head, write_tensorboard
 from tasks.training.head import fold_calibration, run_head, take_logits
+from tasks.training.outputs import GENRES, DecadeOutput
 from tasks.training.thresholds import Calibration, calibrate, cross_validate
 
 logger = logging.getLogger(__name__)
@@ -32,15 +33,19 @@ class TrainedHead:
         folder: has `head.keras`, calibration folded in, `history.csv` (a row an epoch), `tensorboard/` and
             `training.json`.
         settings: the recipe as it was used.
+        heads: its outputs.
+        decades: first years of those that it tells apart; none, if it was not to.
         best_epoch: whose weights were kept, by validation macro-F1; from 1.
         epochs_run: how many there were.
         validation_macro_f1: of that epoch, on films other than those its thresholds were found on.
-        calibration: that was folded into the head.
+        calibration: of the genres, that was folded into the head.
         seconds: that the training took.
     """
 
     folder: Path
     settings: TrainingSettings
+    heads: HeadSettings
+    decades: list[int]
     best_epoch: int
     epochs_run: int
     validation_macro_f1: float
@@ -54,10 +59,15 @@ class TrainedHead:
 
 @task(name="train head", task_run_name="train head {settings.recipe}", cache_policy=NO_CACHE)
 def train_head(
-    dataset: Dataset, features_folder: Path, training_dir: Path, settings: TrainingSettings, seed: int
+    dataset: Dataset,
+    features_folder: Path,
+    training_dir: Path,
+    settings: TrainingSettings,
+    seed: int,
+    heads: HeadSettings = GENRES_ALONE,
 ) -> TrainedHead:
     """Trains one recipe on cached features; leaves it alone if the same was trained on the same before."""
-    folder = training_dir / f"{settings.recipe}-{_fingerprint(dataset, features_folder, settings, seed)}"
+    folder = training_dir / f"{settings.recipe}-{_fingerprint(dataset, features_folder, settings, heads, seed)}"
     if (folder / "training.json").exists():
         logger.info("training: %s is there already", folder.name)
         return _read(folder)
@@ -65,8 +75,8 @@ def train_head(
     train = read_examples(dataset, features_folder, "train")
     validation = read_examples(dataset, features_folder, "validation")
     with atomic_folder(folder) as partial:
-        fitted = fit_head(train, validation, dataset.vocabulary, settings, seed)
-        logits = run_head(take_logits(fitted.head), validation.features)
+        fitted = fit_head(train, validation, dataset.vocabulary, settings, seed, heads)
+        logits = run_head(take_logits(fitted.head), validation.features)[GENRES]
         calibration = calibrate(validation.genre_targets, logits, settings.thresholds)
         fold_calibration(fitted.head, calibration)
         fitted.head.save(partial / "head.keras")
@@ -74,6 +84,10 @@ def train_head(
         fitted.history.to_csv(partial / "history.csv", index=False)
         description = {
             "settings": settings.model_dump(mode="json"),
+            "heads": heads.model_dump(mode="json"),
+            "decades": [
+                decade for output in fitted.outputs if isinstance(output, DecadeOutput) for decade in output.decades
+            ],
             "seed": seed,
             "best_epoch": fitted.best_epoch,
             "epochs_run": len(fitted.history),
@@ -94,13 +108,16 @@ def train_head(
     return trained
 
 
-def _fingerprint(dataset: Dataset, features_folder: Path, settings: TrainingSettings, seed: int) -> str:
+def _fingerprint(
+    dataset: Dataset, features_folder: Path, settings: TrainingSettings, heads: HeadSettings, seed: int
+) -> str:
     made_of = [
         versions.TRAINING,
         *(version(name) for name in ("keras", "tensorflow", "scikit-learn", "scipy")),
         dataset.fingerprint,
         features_folder.name,
         settings.model_dump(mode="json"),
+        heads.model_dump(mode="json"),
         seed,
     ]
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
@@ -111,6 +128,8 @@ def _read(folder: Path) -> TrainedHead:
     return TrainedHead(
         folder=folder,
         settings=TrainingSettings.model_validate(description["settings"]),
+        heads=HeadSettings.model_validate(description["heads"]),
+        decades=description["decades"],
         best_epoch=description["best_epoch"],
         epochs_run=description["epochs_run"],
         validation_macro_f1=description["validation_macro_f1"],

@@ -35,6 +35,7 @@ from tasks.settings import DatasetSettings, FeatureSettings, TrainingSettings
 from tasks.training.examples import Examples, read_examples
 from tasks.training.fitting import fit_head
 from tasks.training.head import run_head, take_logits
+from tasks.training.outputs import GENRES
 from tasks.training.thresholds import cross_validate
 
 SEEDS = (0, 1, 2)
@@ -109,7 +110,7 @@ def _measure(name: str, read: Source, settings: TrainingSettings, num_heads: int
             for number in range(num_heads)
         ]
         seconds.append(time.perf_counter() - start)
-        logits = np.mean([run_head(take_logits(head), validation.features) for head in heads], axis=0)
+        logits = np.mean([run_head(take_logits(head), validation.features)[GENRES] for head in heads], axis=0)
         macro_f1.append(cross_validate(validation.genre_targets, logits, settings.thresholds))
         precision.append(float(average_precision_score(validation.genre_targets, logits, average="macro")))
     row = {"recipe": name, "macro_f1": macro_f1, "average_precision": precision, "seconds": seconds}

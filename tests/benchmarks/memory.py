@@ -53,7 +53,8 @@ def _make_input(folder: Path, size: int) -> None:
     films = {"imdb_id": ids, "title": [f"Film {imdb_id} (1999)" for imdb_id in ids]}
     addresses = [f"http://127.0.0.1:9/posters/of/the/usual/length/{imdb_id}.jpg" for imdb_id in ids]
     folder.mkdir()
-    films |= {"year": pa.array([1999] * size, pa.int16()), "genres": genres, "poster_url": addresses}
+    films |= {"year": pa.array([1999] * size, pa.int16()), "score": pa.array([6.5] * size, pa.float32())}
+    films |= {"genres": genres, "poster_url": addresses}
     pq.write_table(pa.table(films), folder / "films.parquet")
     num_parts = ledger.fix_num_parts(folder / "posters", size, POSTERS_PER_PART)
     parts: list[list[int]] = [[] for _ in range(num_parts)]
@@ -114,22 +115,19 @@ def _features(folder: Path) -> None:
 
 
 def _training(folder: Path) -> None:
+    import keras
+
     from tasks.dataset.task import _read
-    from tasks.evaluation.scores import score
+    from tasks.evaluation.task import evaluate
+    from tasks.export.index import write_index
     from tasks.features.cache import cache_dir
     from tasks.settings import TrainingSettings
-    from tasks.training.examples import read_examples
-    from tasks.training.fitting import fit_head
-    from tasks.training.head import fold_calibration, run_head, take_logits
-    from tasks.training.thresholds import calibrate, cross_validate
+    from tasks.training.task import train_head
 
     dataset, features = _read(folder / "shards"), cache_dir(folder / "features", FINGERPRINT, [])
-    train, validation, test = (read_examples(dataset, features, split) for split in ("train", "validation", "test"))
-    fitted = fit_head(train, validation, dataset.vocabulary, TrainingSettings(epochs=2), 0)
-    raw_logits = run_head(take_logits(fitted.head), validation.features)
-    cross_validate(validation.genre_targets, raw_logits, "calibrated")
-    fold_calibration(fitted.head, calibrate(validation.genre_targets, raw_logits, "calibrated"))
-    score(test.genre_targets, run_head(fitted.head, test.features), dataset.vocabulary)
+    trained = train_head.fn(dataset, features, folder / "training", TrainingSettings(epochs=2), 0)
+    evaluate.fn(dataset, features, folder / "posters", trained, [], None, 5, folder / "evaluation")
+    write_index(dataset, features, keras.saving.load_model(trained.head_path), folder / "index.parquet")
 
 
 STAGES: dict[str, Callable[[Path], None]] = {

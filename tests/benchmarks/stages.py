@@ -20,6 +20,7 @@ from tasks.training.fitting import fit_head
 from tasks.training.head import build_head, measure_moments, run_head, take_logits
 from tasks.training.losses import MacroSoftF1
 from tasks.training.metrics import MacroF1
+from tasks.training.outputs import GENRES, GenresOutput
 from tasks.training.thresholds import cross_validate
 
 NUM_POSTERS = 512  # of the pairs that are run over and over
@@ -103,7 +104,7 @@ def _fit(train: Examples, validation: Examples, dataset: Dataset, recipe: Recipe
     start = time.perf_counter()
     fitted = fit_head(train, validation, dataset.vocabulary, settings, seed)
     seconds = time.perf_counter() - start
-    raw_logits = run_head(take_logits(fitted.head), validation.features)
+    raw_logits = run_head(take_logits(fitted.head), validation.features)[GENRES]
     macro_f1 = cross_validate(validation.genre_targets, raw_logits, settings.thresholds)
     print(f"    {recipe}, seed {seed}: {seconds:.1f} s, macro-F1 {macro_f1:.3f}", flush=True)
     return seconds, macro_f1
@@ -113,15 +114,16 @@ def _fit_by_keras(train: Examples, validation: Examples, dataset: Dataset, seed:
     settings = TrainingSettings()
     features, of_validation = (split.features.read().astype(np.float32) for split in (train, validation))
     start = time.perf_counter()
-    num_genres = len(dataset.vocabulary)
-    head = build_head(num_genres, settings, features.shape[1], measure_moments(train.features), seed)
-    head.compile(keras.optimizers.Adam(3e-4), MacroSoftF1(), metrics=[MacroF1(num_genres)], jit_compile=False)
+    genres = GenresOutput(dataset.vocabulary, 1.0, MacroSoftF1())
+    head = build_head([genres], settings, features.shape[1], measure_moments(train.features), seed)
+    metrics = {GENRES: [MacroF1(len(dataset.vocabulary))]}
+    head.compile(keras.optimizers.Adam(3e-4), {GENRES: genres.loss}, metrics=metrics, jit_compile=False)
     head.fit(
         features,
-        train.genre_targets,
+        {GENRES: train.genre_targets},
         batch_size=settings.batch_size,
         epochs=epochs,
-        validation_data=(of_validation, validation.genre_targets),
+        validation_data=(of_validation, {GENRES: validation.genre_targets}),
         verbose=0,
     )
     return time.perf_counter() - start

@@ -54,7 +54,7 @@ def test_answers_are_the_saved_models(small_run) -> None:
 
 @pytest.mark.backbone
 def test_a_model_without_its_lite_form_says_so(small_run, tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match=r"has no classifier.tflite: publish it anew"):
+    with pytest.raises(RegistryError, match=r"has neither classifier.tflite nor saved_model: publish it anew"):
         list(label_images(tmp_path, [str(small_run.posters[0])]))
 
 

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, Fl
 from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort, TaskRunSort
 from scipy.special import logit
 
-from flows.train import train
-from tasks.errors import CatalogError, DownloadError, LockedError
-from tasks.features.preprocessing import resize_pixels
+from flows.label import label_images
+from flows.similar import find_similar_posters
+from flows.train import Run, train
+from tasks.errors import CatalogError, DownloadError, LockedError, RegistryError
+from tasks.export.checking import answer_in_clean_process
+from tasks.export.edge import read_columns
+from tasks.features.preprocessing import prepare_posters, resize_pixels
 from tasks.posters.progress import Progress
 from tasks.posters.task import PartPlan, download_part
 from tasks.posters.workers import Workers
@@ -24,7 +29,7 @@ from tasks.registry.manifest import check_files
 from tasks.registry.stores import pull_model
 from tasks.sample.server import serve
 from tasks.sample.site import make_site, write_catalog
-from tasks.settings import CatalogSettings, EvaluationSettings, PosterSettings, Settings
+from tasks.settings import CatalogSettings, EvaluationSettings, ExportSettings, HeadSettings, PosterSettings, Settings
 
 pytestmark = pytest.mark.backbone
 
@@ -36,6 +41,10 @@ def read_json(path: Path) -> Any:
 def read_films(data_dir: Path) -> dict[int, tuple[str, str]]:
     films = pq.read_table(data_dir / "shards" / "films.parquet").to_pylist()
     return {film["imdb_id"]: (film["sha256"], film["split"]) for film in films}
+
+
+def read_catalog_films(data_dir: Path) -> list[dict[str, Any]]:
+    return list(pq.read_table(data_dir / "catalog" / "films.parquet").to_pylist())
 
 
 def snapshot(*folders: Path) -> dict[Path, int]:
@@ -66,7 +75,12 @@ def test_published_model_is_whole(small_run) -> None:
     assert small_run.run.published.is_champion
     assert manifest["gate"]["allowed"]
     assert Settings.model_validate(read_json(folder / "settings.json")).data_dir == small_run.data_dir
-    assert manifest["export_check"]["posters"] > 0
+    check = manifest["export_check"]
+    assert check["posters"] > 0
+    assert (check["tflite"]["top_1_agreement"], manifest["outputs"]) == (1.0, ["genres"])
+    assert 0 <= check["tflite"]["largest_difference"] < 1e-3
+    assert 0 <= check["largest_difference"] < 1e-3
+    assert read_columns(folder / "classifier.tflite") == manifest["genres"]
 
 
 def test_counts_of_the_sample(small_run) -> None:
@@ -186,28 +200,45 @@ def test_second_run_ends_with_the_same_model_and_writes_nothing(small_run) -> No
     assert set(again.seconds) == {"catalog", "posters", "dataset"}
 
 
-def test_new_films_touch_only_their_own(small_run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    data_dir, artifacts_dir, site = tmp_path / "data", tmp_path / "artifacts", tmp_path / "site"
-    shutil.copytree(small_run.data_dir, data_dir)
-    shutil.copytree(small_run.artifacts_dir, artifacts_dir)
-    make_site(site, 243)  # the films of the small run and three others
-    settings = small_run.settings
-    before = read_films(data_dir)
-    with serve(site, small_run.port) as base_url:
+@dataclass(frozen=True)
+class GrownRun:
+    """The small run again with three more films, in folders of its own; a model of all outputs, without LiteRT."""
+
+    run: Run
+    folder: Path
+    settings: Settings
+    films_before: dict[int, tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def grown_run(small_run, tmp_path_factory: pytest.TempPathFactory) -> GrownRun:
+    folder = tmp_path_factory.mktemp("grown")
+    shutil.copytree(small_run.data_dir, folder / "data")
+    shutil.copytree(small_run.artifacts_dir, folder / "artifacts")
+    films_before = read_films(folder / "data")
+    make_site(folder / "site", 243)  # the films of the small run and three others
+    with serve(folder / "site", small_run.port) as base_url:
         changes = {
-            "data_dir": data_dir,
-            "artifacts_dir": artifacts_dir,
-            "catalog": CatalogSettings(source=str(write_catalog(site, base_url))),
+            "data_dir": folder / "data",
+            "artifacts_dir": folder / "artifacts",
+            "catalog": CatalogSettings(source=str(write_catalog(folder / "site", base_url))),
+            "heads": HeadSettings(decade=0.2, score=0.05, embedding=1.0, embedding_size=16),
             "evaluation": EvaluationSettings(baselines=()),
-            "registry": settings.registry.model_copy(update={"publish_to": str(tmp_path / "store")}),
+            "export": ExportSettings(tflite=False),
+            "registry": small_run.settings.registry.model_copy(update={"publish_to": str(folder / "store")}),
         }
-        run = train(settings.model_copy(update=changes))
-    assert "asked for now: {'new': 3}" in caplog.text
+        settings = small_run.settings.model_copy(update=changes)
+        return GrownRun(train(settings), folder, settings, films_before)
+
+
+def test_new_films_touch_only_their_own(small_run, grown_run: GrownRun, tmp_path: Path) -> None:
+    run, folder = grown_run.run, grown_run.folder
+    assert any("asked for now: {'new': 3}" in path.read_text("utf-8") for path in (folder / "data" / "logs").iterdir())
     assert run.is_new
-    after = read_films(data_dir)
+    before, after = grown_run.films_before, read_films(folder / "data")
     assert len(after) == len(before) + 3
     assert {imdb_id: after[imdb_id] for imdb_id in before} == before
-    features = next((data_dir / "features").iterdir())
+    features = next((folder / "data" / "features").iterdir())
     assert sum(pq.read_metadata(path).num_rows for path in features.glob("*.parquet")) == len(
         {sha256 for sha256, _ in after.values()}
     )
@@ -222,13 +253,87 @@ def test_new_films_touch_only_their_own(small_run, tmp_path: Path, caplog: pytes
     checks = {check["name"]: check for check in manifest["gate"]["checks"]}
     assert len(checks) == 5
     difference = comparison["candidate_macro_f1"] - comparison["champion_macro_f1"]
-    assert checks["macro-F1 against the champion's"]["passed"] == (difference >= -settings.registry.max_macro_f1_drop)
+    allowed_drop = grown_run.settings.registry.max_macro_f1_drop
+    assert checks["macro-F1 against the champion's"]["passed"] == (difference >= -allowed_drop)
     assert run.published.is_champion == manifest["gate"]["allowed"]
-    champion = read_json(artifacts_dir / "champion.json")
+    champion = read_json(folder / "artifacts" / "champion.json")
     assert champion["id"] == (run.published.id if run.published.is_champion else small_run.run.published.id)
 
     # And the champion, whichever it is, is where it was to be pushed to.
-    assert pull_model("champion", str(tmp_path / "store"), tmp_path / "pulled")["id"] == champion["id"]
+    assert pull_model("champion", str(folder / "store"), tmp_path / "pulled")["id"] == champion["id"]
+
+
+def test_a_model_of_all_outputs_answers_by_name_in_a_clean_process(grown_run: GrownRun) -> None:
+    folder = grown_run.run.published.folder
+    posters = [path.read_bytes() for path in sorted((grown_run.folder / "site" / "posters").iterdir())[:4]]
+    answers = answer_in_clean_process(folder / "saved_model", posters)
+    assert set(answers) == {"labels", "confidences", "decade", "decade_confidence", "score"}
+    decades = {f"{film['year'] // 10 * 10}s" for film in read_catalog_films(grown_run.folder / "data") if film["year"]}
+    assert len(decades) > 1
+    assert set(answers["decade"]) <= decades
+    assert all(0 < confidence <= 1 for confidence in answers["decade_confidence"])
+    assert all(1 <= score <= 10 for score in answers["score"])
+
+    signatures = tf.saved_model.load(str(folder / "saved_model")).signatures
+    every = signatures["probabilities"](image_bytes=tf.constant(posters))
+    best = every["decade_probabilities"].numpy().argmax(axis=1)
+    assert every["decades"].numpy()[best].astype(str).tolist() == answers["decade"]
+    np.testing.assert_allclose(every["decade_probabilities"].numpy().sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(every["score"], answers["score"], atol=1e-4)
+    of_keras = keras.saving.load_model(folder / "classifier.keras")(prepare_posters(tf.constant(posters)))
+    assert of_keras["decade"].numpy().astype(str).tolist() == answers["decade"]
+    np.testing.assert_allclose(of_keras["score"], answers["score"], atol=1e-4)
+
+    manifest = read_json(folder / "manifest.json")
+    assert manifest["outputs"] == ["genres", "decade", "score", "embedding"]
+    assert manifest["export_check"]["largest_difference"] < 1e-3
+    assert "tflite" not in manifest["export_check"]
+    assert "classifier.tflite" not in manifest["files"]
+
+
+def test_the_report_tells_of_every_output(grown_run: GrownRun) -> None:
+    figures, report = grown_run.run.metrics, (grown_run.run.published.folder / "report.md").read_text("utf-8")
+    assert f"right for {figures['outputs']['decade']['accuracy']:.1%} of" in report
+    assert f"{figures['outputs']['score']['mean_absolute_error']:.2f} points off" in report
+    assert f"{figures['embedding']['precision']['model']:.1%} share a genre" in report
+    assert "outputs.png" in report
+    assert (grown_run.run.published.folder / "outputs.png").read_bytes().startswith(b"\x89PNG")
+    precision = figures["embedding"]["precision"]
+    assert precision["model"] > precision["chance"] + 0.1
+
+
+def test_without_a_lite_model_the_saved_model_is_asked(grown_run: GrownRun) -> None:
+    folder = grown_run.run.published.folder
+    images = [str(path) for path in sorted((grown_run.folder / "site" / "posters").iterdir())[:3]]
+    expected = answer_in_clean_process(folder / "saved_model", [Path(image).read_bytes() for image in images])
+    answers = list(label_images(folder, [images[0], "none.jpg", *images[1:]]))
+    assert answers.pop(1).error == "No such file or directory"
+    assert [answer.labels for answer in answers] == expected["labels"]
+    assert [answer.decade for answer in answers] == expected["decade"]
+    np.testing.assert_allclose([answer.score for answer in answers], expected["score"], atol=1e-4)
+
+
+def test_the_poster_most_like_a_training_poster_is_itself(small_run, grown_run: GrownRun) -> None:
+    films = read_films(grown_run.folder / "data")
+    (first, *_) = [imdb_id for imdb_id, (_, split) in films.items() if split == "train"]
+    image = str(grown_run.folder / "site" / "posters" / f"{first}.jpg")
+    for run in (small_run.run, grown_run.run):
+        found, broken = find_similar_posters(run.published.folder, [image, str(Path(__file__))], 5)
+        similarities = [film["similarity"] for film in found.films]
+        assert similarities == sorted(similarities, reverse=True)
+        assert (len(similarities), similarities[0]) == (5, pytest.approx(1, abs=2e-3))
+        sha256 = films[first][0]
+        assert films[found.films[0]["imdb_id"]][0] == sha256  # another film may have the same picture
+        assert set(found.films[0]["genres"]) <= set(run.metrics["vocabulary"])
+        assert broken.error == "not an image"
+    index = pq.read_table(run.published.folder / "index.parquet")
+    assert set(index["imdb_id"].to_pylist()) == {imdb_id for imdb_id, (_, split) in films.items() if split == "train"}
+    assert index.schema.field("embedding").type.list_size == 16
+
+
+def test_a_model_without_an_index_says_so(small_run, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match=r"has no index.parquet: publish a model with export.index=true"):
+        list(find_similar_posters(tmp_path, [str(small_run.posters[0])], 5))
 
 
 def test_a_second_run_in_the_same_folder_stops_with_a_clear_message(

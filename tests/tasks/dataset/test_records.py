@@ -9,6 +9,7 @@ FILM = {
     "imdb_id": 114709,
     "title": "Götz (1955)",
     "year": 1955,
+    "score": 7.5,
     "content": b"\xff\xd8poster",
     "format": "jpeg",
     "sha256": "ab" * 32,
@@ -23,6 +24,7 @@ def test_example_round_trip() -> None:
         "imdb_id": 114709,
         "title": "Götz (1955)".encode(),
         "year": 1955,
+        "score": 7.5,
         "image/encoded": b"\xff\xd8poster",
         "image/format": b"jpeg",
         "image/sha256": b"ab" * 32,
@@ -31,9 +33,10 @@ def test_example_round_trip() -> None:
     }
 
 
-def test_example_without_year_or_label() -> None:
-    parsed = parse_example(encode_example({**FILM, "year": None, "genres": [], "targets": [0, 0]}))
-    assert (parsed["year"].numpy(), parsed["genres"].shape, parsed["targets"].numpy().tolist()) == (0, (0,), [0, 0])
+def test_example_without_year_score_or_label() -> None:
+    parsed = parse_example(encode_example({**FILM, "year": None, "score": None, "genres": [], "targets": [0, 0]}))
+    assert (parsed["year"].numpy(), parsed["score"].numpy()) == (0, 0)
+    assert (parsed["genres"].shape, parsed["targets"].numpy().tolist()) == ((0,), [0, 0])
 
 
 def test_films_are_written_to_their_shards_in_order(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ def make_films(ids: list[int]) -> pd.DataFrame:
             "imdb_id": ids,
             "title": [f"T{imdb_id}" for imdb_id in ids],
             "year": 1990,
+            "score": 6.5,
             "genres": [["Drama"] for _ in ids],
             "sha256": [f"{imdb_id:064d}" for imdb_id in ids],
             "split": ["test" if imdb_id % 10 == 0 else "train" for imdb_id in ids],
@@ -73,11 +74,11 @@ def test_a_new_film_touches_one_shard() -> None:
     assert changed == [shard_name("train", shard_of(5001, 8), 8)]
 
 
-@pytest.mark.parametrize("column", ["title", "year", "sha256", "split"])
+@pytest.mark.parametrize("column", ["title", "year", "score", "sha256", "split"])
 def test_fingerprint_sees_every_change(column: str) -> None:
     films = make_films([1, 2, 3])
     other = films.copy()
-    other.loc[1, column] = 2000 if column == "year" else "another"
+    other.loc[1, column] = 2000 if column in ("year", "score") else "another"
     assert fingerprint_films(films, ["Drama"]) != fingerprint_films(other, ["Drama"])
     assert fingerprint_films(films, ["Drama"]) != fingerprint_films(films, ["Drama", "Comedy"])
     assert fingerprint_films(films, ["Drama"]) == fingerprint_films(films.copy(), ["Drama"])

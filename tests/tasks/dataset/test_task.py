@@ -33,7 +33,14 @@ def work(tmp_path: Path) -> Path:
         content = f"poster {index - (index % 12 == 1)}".encode() * 50
         missing = index in (5, 6, 7)
         films.append(
-            {"imdb_id": index, "title": f"T{index}", "year": 1990, "genres": genres_of(index), "poster_url": "u"}
+            {
+                "imdb_id": index,
+                "title": f"T{index}",
+                "year": 1990 if index % 2 else None,
+                "score": None if index % 2 else 6.5,
+                "genres": genres_of(index),
+                "poster_url": "u",
+            }
         )
         parts[index % 2].append(
             {

@@ -31,7 +31,8 @@ def work(tmp_path: Path) -> Path:
     champion = tmp_path / "champion"
     champion.mkdir()
     features = keras.Input((2,))
-    head = keras.Model(features, keras.layers.Activation("sigmoid")(features))
+    # As an earlier version wrote them, without a dict.
+    head = keras.Model(features, keras.layers.Activation("sigmoid", name="confidences")(features))
     head.save(champion / "head.keras")
     write_films(champion / "films.parquet", [], [])
     write_films(tmp_path / "films.parquet", list(range(6)), ["test"] * 6)
@@ -68,7 +69,7 @@ def compare(
     champion = Champion("m1", work / "champion", genres or ["Comedy", "Drama"], features)
     dataset = Dataset(work, vocabulary or ["Comedy", "Drama"], {"test": 6}, "")
     np.save(work / "test.npy", FEATURES.astype(np.float16))
-    test = Examples(list(range(6)), FeatureMatrix(work / "test.npy"), TARGETS)
+    test = Examples(list(range(6)), FeatureMatrix(work / "test.npy"), TARGETS, np.zeros(6, np.int32), np.zeros(6))
     return compare_with_champion(champion, dataset, test, CANDIDATE, work / "f", work / "posters", min_films)
 
 

@@ -3,7 +3,14 @@ import pytest
 from sklearn.metrics import f1_score
 
 from tasks.evaluation import scores as scores_module
-from tasks.evaluation.scores import find_interval, mean_batch_macro_f1, measure_calibration, score
+from tasks.evaluation.scores import (
+    find_interval,
+    mean_batch_macro_f1,
+    measure_calibration,
+    score,
+    score_decade,
+    score_score,
+)
 
 
 def test_worked_by_hand() -> None:
@@ -78,3 +85,18 @@ def test_calibration_is_worked_by_hand() -> None:
     assert figures["a"]["brier"] == pytest.approx((0.0625 + 0.5625 + 0.49 + 0.4225) / 4, abs=1e-6)
     # b: both of the lowest are rightly 0; of the two at 1 one is.
     assert figures["b"] == pytest.approx({"calibration_error": 0.25, "brier": 0.25})
+
+
+def test_decades_beside_the_commonest() -> None:
+    probabilities = np.array([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7], [0.2, 0.5, 0.3], [0.9, 0.1, 0.0], [0.4, 0.5, 0.1]])
+    found = score_decade(np.array([0, 1, 1, 2, -1]), probabilities, np.array([1, 1, 0, -1, 2, -1, -1]))
+    # Right about the first and the third; one away from the second; the last is of a decade nobody learned.
+    assert found == {"num_films": 5, "accuracy": 0.4, "within_one": 0.6, "majority_accuracy": 0.4}
+
+
+def test_scores_beside_the_median() -> None:
+    found = score_score(np.array([5.0, 6.0, 8.0]), np.array([5.5, 6.0, 7.0]), np.array([4.0, 6.0, 9.0]))
+    assert found["mean_absolute_error"] == pytest.approx(0.5)
+    assert found["median_mean_absolute_error"] == pytest.approx(1.0)
+    assert (found["num_films"], found["rank_correlation"]) == (3, pytest.approx(1.0))
+    assert score_score(np.array([5.0, 6.0]), np.array([5.0, 5.0]), np.array([5.0]))["rank_correlation"] == 0

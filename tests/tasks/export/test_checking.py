@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tasks.errors import ExportError
-from tasks.export.checking import answer_in_clean_process, compare_answers
+from tasks.export.checking import answer_in_clean_process, compare_answers, compare_labels
 
 VOCABULARY = ["a", "b", "c"]
 PROBABILITIES = np.array([[0.9, 0.2, 0.5], [0.1, 0.300, 0.302]], np.float32)
@@ -20,8 +20,7 @@ PROBABILITIES = np.array([[0.9, 0.2, 0.5], [0.1, 0.300, 0.302]], np.float32)
     ],
 )
 def test_agreement(labels: list[list[str]], confidences: list[list[float]], difference: float) -> None:
-    answers = {"labels": labels, "confidences": confidences}
-    assert compare_answers(answers, PROBABILITIES, VOCABULARY) == pytest.approx(difference, abs=1e-6)
+    assert compare_labels(labels, confidences, PROBABILITIES, VOCABULARY) == pytest.approx(difference, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -34,8 +33,20 @@ def test_agreement(labels: list[list[str]], confidences: list[list[float]], diff
     ],
 )
 def test_disagreement(labels: list[list[str]], confidences: list[list[float]], difference: float) -> None:
-    answers = {"labels": labels, "confidences": confidences}
-    assert compare_answers(answers, PROBABILITIES, VOCABULARY) == pytest.approx(difference, abs=1e-6, nan_ok=True)
+    assert compare_labels(labels, confidences, PROBABILITIES, VOCABULARY) == pytest.approx(
+        difference, abs=1e-6, nan_ok=True
+    )
+
+
+def test_answers_of_every_output_are_compared() -> None:
+    columns = ["a", "b", "decade 1990s", "decade 2000s", "score"]
+    expected = np.array([[0.9, 0.2, 0.3, 0.7, 6.0]], np.float32)
+    answers = {"labels": [["a"]], "confidences": [[0.9]], "decade": ["2000s"], "decade_confidence": [0.7], "score": [6]}
+    assert compare_answers(answers, expected, columns) == pytest.approx(0, abs=1e-6)
+    assert compare_answers({**answers, "score": [6.25]}, expected, columns) == pytest.approx(0.25)
+    assert compare_answers({**answers, "decade": ["1990s"]}, expected, columns) == pytest.approx(0.4)
+    assert compare_answers({**answers, "decade_confidence": [0.5]}, expected, columns) == pytest.approx(0.2)
+    assert np.isnan(compare_answers({**answers, "score": [float("nan")]}, expected, columns))
 
 
 def test_a_model_that_fails_in_the_clean_process_gives_its_last_words(tmp_path: Path) -> None:

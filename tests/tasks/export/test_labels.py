@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tasks.export.labels import TopLabels
+from tasks.export.labels import BestLabel, TopLabels
 
 LABELS = ["Comedy", "Drame à clef", "Horror", "War"]
 SCORES = np.array([[0.1, 0.9, 0.3, 0.5], [0.7, 0.2, 0.7, 0.1]], np.float32)
@@ -62,3 +62,13 @@ def test_keras_file_loads_in_a_clean_process_without_custom_objects(tmp_path: Pa
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "[[b'War']]"
+
+
+def test_best_label_of_those_of_which_one_is_true() -> None:
+    layer = BestLabel(LABELS)
+    answer = layer(SCORES)
+    assert [label.decode() for label in answer["label"].numpy()] == ["Drame à clef", "Comedy"]
+    np.testing.assert_allclose(answer["confidence"], [0.9, 0.7])
+    spec = layer(keras.Input((4,)))
+    assert (spec["label"].shape, spec["label"].dtype, spec["confidence"].dtype) == ((None,), "string", "float32")
+    assert keras.layers.deserialize(keras.layers.serialize(layer)).labels == LABELS

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.dataset.task import Dataset
+from tasks.dataset.task import INDEX, Dataset
 from tasks.features.cache import append_features
 from tasks.training.examples import read_examples
 
@@ -19,7 +19,8 @@ def dataset(tmp_path: Path) -> Dataset:
     ids, hashes, splits = zip(*FILMS, strict=True)
     targets = pa.array([[imdb_id % 2, 1] for imdb_id in ids], pa.list_(pa.uint8()))
     table = {"imdb_id": list(ids), "sha256": list(hashes), "split": list(splits), "targets": targets}
-    pq.write_table(pa.table(table), tmp_path / "films.parquet")
+    of_films = {"title": ["T"] * 5, "year": [1990 + imdb_id for imdb_id in ids], "score": [0.5 * i for i in ids]}
+    pq.write_table(pa.table({**table, **of_films}, schema=INDEX), tmp_path / "films.parquet")
     return Dataset(tmp_path, ["Odd", "All"], {}, "fingerprint")
 
 
@@ -38,6 +39,8 @@ def test_films_get_the_features_of_their_posters(dataset: Dataset, features: Pat
         assert examples.imdb_ids == [imdb_id for imdb_id, _ in expected]
         np.testing.assert_array_equal(examples.features.read(), [VECTORS[name] for _, name in expected])
         np.testing.assert_array_equal(examples.genre_targets, [[imdb_id % 2, 1] for imdb_id, _ in expected])
+        np.testing.assert_array_equal(examples.years, [1990 + imdb_id for imdb_id, _ in expected])
+        np.testing.assert_array_equal(examples.scores, [0.5 * imdb_id for imdb_id, _ in expected])
         assert len(examples) == len(expected)
 
 

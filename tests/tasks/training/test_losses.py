@@ -4,7 +4,15 @@ import pytest
 import tensorflow as tf
 
 from tasks.settings import TrainingSettings
-from tasks.training.losses import AsymmetricLoss, DoubleSoftF1, MacroSoftF1, MixedSoftF1, SigmoidF1, make_loss
+from tasks.training.losses import (
+    AsymmetricLoss,
+    DoubleSoftF1,
+    MacroSoftF1,
+    MixedSoftF1,
+    SigmoidF1,
+    SupervisedContrastive,
+    make_loss,
+)
 
 
 @pytest.mark.parametrize(
@@ -127,3 +135,33 @@ def test_config_round_trip(loss: keras.losses.Loss) -> None:
     assert type(again) is type(loss)
     assert again.get_config() == loss.get_config()
     assert again.name == "mine"
+
+
+def test_supervised_contrastive_is_worked_by_hand() -> None:
+    # Of four films the first shares one of two genres with the second and one of one with the third; the fourth is
+    # alone. Embeddings along the axes: products are 0, or 1 of the first and the second.
+    y_true = np.array([[1, 0, 0], [1, 1, 0], [1, 0, 0], [0, 0, 1]])
+    y_pred = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+    temperature = 0.5
+    near, far = np.exp(1 / temperature), 1.0
+    # By film, of the others: log of the share of the near one and of a far one, weighed by Jaccard.
+    first = -(0.5 * np.log(near / (near + 2 * far)) + 1.0 * np.log(far / (near + 2 * far))) / 1.5
+    second = -(0.5 * np.log(near / (near + 2 * far)) + 0.5 * np.log(far / (near + 2 * far))) / 1.0
+    third = -np.log(1 / 3)
+    loss = SupervisedContrastive(temperature)(y_true, y_pred)
+    assert float(loss) == pytest.approx((first + second + third) / 3, abs=1e-5)
+
+
+def test_supervised_contrastive_of_films_that_share_nothing_is_nothing() -> None:
+    loss = SupervisedContrastive()(np.eye(3), np.eye(3, dtype=np.float32))
+    assert float(loss) == 0
+    with pytest.raises(ValueError, match="temperature must be over 0"):
+        SupervisedContrastive(0)
+
+
+def test_supervised_contrastive_has_a_finite_gradient() -> None:
+    embeddings = tf.Variable(tf.math.l2_normalize(tf.random.stateless_normal([16, 4], seed=[0, 1]), axis=1))
+    y_true = np.random.default_rng(0).integers(0, 2, (16, 3))
+    with tf.GradientTape() as tape:
+        loss = SupervisedContrastive(0.05)(y_true, embeddings)
+    assert np.isfinite(tape.gradient(loss, embeddings)).all()

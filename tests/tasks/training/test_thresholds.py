@@ -142,16 +142,16 @@ def test_folded_into_a_head_one_half_is_optimal(make_matrix) -> None:
     features = rng.normal(size=(300, 12))
     targets = (features[:, :3] + rng.normal(size=(300, 3)) > [0.5, 1.0, 2.0]).astype(np.uint8)
     matrix = make_matrix(features)
-    examples = Examples(list(range(300)), matrix, targets)
+    examples = Examples(list(range(300)), matrix, targets, np.zeros(300, np.int32), np.zeros(300))
     settings = TrainingSettings(
         hidden_units=8, batch_size=32, loss="binary_crossentropy", epochs=20, learning_rate=1e-2, dropout=0.0
     )
     for method in ("empirical", "calibrated"):
         head = fit_head(examples, examples, ["a", "b", "c"], settings, seed=0).head
-        raw_logits = run_head(take_logits(head), matrix)
+        raw_logits = run_head(take_logits(head), matrix)["genres"]
         calibration = calibrate(targets, raw_logits, method)
         fold_calibration(head, calibration)
-        confidences = run_head(head, matrix)
+        confidences = run_head(head, matrix)["genres"]
         np.testing.assert_allclose(confidences, expit(calibration.fold(raw_logits)), atol=1e-5)
         calibrated = expit(calibration.slopes * raw_logits + calibration.intercepts)
         truth = targets if method == "empirical" else calibrated
