@@ -57,7 +57,8 @@ def _score_all(
     # TensorFlow takes seconds to import; whoever gave a wrong catalog should not wait for it.
     from scipy.special import expit
 
-    from tasks.evaluation.task import ask_head, score_head
+    from tasks.evaluation.outputs import ask_head
+    from tasks.evaluation.task import score_head
     from tasks.features.backbone import load_backbone
     from tasks.training.examples import read_examples
     from tasks.training.outputs import GENRES

@@ -15,6 +15,7 @@ def show_counts(catalog: Catalog, counts: PosterCounts) -> None:
     rows = [
         *(("catalog", f"dropped: {reason}", count) for reason, count in catalog.dropped.items()),
         ("catalog", "films", catalog.num_films),
+        *(("catalog", f"doubtful: {what}", count) for what, count in catalog.count_doubts().items()),
         *(("posters", f"asked for now: {outcome}", count) for outcome, count in counts.outcomes.items()),
         *(("posters", f"failed: {reason}", count) for reason, count in counts.failed.items()),
         ("posters", "there", counts.num_ok),

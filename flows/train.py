@@ -103,7 +103,7 @@ def _run(settings: Settings) -> Run:
     known = find_made_of(settings.artifacts_dir, made_of)
     if known:
         logger.info("nothing new: %s was made of the same films, posters and settings", known.id)
-    published = known or _make_model(dataset, counts, made_of, settings, seconds)
+    published = known or _make_model(catalog, dataset, counts, made_of, settings, seconds)
     if settings.registry.publish_to:
         with _timed("push", seconds):
             push(settings.artifacts_dir, settings.registry.publish_to)
@@ -113,14 +113,19 @@ def _run(settings: Settings) -> Run:
 
 
 def _make_model(
-    dataset: Dataset, counts: PosterCounts, made_of: str, settings: Settings, seconds: dict[str, float]
+    catalog: Catalog,
+    dataset: Dataset,
+    counts: PosterCounts,
+    made_of: str,
+    settings: Settings,
+    seconds: dict[str, float],
 ) -> Published:
     # What needs TensorFlow: it takes seconds to import, and a run that finds nothing new does without.
     from tasks.evaluation.champion import Champion
     from tasks.evaluation.task import evaluate
     from tasks.export.task import export_model
     from tasks.features.backbone import load_backbone
-    from tasks.training.task import train_head
+    from tasks.training.task import cross_fit_heads, train_head
 
     posters_dir = settings.posters_dir
     with _timed("features", seconds):
@@ -130,6 +135,8 @@ def _make_model(
         of_run = (dataset, features, settings.training_dir)
         trained = train_head(*of_run, settings.training, settings.seed, settings.heads)
         baselines = [train_head(*of_run, baseline, settings.seed) for baseline in _baselines(settings)]
+        folds = settings.evaluation.label_error_folds
+        cross_fitted = cross_fit_heads(*of_run, settings.training, folds, settings.seed) if folds else None
     with _timed("evaluation", seconds):
         current = find_champion(settings.artifacts_dir)  # anew: another may have been promoted meanwhile
         champion = None
@@ -138,6 +145,8 @@ def _make_model(
         evaluation = evaluate(
             *(dataset, features, posters_dir, trained, baselines),
             *(champion, settings.registry.min_films_to_judge_genre, settings.evaluation_dir),
+            catalog_counts={"dropped": catalog.dropped, "doubtful": catalog.count_doubts()},
+            cross_fitted=cross_fitted,
         )
     with _timed("export", seconds):
         export = export_model(dataset, features, posters_dir, backbone, trained, settings.export_dir, settings.export)

@@ -201,6 +201,12 @@ class EvaluationSettings(StageSettings):
     baselines: tuple[RecipeName, ...] = Field(
         ("seed", "seed_bce"), description="recipes trained on the same split, to compare with"
     )
+    label_error_folds: int | None = Field(
+        3,
+        ge=2,
+        le=20,
+        description="heads trained on folds of the training split, to find likely label errors; null: none are sought",
+    )
 
 
 class ExportSettings(StageSettings):

@@ -21,6 +21,9 @@ _ABOUT_GENRES = """The threshold is on the calibrated probability: it was found 
 the model, so that a confidence over 0.5 is the decision. Calibration error and Brier score say how far calibrated
 probabilities can be taken at their word; the raw ones of a head trained with soft-F1 can't."""
 
+_ABOUT_LABEL_ERRORS = """Where what films are given and what heads that have not learned from them say disagree most:
+labels worth a look, a wrong poster, or a poster that misleads. `label_errors.csv` has more of them."""
+
 _CHARTS = {
     "genres": "F1 score by genre",
     "history": "Validation macro-F1 by epoch",
@@ -55,7 +58,7 @@ def render_report(metrics: Mapping[str, Any], *, with_charts: bool) -> str:
     ]
     if "champion" in metrics:
         parts.insert(4, describe_champion(metrics["champion"]))
-    parts.append(describe_outputs(metrics))
+    parts += [describe_outputs(metrics), describe_data(metrics)]
     if with_charts:
         charts = {**_CHARTS, "outputs": "Learning curves of the outputs"} if len(metrics["heads"]) > 1 else _CHARTS
         parts += [f"\n![{text}]({name}.png)" for name, text in charts.items()]
@@ -96,6 +99,27 @@ def describe_outputs(metrics: Mapping[str, Any]) -> str:
             f"features as they are {precision['features']:.1%}, of any posters {precision['chance']:.1%}."
         )
     return "\n".join(lines) if len(lines) > 1 else ""
+
+
+def describe_data(metrics: Mapping[str, Any]) -> str:
+    """Returns what is doubtful about the data: a section of the report."""
+    lines = []
+    if catalog := metrics.get("catalog"):
+        for title, counts in (
+            ("rows left out", catalog["dropped"]),
+            ("films with doubtful genres", catalog["doubtful"]),
+        ):
+            found = ", ".join(f"{reason}: {count:,}" for reason, count in counts.items() if count)
+            lines.append(f"- {title[0].upper()}{title[1:]}: {found or 'none'}.")
+    if errors := metrics.get("label_errors"):
+        lines.append(f"\n{_ABOUT_LABEL_ERRORS}")
+        titles = {"not_given": "Likely, and not given", "given": "Given, and unlikely"}
+        lines += [f"\n{titles[kind]}:\n\n{_list_errors(errors[kind])}" for kind in titles if errors[kind]]
+    return "\n".join(["\n## The data\n", *lines]) if lines else ""
+
+
+def _list_errors(errors: Sequence[Mapping[str, Any]]) -> str:
+    return pd.DataFrame(errors).rename(columns={"imdb_id": "imdbId"}).to_markdown(index=False, floatfmt=".3f")
 
 
 def compare_recipes(metrics: Mapping[str, Any], *, in_full: bool = False) -> pd.DataFrame:

@@ -17,14 +17,17 @@ class FeatureMatrix:
     Args:
         path: of the file.
         num_columns: of which the first are taken; all, if there are fewer.
+        rows: of the file, ascending, that are taken; None for all.
     """
 
-    def __init__(self, path: Path, num_columns: int | None = None) -> None:
+    def __init__(self, path: Path, num_columns: int | None = None, rows: NDArray[np.int64] | None = None) -> None:
         self.path = path
         with path.open("rb") as file:
             npy.read_magic(file)
-            (self.num_rows, self._width), _, dtype = npy.read_array_header_1_0(file)
+            (height, self._width), _, dtype = npy.read_array_header_1_0(file)
             self._start = file.tell()
+        self._rows = rows
+        self.num_rows = height if rows is None else len(rows)
         self.num_columns = self._width if num_columns is None else min(num_columns, self._width)
         if dtype != np.float16:
             raise ValueError(f"{path} has values of {dtype}, expected float16")
@@ -34,11 +37,23 @@ class FeatureMatrix:
 
     def take_columns(self, num_columns: int | None) -> "FeatureMatrix":
         """Returns the same with no more than the first `num_columns`; None for all."""
-        return FeatureMatrix(self.path, num_columns)
+        return FeatureMatrix(self.path, num_columns, self._rows)
+
+    def take_rows(self, rows: NDArray[np.int64]) -> "FeatureMatrix":
+        """Returns the same with these rows alone, ascending."""
+        return FeatureMatrix(self.path, self.num_columns, rows if self._rows is None else self._rows[rows])
 
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[np.float16]:
         """Returns the rows from `start` to before `stop`, or to the end, shape `(num_rows, num_columns)`."""
         stop = len(self) if stop is None else min(stop, len(self))
+        if self._rows is None or start >= stop:
+            return self._read_file(start, max(start, stop))
+        # All that lies between the first and the last is read, which costs little where most of it is taken.
+        rows = self._rows[start:stop]
+        taken: NDArray[np.float16] = self._read_file(int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
+        return taken
+
+    def _read_file(self, start: int, stop: int) -> NDArray[np.float16]:
         offset = self._start + start * self._width * 2
         flat = np.fromfile(self.path, np.float16, (stop - start) * self._width, offset=offset)
         return flat.reshape(-1, self._width)[:, : self.num_columns]

@@ -38,6 +38,16 @@ class Examples:
     def __len__(self) -> int:
         return len(self.imdb_ids)
 
+    def take(self, rows: NDArray[np.int64]) -> "Examples":
+        """Returns the films of these rows, ascending."""
+        return Examples(
+            imdb_ids=[self.imdb_ids[row] for row in rows],
+            features=self.features.take_rows(rows),
+            genre_targets=self.genre_targets[rows],
+            years=self.years[rows],
+            scores=self.scores[rows],
+        )
+
 
 def read_examples(dataset: Dataset, features_folder: Path, split: str) -> Examples:
     """Joins the films of a split with the cached features of their posters.

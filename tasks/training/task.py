@@ -1,4 +1,4 @@
-"""The training stage: one task a recipe."""
+"""The training stage: a task a recipe, and one for heads on folds."""
 
 import hashlib
 import json
@@ -9,13 +9,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks import versions
-from tasks.atomic import atomic_folder
+from tasks.atomic import atomic_file, atomic_folder
 from tasks.dataset.task import Dataset
 from tasks.settings import GENRES_ALONE, HeadSettings, TrainingSettings
+from tasks.training.crossfitting import cross_fit
 from tasks.training.examples import read_examples
 from tasks.training.fitting import fit_head, write_tensorboard
 from tasks.training.head import fold_calibration, run_head, take_logits
@@ -106,6 +109,33 @@ def train_head(
         trained.validation_macro_f1,
     )
     return trained
+
+
+@task(name="cross-fit heads", cache_policy=NO_CACHE)
+def cross_fit_heads(
+    dataset: Dataset, features_folder: Path, training_dir: Path, settings: TrainingSettings, num_folds: int, seed: int
+) -> Path:
+    """Trains heads on folds of the training split, and writes what each says of the films of the others.
+
+    Leaves it alone if it is there already.
+
+    Returns:
+        A `.npy` file of calibrated probabilities, float32, shape `(num_films, num_genres)`.
+    """
+    made_of = _fingerprint(dataset, features_folder, settings, GENRES_ALONE, seed)
+    path = training_dir / f"{settings.recipe}-{made_of}-in-{num_folds}-folds.npy"
+    if path.exists():
+        logger.info("training: %s is there already", path.name)
+        return path
+    start = time.monotonic()
+    train, validation = (read_examples(dataset, features_folder, split) for split in ("train", "validation"))
+    films = pq.read_table(dataset.films_path, columns=["sha256", "split"])
+    hashes = films.filter(pc.field("split") == "train")["sha256"].to_pylist()
+    probabilities = cross_fit(train, hashes, validation, dataset.vocabulary, settings, num_folds, seed)
+    with atomic_file(path) as partial, partial.open("wb") as file:
+        np.save(file, probabilities)
+    logger.info("training: %d heads on folds of the training split in %.1f s", num_folds, time.monotonic() - start)
+    return path
 
 
 def _fingerprint(

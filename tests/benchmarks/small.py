@@ -65,9 +65,16 @@ def _write_catalog(path: Path) -> CatalogSettings:
 def _pair_shards(work: Path):
     posters = [path.read_bytes() for path in sorted((REAL_POSTERS / "posters").iterdir())]
     folder, copy = work / "shards", work / "copy"
-    film = {"title": "Toy Story (1995)", "year": 1995, "format": "jpeg", "genres": ["Comedy"], "targets": [0, 1] * 7}
+    film = {"title": "Toy Story (1995)", "year": 1995, "score": 8.3, "format": "jpeg", "genres": ["Comedy"]}
     films = [
-        {**film, "imdb_id": number, "sha256": "0" * 64, "content": posters[number % len(posters)], "shard": "a"}
+        {
+            **film,
+            "targets": [0, 1] * 7,
+            "imdb_id": number,
+            "sha256": "0" * 64,
+            "content": posters[number % len(posters)],
+            "shard": "a",
+        }
         for number in range(NUM_RECORDS)
     ]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
@@ -70,6 +71,8 @@ def test_published_model_is_whole(small_run) -> None:
         "settings.json",
         "labels.json",
         "versions.json",
+        "index.parquet",
+        "label_errors.csv",
     } <= set(manifest["files"])
     assert read_json(small_run.artifacts_dir / "champion.json")["id"] == folder.name
     assert small_run.run.published.is_champion
@@ -110,6 +113,12 @@ def test_report_says_what_the_metrics_say(small_run) -> None:
     assert f"{small_run.run.metrics['model']['macro_f1']:.3f}" in report
     for genre in small_run.run.metrics["vocabulary"]:
         assert genre in report
+    assert "- Rows left out: no genre: 2, no poster address: 2, genre Adult: 2, repeated id: 2." in report
+    assert "- Films with doubtful genres: none." in report
+    listed = pd.read_csv(small_run.run.published.folder / "label_errors.csv")
+    shown = small_run.run.metrics["label_errors"]["not_given"][0]
+    assert f"{shown['imdb_id']} | {shown['title']}" in report
+    assert listed[~listed["given"]].iloc[0][["imdb_id", "genre"]].tolist() == [shown["imdb_id"], shown["genre"]]
     for chart in ("genres.png", "history.png", "thresholds.png", "calibration.png"):
         assert chart in report
         assert (small_run.run.published.folder / chart).read_bytes().startswith(b"\x89PNG")

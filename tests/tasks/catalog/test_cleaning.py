@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.catalog.cleaning import FILMS, clean, split_genres
+from tasks.catalog.cleaning import FILMS, clean
 from tasks.catalog.reading import COLUMNS
 
 GOOD = {
@@ -23,7 +23,7 @@ def table(*rows: dict[str, str]) -> pa.Table:
 
 
 def test_a_good_row() -> None:
-    films, dropped = clean(table({}), ["Adult"])
+    films, dropped, _ = clean(table({}), ["Adult"])
     assert films.schema == FILMS
     assert films.to_pylist() == [
         {
@@ -55,13 +55,13 @@ def test_a_good_row() -> None:
     ],
 )
 def test_dropped_for_the_first_reason_that_holds(row: dict[str, str], reason: str) -> None:
-    films, dropped = clean(table(row, {}), ["Adult"])
+    films, dropped, _ = clean(table(row, {}), ["Adult"])
     assert films["imdb_id"].to_pylist() == [114709]
     assert {name: count for name, count in dropped.items() if count} == {reason: 1}
 
 
 def test_of_repeated_ids_the_first_usable_row_is_kept() -> None:
-    films, dropped = clean(table({"Genre": ""}, {"Title": "first"}, {"Title": "second"}, {"imdbId": "0114709"}), [])
+    films, dropped, _ = clean(table({"Genre": ""}, {"Title": "first"}, {"Title": "second"}, {"imdbId": "0114709"}), [])
     assert films["title"].to_pylist() == ["first"]
     assert (dropped["no genre"], dropped["repeated id"]) == (1, 2)
 
@@ -87,11 +87,42 @@ def test_score(score: str, number: float | None) -> None:
     assert clean(table({"IMDB Score": score}), [])[0]["score"].to_pylist() == [number]
 
 
-def test_genres_are_stripped_and_unique() -> None:
-    assert split_genres("Action| Drama |Action||Sci-Fi") == ["Action", "Drama", "Sci-Fi"]
+def test_doubts_are_counted_of_the_films_that_are_kept() -> None:
+    rows = table(
+        {"imdbId": "1", "Genre": "Sci-Fi|Drama"},
+        {"imdbId": "2", "Genre": "sci fi| Drama"},
+        {"imdbId": "3", "Genre": "Drama|Comedy|War|Western|Slapstick"},
+        {"imdbId": "3", "Genre": "Comedy|Drama|Western|War|Slapstick"},  # the same, in another order
+        {"imdbId": "1", "Genre": "SciFi"},
+        {"imdbId": "", "Genre": "Nonsense"},
+        {"imdbId": "4", "Genre": "ADULT"},
+    )
+    films, dropped, doubts = clean(rows, ["Adult"])
+    assert films["genres"].to_pylist() == [
+        ["Sci-Fi", "Drama"],
+        ["Sci-Fi", "Drama"],
+        ["Drama", "Comedy", "War", "Western", "Slapstick"],
+    ]
+    assert dropped["genre Adult"] == 1
+    assert doubts == {
+        "more than three genres": 1,
+        "spaces around genres": 1,
+        "spellings read as another": {"sci fi as Sci-Fi": 1},
+        "genres unknown to IMDB": {"Slapstick": 1},
+        "rows that disagree": {
+            "films": 1,
+            "examples": [{"imdb_id": 1, "kept": ["Sci-Fi", "Drama"], "other": ["Sci-Fi"]}],
+        },
+    }
+
+
+def test_an_excluded_genre_is_excluded_in_any_spelling() -> None:
+    films, dropped, _ = clean(table({"Genre": "Talk Show"}, {"imdbId": "2"}), ["talk-show"])
+    assert films["imdb_id"].to_pylist() == [2]
+    assert dropped["genre talk-show"] == 1
 
 
 @given(st.lists(st.fixed_dictionaries({name: st.text(max_size=12) for name in COLUMNS}), max_size=8))
 def test_every_row_is_kept_or_counted(rows: list[dict[str, str]]) -> None:
-    films, dropped = clean(pa.Table.from_pylist(rows, schema=table().schema), ["Adult"])
+    films, dropped, _ = clean(pa.Table.from_pylist(rows, schema=table().schema), ["Adult"])
     assert films.num_rows + sum(dropped.values()) == len(rows)

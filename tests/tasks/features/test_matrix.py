@@ -34,3 +34,14 @@ def test_other_numbers_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "m.npy", ROWS.astype(np.float32))
     with pytest.raises(ValueError, match="has values of float32, expected float16"):
         FeatureMatrix(tmp_path / "m.npy")
+
+
+def test_rows_and_columns_are_taken(tmp_path: Path) -> None:
+    values = np.arange(40, dtype=np.float16).reshape(10, 4)
+    np.save(tmp_path / "features.npy", values)
+    taken = FeatureMatrix(tmp_path / "features.npy").take_rows(np.array([1, 4, 5, 9])).take_columns(3)
+    assert (len(taken), taken.num_columns) == (4, 3)
+    np.testing.assert_array_equal(taken.read(), values[[1, 4, 5, 9], :3])
+    np.testing.assert_array_equal(taken.read(1, 3), values[[4, 5], :3])
+    assert taken.read(4, 9).shape == (0, 3)
+    np.testing.assert_array_equal(taken.take_rows(np.array([0, 3])).read(), values[[1, 9], :3])
