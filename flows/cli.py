@@ -61,6 +61,9 @@ def run(
     refresh: Annotated[
         bool | None, typer.Option("--refresh", help="Ask whether the posters that are there have changed.")
     ] = None,
+    fine_tune: Annotated[
+        int | None, typer.Option("--fine-tune", help="Epochs in which the network's last block is learned, too; try 4.")
+    ] = None,
     publish_to: Annotated[
         str | None, typer.Option("--publish-to", help="Store to push the champion to: folder, s3://..., gs://...")
     ] = None,
@@ -75,6 +78,7 @@ def run(
             "catalog.source": catalog,
             "dataset.min_posters_per_genre": min_posters,
             "training.recipe": recipe,
+            "training.fine_tune": fine_tune,
             "posters.retry_failed": retry_failed,
             "posters.refresh": refresh,
             "registry.publish_to": publish_to,

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +30,11 @@ from tasks.registry.gate import judge
 from tasks.registry.models import changing, find_champion
 from tasks.registry.stores import Store
 from tasks.registry.task import Published, find_made_of, fingerprint_inputs, publish_model, push
-from tasks.settings import Settings, TrainingSettings
+from tasks.settings import GENRES_ALONE, HeadSettings, Settings, TrainingSettings
 
 if TYPE_CHECKING:
     from tasks.features.backbone import Backbone
+    from tasks.training.task import TrainedHead
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +134,9 @@ def _make_model(
         features = embed_posters(backbone, settings)
     with _timed("training", seconds):
         of_run = (dataset, features, settings.training_dir)
-        trained = train_head(*of_run, settings.training, settings.seed, settings.heads)
+        trained, backbone = train_recipe(
+            dataset, features, backbone, settings.training, settings, settings.seed, settings.heads
+        )
         baselines = [train_head(*of_run, baseline, settings.seed) for baseline in _baselines(settings)]
         folds = settings.evaluation.label_error_folds
         cross_fitted = cross_fit_heads(*of_run, settings.training, folds, settings.seed) if folds else None
@@ -143,13 +146,13 @@ def _make_model(
         if current:
             champion = Champion(current.id, current.folder, current.manifest["genres"], current.manifest["features"])
         evaluation = evaluate(
-            *(dataset, features, posters_dir, trained, baselines),
+            *(dataset, posters_dir, trained, baselines),
             *(champion, settings.registry.min_films_to_judge_genre, settings.evaluation_dir),
             catalog_counts={"dropped": catalog.dropped, "doubtful": catalog.count_doubts()},
             cross_fitted=cross_fitted,
         )
     with _timed("export", seconds):
-        export = export_model(dataset, features, posters_dir, backbone, trained, settings.export_dir, settings.export)
+        export = export_model(dataset, posters_dir, backbone, trained, settings.export_dir, settings.export)
     with _timed("registry", seconds):
         verdict = judge(
             evaluation.metrics,
@@ -160,7 +163,7 @@ def _make_model(
         )
         about = {
             "made_of": made_of,
-            "features": features.name,
+            "features": trained.features_folder.name,
             "backbone": {"source": backbone.source, "fingerprint": backbone.fingerprint},
         }
         published = publish_model(dataset, evaluation, export, verdict, about, settings)
@@ -196,6 +199,41 @@ def embed_posters(backbone: "Backbone", settings: Settings) -> Path:
     for plan in plans:
         embed_part(plan, folder, embed)
     return folder
+
+
+def train_recipe(
+    dataset: Dataset,
+    features: Path,
+    backbone: "Backbone",
+    recipe: TrainingSettings,
+    settings: Settings,
+    seed: int,
+    heads: HeadSettings = GENRES_ALONE,
+) -> "tuple[TrainedHead, Backbone]":
+    """Trains a head, and if the recipe says so the backbone's last block with it.
+
+    Args:
+        dataset: the films.
+        features: the backbone's, of their posters.
+        backbone: as it was loaded.
+        recipe: of the head.
+        settings: of the run, for its folders and the engine.
+        seed: of the training.
+        heads: the outputs.
+
+    Returns:
+        The head, and the backbone whose features it is asked on, which are computed if they are not there.
+    """
+    from tasks.features.cutting import cut_trunk, load_tuned
+    from tasks.training.task import fine_tune_head, train_head
+
+    trained = train_head(dataset, features, settings.training_dir, recipe, seed, heads)
+    if not recipe.fine_tune:
+        return trained, backbone
+    rows = embed_posters(cut_trunk(backbone), settings)
+    tuned = fine_tune_head(dataset, rows, settings.training_dir, trained, backbone, recipe, seed)
+    backbone = load_tuned(backbone, tuned.backbone_path)
+    return replace(tuned, features_folder=embed_posters(backbone, settings)), backbone
 
 
 def _baselines(settings: Settings) -> list[TrainingSettings]:

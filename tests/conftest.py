@@ -32,7 +32,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     no_backbone = pytest.mark.skip(reason="no backbone weights in data/backbone: run `make backbone`")
     no_hub = pytest.mark.skip(reason=f"no TFHUB_CACHE_DIR at {HUB_CACHE}")
     fetched = wheel_weights.is_fetched(ROOT / "data" / "backbone")
+    # A file's tests in one process, which makes their fixtures once; and those of the small run, which takes a minute.
+    of_small_run = {item.path for item in items if "small_run" in getattr(item, "fixturenames", ())}
     for item in items:
+        item.add_marker(pytest.mark.xdist_group("small run" if item.path in of_small_run else str(item.path)))
         if item.get_closest_marker("real_posters") and not (REAL_POSTERS / "MovieGenre.csv").exists():
             item.add_marker(no_posters)
         if item.get_closest_marker("backbone") and not fetched:

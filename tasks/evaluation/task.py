@@ -48,7 +48,6 @@ class Evaluation:
 @task(name="evaluate", cache_policy=NO_CACHE)
 def evaluate(
     dataset: Dataset,
-    features_folder: Path,
     posters_dir: Path,
     trained: TrainedHead,
     baselines: Sequence[TrainedHead],
@@ -64,7 +63,6 @@ def evaluate(
 
     Args:
         dataset: the films.
-        features_folder: of their posters.
         posters_dir: has the posters.
         trained: the head.
         baselines: to compare it with.
@@ -87,7 +85,7 @@ def evaluate(
     if path.exists() and (known := json.loads(path.read_text("utf-8"))).get("made_of") == made_of:
         logger.info("evaluation: %s is there already", trained.folder.name)
         return Evaluation(folder, known)
-    train, validation, test = (read_examples(dataset, features_folder, split) for split in SPLITS)
+    train, validation, test = (read_examples(dataset, trained.features_folder, split) for split in SPLITS)
 
     answers = ask_head(trained, test)
     of_test = Said.by(answers[GENRES], trained.calibration)
@@ -103,7 +101,7 @@ def evaluate(
         "model": _score_model(trained, test, of_test, vocabulary),
         "outputs": score_outputs(trained, train, test, answers),
         "embedding": score_embedding(trained, train, test),
-        "baselines": _score_baselines(baselines, test, of_test, vocabulary),
+        "baselines": _score_baselines(baselines, dataset, test, of_test),
     }
     if catalog_counts:
         metrics["catalog"] = catalog_counts
@@ -114,7 +112,7 @@ def evaluate(
         metrics["label_errors"] = describe_label_errors(errors, _NUM_SHOWN)
     if champion:
         metrics["champion"] = compare_with_champion(
-            champion, dataset, test, of_test.confidences, features_folder, posters_dir, min_films_per_genre
+            champion, dataset, test, of_test.confidences, trained.features_folder, posters_dir, min_films_per_genre
         )
     histories = {head.settings.name: pd.read_csv(head.folder / "history.csv") for head in (trained, *baselines)}
     with atomic_folder(folder) as partial:
@@ -167,10 +165,9 @@ def _score_model(trained: TrainedHead, test: Examples, said: Said, vocabulary: S
     return model
 
 
-def _score_baselines(
-    baselines: Sequence[TrainedHead], test: Examples, said: Said, vocabulary: Sequence[str]
-) -> dict[str, Any]:
+def _score_baselines(baselines: Sequence[TrainedHead], dataset: Dataset, test: Examples, said: Said) -> dict[str, Any]:
     """Returns by name the scores of each, and how far what the model said is ahead."""
+    vocabulary = dataset.vocabulary
 
     def compare(scores: dict[str, Any], of_others: NDArray[np.float32]) -> dict[str, Any]:
         ahead = find_interval(test.genre_targets, said.confidences > THRESHOLD, of_others > THRESHOLD)
@@ -178,7 +175,9 @@ def _score_baselines(
 
     scored = {}
     for baseline in baselines:
-        asked = expit(ask_head(baseline, test)[GENRES])
+        # The model's features may be those of a tuned backbone.
+        own_features = read_examples(dataset, baseline.features_folder, "test")
+        asked = expit(ask_head(baseline, own_features)[GENRES])
         scored[baseline.settings.name] = compare(score_head(baseline, test, asked, vocabulary), asked)
     everything = np.ones(test.genre_targets.shape, np.float32)
     return {**scored, "predict_everything": compare(score(test.genre_targets, everything, vocabulary), everything)}

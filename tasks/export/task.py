@@ -65,7 +65,6 @@ class Export:
 @task(name="export model", cache_policy=NO_CACHE)
 def export_model(
     dataset: Dataset,
-    features_folder: Path,
     posters_dir: Path,
     backbone: Backbone,
     trained: TrainedHead,
@@ -94,7 +93,7 @@ def export_model(
     head = keras.saving.load_model(trained.head_path)
     network = backbone.tapped if trained.settings.taps else backbone.network
     classifier = Classifier(network, head, dataset.vocabulary, trained.decades, settings.top_k)
-    test = read_examples(dataset, features_folder, "test")
+    test = read_examples(dataset, trained.features_folder, "test")
     checked = test.imdb_ids[:_NUM_CHECKED]
     contents = dict(ledger.iterate_posters(posters_dir, set(checked)))
     posters = [contents[imdb_id] for imdb_id in checked]
@@ -108,7 +107,7 @@ def export_model(
             write_lite(classifier, partial / "classifier.tflite")
             of_lite = LiteRTNetwork((partial / "classifier.tflite").read_bytes()).run_posters(posters)
         if settings.index:
-            write_index(dataset, features_folder, head, partial / "index.parquet")
+            write_index(dataset, trained.features_folder, head, partial / "index.parquet")
         answers = run_head(head, test.features, len(posters))
         expected = np.hstack([answers[name] for name in (GENRES, DECADE, SCORE) if name in answers])
         asked = asking.result()

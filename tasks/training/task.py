@@ -4,24 +4,30 @@ import hashlib
 import json
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+import keras
 import numpy as np
+import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks import versions
 from tasks.atomic import atomic_file, atomic_folder
 from tasks.dataset.task import Dataset
+from tasks.features.backbone import Backbone
+from tasks.features.cutting import copy_backbone, save_tuned
 from tasks.settings import GENRES_ALONE, HeadSettings, TrainingSettings
 from tasks.training.crossfitting import cross_fit
-from tasks.training.examples import read_examples
-from tasks.training.fitting import fit_head, write_tensorboard
-from tasks.training.head import fold_calibration, run_head, take_logits
+from tasks.training.examples import Examples, read_examples
+from tasks.training.fine_tuning import fine_tune, join
+from tasks.training.fitting import Fitted, fit_head, write_tensorboard
+from tasks.training.head import fold_calibration, run_head, take_logits, unfold_calibration
 from tasks.training.outputs import GENRES, DecadeOutput
 from tasks.training.thresholds import Calibration, calibrate, cross_validate
 
@@ -33,8 +39,9 @@ class TrainedHead:
     """A trained head on disk.
 
     Attributes:
-        folder: has `head.keras`, calibration folded in, `history.csv` (a row an epoch), `tensorboard/` and
-            `training.json`.
+        folder: has `head.keras`, calibration folded in, `history.csv` (a row an epoch), `tensorboard/`,
+            `training.json`, and if the backbone was tuned with it, `backbone.npz` (see `tasks.features.cutting`).
+        features_folder: the features that it is asked on.
         settings: the recipe as it was used.
         heads: its outputs.
         decades: first years of those that it tells apart; none, if it was not to.
@@ -46,6 +53,7 @@ class TrainedHead:
     """
 
     folder: Path
+    features_folder: Path
     settings: TrainingSettings
     heads: HeadSettings
     decades: list[int]
@@ -59,6 +67,10 @@ class TrainedHead:
     def head_path(self) -> Path:
         return self.folder / "head.keras"
 
+    @property
+    def backbone_path(self) -> Path:
+        return self.folder / "backbone.npz"
+
 
 @task(name="train head", task_run_name="train head {settings.recipe}", cache_policy=NO_CACHE)
 def train_head(
@@ -69,40 +81,112 @@ def train_head(
     seed: int,
     heads: HeadSettings = GENRES_ALONE,
 ) -> TrainedHead:
-    """Trains one recipe on cached features; leaves it alone if the same was trained on the same before."""
+    """Trains one recipe on cached features, but for its fine-tuning.
+
+    Leaves it alone if the same was trained on the same before.
+    """
+    settings = settings.model_copy(update={"fine_tune": 0})
     folder = training_dir / f"{settings.recipe}-{_fingerprint(dataset, features_folder, settings, heads, seed)}"
     if (folder / "training.json").exists():
         logger.info("training: %s is there already", folder.name)
-        return _read(folder)
+        return _read(folder, features_folder)
     start = time.monotonic()
-    train = read_examples(dataset, features_folder, "train")
-    validation = read_examples(dataset, features_folder, "validation")
+    train, validation = (read_examples(dataset, features_folder, split) for split in ("train", "validation"))
     with atomic_folder(folder) as partial:
         fitted = fit_head(train, validation, dataset.vocabulary, settings, seed, heads)
         logits = run_head(take_logits(fitted.head), validation.features)[GENRES]
-        calibration = calibrate(validation.genre_targets, logits, settings.thresholds)
-        fold_calibration(fitted.head, calibration)
-        fitted.head.save(partial / "head.keras")
-        write_tensorboard(fitted.history, partial / "tensorboard")
-        fitted.history.to_csv(partial / "history.csv", index=False)
-        description = {
-            "settings": settings.model_dump(mode="json"),
-            "heads": heads.model_dump(mode="json"),
-            "decades": [
-                decade for output in fitted.outputs if isinstance(output, DecadeOutput) for decade in output.decades
-            ],
-            "seed": seed,
-            "best_epoch": fitted.best_epoch,
-            "epochs_run": len(fitted.history),
-            "validation_macro_f1": cross_validate(validation.genre_targets, logits, settings.thresholds),
-            "calibration": {name: values.tolist() for name, values in vars(calibration).items()},
-            "seconds": time.monotonic() - start,
-        }
-        (partial / "training.json").write_text(json.dumps(description, indent=2) + "\n", "utf-8")
-    trained = _read(folder)
+        _write(partial, fitted, fitted.head, fitted.history, validation, logits, settings, heads, seed, start)
+    return _log(_read(folder, features_folder))
+
+
+@task(name="fine-tune", task_run_name="fine-tune {settings.recipe}", cache_policy=NO_CACHE)
+def fine_tune_head(
+    dataset: Dataset,
+    rows_folder: Path,
+    training_dir: Path,
+    trained: TrainedHead,
+    backbone: Backbone,
+    settings: TrainingSettings,
+    seed: int,
+) -> TrainedHead:
+    """Trains a head together with the backbone's last block; leaves it alone if the same was tuned before.
+
+    Args:
+        dataset: the films.
+        rows_folder: what the last block gets to see of their posters (`tasks.features.cutting.cut_trunk`).
+        training_dir: gets a folder for it.
+        trained: the head, trained on the backbone's features.
+        backbone: is not changed: the weights that are tuned are in the folder.
+        settings: the recipe.
+        seed: of dropout and the order of the batches.
+
+    Returns:
+        The tuned head. Its features are still those of the backbone that was not.
+    """
+    made_of = _fingerprint(dataset, rows_folder, settings, trained.heads, seed)
+    folder = training_dir / f"{settings.recipe}-tuned-{made_of}"
+    if (folder / "training.json").exists():
+        logger.info("training: %s is there already", folder.name)
+        return _read(folder, trained.features_folder)
+    start = time.monotonic()
+    train, validation = (read_examples(dataset, rows_folder, split) for split in ("train", "validation"))
+    head, tuned = keras.saving.load_model(trained.head_path), copy_backbone(backbone)
+    unfold_calibration(head, trained.calibration)
+    with atomic_folder(folder) as partial:
+        before = pd.read_csv(trained.folder / "history.csv")
+        macro_f1_before = float(before["val_macro_f1"].iloc[trained.best_epoch - 1])
+        of_recipe = (dataset.vocabulary, settings, trained.heads, seed)
+        fitted = fine_tune(head, tuned, train, validation, *of_recipe, macro_f1_before)
+        if not fitted.best_epoch:
+            logger.warning("training: tuning made nothing better on the validation split, all is as it was before")
+        save_tuned(tuned, partial / "backbone.npz")
+        logits = run_head(join(tuned, take_logits(head)), validation.features)[GENRES]
+        after = fitted.history.assign(epoch=fitted.history["epoch"] + len(before))
+        best_epoch = fitted.best_epoch + len(before) if fitted.best_epoch else trained.best_epoch
+        fitted = replace(fitted, best_epoch=best_epoch)
+        history = pd.concat([before, after])
+        _write(partial, fitted, head, history, validation, logits, settings, trained.heads, seed, start)
+    return _log(_read(folder, trained.features_folder))
+
+
+def _write(
+    folder: Path,
+    fitted: Fitted,
+    head: keras.Model,
+    history: pd.DataFrame,
+    validation: Examples,
+    logits: NDArray[np.float32],
+    settings: TrainingSettings,
+    heads: HeadSettings,
+    seed: int,
+    start: float,
+) -> None:
+    """Calibrates a head by its logits of the validation split, and writes all that is known of it."""
+    calibration = calibrate(validation.genre_targets, logits, settings.thresholds)
+    fold_calibration(head, calibration)
+    head.save(folder / "head.keras")
+    write_tensorboard(history, folder / "tensorboard")
+    history.to_csv(folder / "history.csv", index=False)
+    description = {
+        "settings": settings.model_dump(mode="json"),
+        "heads": heads.model_dump(mode="json"),
+        "decades": [
+            decade for output in fitted.outputs if isinstance(output, DecadeOutput) for decade in output.decades
+        ],
+        "seed": seed,
+        "best_epoch": fitted.best_epoch,
+        "epochs_run": len(history),
+        "validation_macro_f1": cross_validate(validation.genre_targets, logits, settings.thresholds),
+        "calibration": {name: values.tolist() for name, values in vars(calibration).items()},
+        "seconds": time.monotonic() - start,
+    }
+    (folder / "training.json").write_text(json.dumps(description, indent=2) + "\n", "utf-8")
+
+
+def _log(trained: TrainedHead) -> TrainedHead:
     logger.info(
         "training: %s, %d epochs in %.1f s; best epoch %d, validation macro-F1 %.3f",
-        settings.recipe,
+        trained.settings.name,
         trained.epochs_run,
         trained.seconds,
         trained.best_epoch,
@@ -122,6 +206,7 @@ def cross_fit_heads(
     Returns:
         A `.npy` file of calibrated probabilities, float32, shape `(num_films, num_genres)`.
     """
+    settings = settings.model_copy(update={"fine_tune": 0})
     made_of = _fingerprint(dataset, features_folder, settings, GENRES_ALONE, seed)
     path = training_dir / f"{settings.recipe}-{made_of}-in-{num_folds}-folds.npy"
     if path.exists():
@@ -153,10 +238,11 @@ def _fingerprint(
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
 
 
-def _read(folder: Path) -> TrainedHead:
+def _read(folder: Path, features_folder: Path) -> TrainedHead:
     description = json.loads((folder / "training.json").read_text("utf-8"))
     return TrainedHead(
         folder=folder,
+        features_folder=features_folder,
         settings=TrainingSettings.model_validate(description["settings"]),
         heads=HeadSettings.model_validate(description["heads"]),
         decades=description["decades"],

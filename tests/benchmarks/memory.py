@@ -126,7 +126,7 @@ def _training(folder: Path) -> None:
 
     dataset, features = _read(folder / "shards"), cache_dir(folder / "features", FINGERPRINT, [])
     trained = train_head.fn(dataset, features, folder / "training", TrainingSettings(epochs=2), 0)
-    evaluate.fn(dataset, features, folder / "posters", trained, [], None, 5, folder / "evaluation")
+    evaluate.fn(dataset, folder / "posters", trained, [], None, 5, folder / "evaluation")
     write_index(dataset, features, keras.saving.load_model(trained.head_path), folder / "index.parquet")
 
 

@@ -65,7 +65,7 @@ def test_killed_in_every_stage_and_in_the_end_the_same(small_run, tmp_path: Path
     changes = {
         "data_dir": data_dir,
         "artifacts_dir": artifacts_dir,
-        "evaluation": EvaluationSettings(baselines=("seed_bce",)),
+        "evaluation": EvaluationSettings(baselines=("seed_bce",), label_error_folds=None),
     }
     # JSON is YAML, too.
     settings_file.write_text(small_run.settings.model_copy(update=changes).model_dump_json(), "utf-8")
@@ -83,7 +83,7 @@ def test_killed_in_every_stage_and_in_the_end_the_same(small_run, tmp_path: Path
     champion = find_champion(artifacts_dir)
     assert champion is not None
     changed = {path.name for path, time in stat_all(tmp_path).items() if before.get(path) != time}
-    assert changed == {"films.parquet", "dropped.json", "champion.json"}
+    assert changed == {"films.parquet", "dropped.json", "doubts.json", "champion.json"}
     assert not list(tmp_path.rglob("*.partial"))
     assert len(list((artifacts_dir / "models").iterdir())) == 1
 
