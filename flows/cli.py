@@ -179,7 +179,7 @@ def similar(
             if answer.error:
                 _print(Text(f"{answer.image}: {answer.error}", "red"))
                 continue
-            table = Table("similarity", "film", "genres", "imdbId", title=answer.image, title_justify="left")
+            table = Table("similarity", "film", "genres", "imdbId", title=Text(answer.image), title_justify="left")
             for film in answer.films:
                 genres = Text(", ".join(film["genres"]))
                 table.add_row(f"{film['similarity']:.2f}", Text(film["title"]), genres, str(film["imdb_id"]))

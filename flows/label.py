@@ -230,7 +230,8 @@ def _load_classifier(model_folder: Path) -> tuple[Callable[[Sequence[bytes]], ND
     lite, saved_model = model_folder / "classifier.tflite", model_folder / "saved_model"
     if lite.is_file():
         # Its answers are the SavedModel's (the export compared them), in about a quarter of the time.
-        return LiteRTNetwork(lite.read_bytes()).run_posters, read_columns(lite)
+        genres = json.loads((model_folder / "labels.json").read_text("utf-8"))
+        return LiteRTNetwork(lite.read_bytes()).run_posters, read_columns(lite) or genres
     if not saved_model.is_dir():
         raise RegistryError(f"{model_folder} has neither {lite.name} nor {saved_model.name}: publish it anew")
     logger.info("%s has no %s: its SavedModel is asked, which is slower", model_folder, lite.name)

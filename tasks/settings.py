@@ -156,7 +156,7 @@ class TrainingSettings(StageSettings):
         ge=0,
         le=1000,
         description="epochs, behind those of the head, in which the network's last block is learned, too: 30 s each "
-        "for 6,000 films on two cores, twice the time of the features before, and 16 KB of disk a poster",
+        "for 6,000 films on two cores, twice the time of the features before and behind, and 45 KB of disk a poster",
     )
     fine_tune_learning_rate: float = Field(3e-4, gt=0, description="Adam's in these epochs; falls as `schedule` says")
 
@@ -167,6 +167,11 @@ class TrainingSettings(StageSettings):
             return given
         recipe = given.get("recipe", "default")
         return {**RECIPES[recipe], **given} if isinstance(recipe, str) and recipe in RECIPES else given
+
+    @property
+    def without_tuning(self) -> "TrainingSettings":
+        """The same as far as the head alone goes."""
+        return TrainingSettings.model_validate(self.model_dump(exclude={"fine_tune", "fine_tune_learning_rate"}))
 
     @property
     def name(self) -> str:
@@ -215,7 +220,8 @@ class EvaluationSettings(StageSettings):
         3,
         ge=2,
         le=20,
-        description="heads trained on folds of the training split, to find likely label errors; null: none are sought",
+        description="heads trained on folds of the training split to list likely label errors, each for about as long "
+        "as the model's; null: none",
     )
 
 
@@ -228,7 +234,8 @@ class ExportSettings(StageSettings):
     )
     index: bool = Field(
         True,
-        description="write index.parquet, too, which `similar` looks into: a kilobyte a film of the training split",
+        description="write index.parquet, too, which `similar` looks into: a kilobyte for each film of the training "
+        "split, with 512 hidden units",
     )
 
 

@@ -36,7 +36,7 @@ def clean(rows: pa.Table, excluded_genres: Collection[str]) -> tuple[pa.Table, d
     Returns:
         The films, of schema `FILMS`, in the order of the file; the number of rows dropped by reason; and what is
         doubtful about the genres of the films, as `count_doubts` gives it, and under `rows that disagree` as
-        `find_disagreements` does.
+        `find_disagreements` does; and `scores not from 1 to 10`, which are left out.
     """
     text = {name: pc.utf8_trim_whitespace(rows[name].combine_chunks()) for name in rows.column_names}
     # A million films have some thousands of lists of genres: each is split once.
@@ -88,6 +88,8 @@ def clean(rows: pa.Table, excluded_genres: Collection[str]) -> tuple[pa.Table, d
     columns = (imdb_ids.take(several), written.indices.take(numbers[several]))
     of_several = zip(*(column.to_pylist() for column in columns), strict=True)
     disagreements = find_disagreements([(imdb_id, lists[text]) for imdb_id, text in of_several])
+    no_scores = pc.and_(pc.not_equal(kept["IMDB Score"], ""), pc.is_null(films["score"]))
+    doubts["scores not from 1 to 10"] = int(np.asarray(no_scores.to_numpy(zero_copy_only=False), bool).sum())
     return films, dropped, {**doubts, "rows that disagree": disagreements}
 
 
@@ -97,7 +99,7 @@ def _of_each(answers: list[bool], written: pa.DictionaryArray) -> pa.BooleanArra
 
 
 def _parse_scores(column: pa.StringArray) -> pa.FloatArray:
-    """Returns numbers, null for what is none."""
+    """Returns numbers from 1 to 10, null for what is none."""
     written = column.dictionary_encode()
-    numbers = pd.to_numeric(pd.Series(written.dictionary.to_pylist(), dtype=object), errors="coerce")
-    return pa.array(numbers.to_numpy(np.float32), from_pandas=True).take(written.indices)
+    numbers = pd.to_numeric(pd.Series(written.dictionary.to_pylist(), dtype=object), errors="coerce").astype(float)
+    return pa.array(numbers.where(numbers.between(1, 10)), pa.float32(), from_pandas=True).take(written.indices)

@@ -28,13 +28,15 @@ def find_label_errors(
         that are given first.
     """
     targets = np.stack(films["targets"].tolist()).astype(bool)
-    share = np.maximum(targets.mean(axis=0), np.finfo(float).tiny)
-    surprise = np.where(targets, share / np.maximum(probabilities, 1e-6), probabilities)
+    share = targets.mean(axis=0, dtype=np.float32)
+    surprise = np.where(targets, share / np.maximum(probabilities, np.float32(1e-6)), probabilities)
     parts = []
     for given in (True, False):
-        rows, columns = np.nonzero(targets == given)
-        best = np.argsort(-surprise[rows, columns], kind="stable")[:num_errors]
-        rows, columns = rows[best], columns[best]
+        ranks = np.where(targets == given, surprise, -np.inf).ravel()
+        # All of them are not sorted: there are some for each film.
+        best = np.argpartition(-ranks, min(num_errors, len(ranks) - 1))[:num_errors]
+        best = best[np.argsort(-ranks[best], kind="stable")]
+        rows, columns = np.divmod(best[np.isfinite(ranks[best])], len(vocabulary))
         part = films.iloc[rows][["imdb_id", "title"]].reset_index(drop=True)
         part["genre"] = [vocabulary[column] for column in columns.tolist()]
         part["given"] = given

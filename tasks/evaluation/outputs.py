@@ -18,7 +18,7 @@ from tasks.evaluation.neighbours import (
 from tasks.evaluation.scores import score_decade, score_score
 from tasks.training.examples import Examples
 from tasks.training.head import run_head, take_logits
-from tasks.training.outputs import DECADE, SCORE, describe_decade, pick_decades
+from tasks.training.outputs import DECADE, SCORE, find_decade
 from tasks.training.task import TrainedHead
 
 # Of test films whose neighbours are looked for among those of the training split; more would say little more.
@@ -37,9 +37,9 @@ def score_outputs(
     """Returns by name how good a head's outputs besides the genres are, on the test films that have a target."""
     figures: dict[str, Any] = {}
     if DECADE in answers and (dated := np.flatnonzero(test.years > 0)).size:
-        columns, known = (pick_decades(years, trained.decades) for years in (test.years[dated], train.years))
-        figures[DECADE] = score_decade(columns, answers[DECADE][dated], known)
-        figures[DECADE]["majority"] = describe_decade(trained.decades[np.bincount(known[known >= 0]).argmax()])
+        likeliest = np.array(trained.decades)[answers[DECADE][dated].argmax(axis=1)]
+        known = train.years[train.years > 0]
+        figures[DECADE] = score_decade(find_decade(test.years[dated]), likeliest, find_decade(known))
     if SCORE in answers and (scored := np.flatnonzero(test.scores > 0)).size:
         of_films = answers[SCORE][scored, 0]
         figures[SCORE] = score_score(test.scores[scored], of_films, train.scores[train.scores > 0])

@@ -21,7 +21,7 @@ _ABOUT_GENRES = """The threshold is on the calibrated probability: it was found 
 the model, so that a confidence over 0.5 is the decision. Calibration error and Brier score say how far calibrated
 probabilities can be taken at their word; the raw ones of a head trained with soft-F1 can't."""
 
-_ABOUT_LABEL_ERRORS = """Where what films are given and what heads that have not learned from them say disagree most:
+_ABOUT_LABEL_ERRORS = """Where what films are given and what heads that were not trained on them say disagree most:
 labels worth a look, a wrong poster, or a poster that misleads. `label_errors.csv` has more of them."""
 
 _CHARTS = {
@@ -82,7 +82,7 @@ def describe_outputs(metrics: Mapping[str, Any]) -> str:
     if decade := metrics["outputs"].get("decade"):
         lines.append(
             f"- **Decade**: right for {decade['accuracy']:.1%} of {decade['num_films']:,} films, at most one away for "
-            f"{decade['within_one']:.1%}; always saying {decade['majority']}, the commonest, would be right for "
+            f"{decade['within_one']:.1%}; always saying the {decade['majority']}s would be right for "
             f"{decade['majority_accuracy']:.1%}."
         )
     if of_score := metrics["outputs"].get("score"):

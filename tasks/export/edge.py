@@ -3,7 +3,6 @@
 import zipfile
 from pathlib import Path
 
-from tasks.errors import RegistryError
 from tasks.export.classifier import Classifier
 from tasks.features.litert import convert
 
@@ -23,8 +22,8 @@ def write_lite(classifier: Classifier, path: Path) -> None:
 
 
 def read_columns(path: Path) -> list[str]:
-    """Returns the names of a LiteRT model's columns, `Classifier.columns`; raises `RegistryError` if it has none."""
+    """Returns the names of a LiteRT model's columns, `Classifier.columns`; none, if it is of an earlier version."""
     if not zipfile.is_zipfile(path):
-        raise RegistryError(f"{path} does not name its columns, it is of an earlier version: publish the model anew")
+        return []
     with zipfile.ZipFile(path) as archive:
         return archive.read(_LABELS).decode().splitlines()

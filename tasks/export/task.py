@@ -83,6 +83,7 @@ def export_model(
         tf.__version__,
         trained.folder.name,
         backbone.fingerprint,
+        list(backbone.taps),
         settings.model_dump(mode="json"),
     ]
     known = _read_if_made_of(folder, made_of)

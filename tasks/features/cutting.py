@@ -73,11 +73,12 @@ def save_tuned(backbone: Backbone, path: Path) -> None:
 
 
 def load_tuned(backbone: Backbone, path: Path) -> Backbone:
-    """Returns a backbone with tuned weights in place of its own; its source says so, and its fingerprint is another."""
+    """Returns a backbone with tuned weights in place of its own; if they differ, source and fingerprint say so."""
     tuned = copy_backbone(backbone)
     weights = np.load(path)
     for variable in build_tail(tuned).trainable_variables:
         variable.assign(weights[variable.path])
     tuned.network.trainable = False
     fingerprint = fingerprint_network(tuned.network)
-    return dataclasses.replace(tuned, source=f"{backbone.source}, tuned", fingerprint=fingerprint)
+    source = backbone.source if fingerprint == backbone.fingerprint else f"{backbone.source}, tuned"
+    return dataclasses.replace(tuned, source=source, fingerprint=fingerprint)

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+_ROWS_AT_ONCE = 4096
+
 
 class FeatureMatrix:
     """A two-dimensional float16 array in a `.npy` file, a row a picture.
@@ -48,9 +50,15 @@ class FeatureMatrix:
         stop = len(self) if stop is None else min(stop, len(self))
         if self._rows is None or start >= stop:
             return self._read_file(start, max(start, stop))
-        # All that lies between the first and the last is read, which costs little where most of it is taken.
+        # What lies between them is read, too, which costs little where most of it is taken; some thousands at a time.
         rows = self._rows[start:stop]
-        taken: NDArray[np.float16] = self._read_file(int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
+        taken = np.empty((len(rows), self.num_columns), np.float16)
+        first = 0
+        while first < len(rows):
+            last = int(np.searchsorted(rows, rows[first] + _ROWS_AT_ONCE))
+            piece = self._read_file(int(rows[first]), int(rows[last - 1]) + 1)
+            taken[first:last] = piece[rows[first:last] - rows[first]]
+            first = last
         return taken
 
     def _read_file(self, start: int, stop: int) -> NDArray[np.float16]:

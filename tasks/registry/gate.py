@@ -57,7 +57,8 @@ def judge(
         metrics: as the evaluation gives them; `champion` says how the candidate compares with the present one.
         counts: of the posters of this run.
         films_path: the data set's `films.parquet`.
-        export_difference: largest, between the exported model's confidences and the pipeline's.
+        export_difference: largest, between the exported model's answers and the pipeline's: of confidences, or of
+            scores in points.
         settings: the bounds.
     """
     return Verdict(

@@ -1,1 +1,1 @@
-"""The multi-label head on frozen features, its loss and its metrics."""
+"""Head, losses and metrics; and the last block of the backbone, where it is tuned. All else of it is frozen."""

@@ -22,8 +22,10 @@ from tasks.training.head import build_head, measure_moments
 from tasks.training.optimizer import FusedAdam
 from tasks.training.outputs import Output, make_outputs
 
-# Batches of a chunk of features that is held in memory: 16,384 films of the article's batch size, 92 MB with two taps.
+# Of a chunk of features that is held in memory, at most: 16,384 films of the article's batch size, 92 MB with two taps;
+# fewer where features are wide.
 _BATCHES_PER_CHUNK = 64
+_MAX_CHUNK_BYTES = 100_000_000
 
 Logs = dict[str, float]
 Tensors = Mapping[str, tf.Tensor]  # by output
@@ -178,7 +180,8 @@ class _Chunks:
     def __init__(self, examples: Examples, outputs: Sequence[Output], batch_size: int) -> None:
         self._features = examples.features
         self._targets = {output.name: output.read_targets(examples) for output in outputs}
-        self._size = batch_size * _BATCHES_PER_CHUNK
+        num_batches = _MAX_CHUNK_BYTES // (2 * batch_size * examples.features.num_columns)
+        self._size = batch_size * max(1, min(num_batches, _BATCHES_PER_CHUNK))
         self._starts = np.arange(0, len(examples), self._size)
         self.num_batches = -(-len(examples) // batch_size)
 

@@ -185,9 +185,14 @@ class EmbeddingOutput(Output):
         return examples.genre_targets
 
 
+def find_decade(years: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Returns the first years of the decades: 1990 for 1994, and 0 for 0."""
+    return years // 10 * 10
+
+
 def find_decades(years: NDArray[np.int32]) -> list[int]:
-    """Returns the first years of the decades that films are of, ascending: 1990 for 1994."""
-    return [int(decade) for decade in np.unique(years[years > 0] // 10 * 10)]
+    """Returns the first years of the decades that films are of, ascending."""
+    return [int(decade) for decade in np.unique(find_decade(years[years > 0]))]
 
 
 def describe_decade(decade: int) -> str:
@@ -198,7 +203,7 @@ def describe_decade(decade: int) -> str:
 def pick_decades(years: NDArray[np.int32], decades: Sequence[int]) -> NDArray[np.int32]:
     """Returns which of the decades each film is of, -1 for none of them or no year, shape `(num_films,)`."""
     columns = {decade: column for column, decade in enumerate(decades)}
-    return np.array([columns.get(int(year) // 10 * 10, -1) for year in years], np.int32)
+    return np.array([columns.get(decade, -1) for decade in find_decade(years).tolist()], np.int32)
 
 
 def make_outputs(

@@ -18,7 +18,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks import versions
-from tasks.atomic import atomic_file, atomic_folder
+from tasks.atomic import atomic_file, atomic_folder, remove_folder
 from tasks.dataset.task import Dataset
 from tasks.features.backbone import Backbone
 from tasks.features.cutting import copy_backbone, save_tuned
@@ -32,6 +32,9 @@ from tasks.training.outputs import GENRES, DecadeOutput
 from tasks.training.thresholds import Calibration, calibrate, cross_validate
 
 logger = logging.getLogger(__name__)
+
+# The last block takes two megabytes for each.
+_MAPS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def train_head(
 
     Leaves it alone if the same was trained on the same before.
     """
-    settings = settings.model_copy(update={"fine_tune": 0})
+    settings = settings.without_tuning
     folder = training_dir / f"{settings.recipe}-{_fingerprint(dataset, features_folder, settings, heads, seed)}"
     if (folder / "training.json").exists():
         logger.info("training: %s is there already", folder.name)
@@ -123,13 +126,16 @@ def fine_tune_head(
     Returns:
         The tuned head. Its features are still those of the backbone that was not.
     """
-    made_of = _fingerprint(dataset, rows_folder, settings, trained.heads, seed)
-    folder = training_dir / f"{settings.recipe}-tuned-{made_of}"
+    # The head's folder knows of dataset, features and seed; the rows' of the taps before the cut alone.
+    made_of = [trained.folder.name, rows_folder.name, backbone.taps, settings.model_dump(mode="json")]
+    fingerprint = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
+    folder = training_dir / f"{settings.recipe}-tuned-{fingerprint}"
     if (folder / "training.json").exists():
         logger.info("training: %s is there already", folder.name)
         return _read(folder, trained.features_folder)
     start = time.monotonic()
     train, validation = (read_examples(dataset, rows_folder, split) for split in ("train", "validation"))
+    keras.utils.set_random_seed(seed)  # which dropout draws its own from when it is loaded
     head, tuned = keras.saving.load_model(trained.head_path), copy_backbone(backbone)
     unfold_calibration(head, trained.calibration)
     with atomic_folder(folder) as partial:
@@ -140,12 +146,14 @@ def fine_tune_head(
         if not fitted.best_epoch:
             logger.warning("training: tuning made nothing better on the validation split, all is as it was before")
         save_tuned(tuned, partial / "backbone.npz")
-        logits = run_head(join(tuned, take_logits(head)), validation.features)[GENRES]
+        logits = run_head(join(tuned, take_logits(head)), validation.features, rows_at_once=_MAPS_AT_ONCE)[GENRES]
         after = fitted.history.assign(epoch=fitted.history["epoch"] + len(before))
         best_epoch = fitted.best_epoch + len(before) if fitted.best_epoch else trained.best_epoch
         fitted = replace(fitted, best_epoch=best_epoch)
         history = pd.concat([before, after])
         _write(partial, fitted, head, history, validation, logits, settings, trained.heads, seed, start)
+    for gathered in rows_folder.glob("gathered-*"):
+        remove_folder(gathered)  # as large as the rows themselves, and not read again
     return _log(_read(folder, trained.features_folder))
 
 
@@ -206,7 +214,7 @@ def cross_fit_heads(
     Returns:
         A `.npy` file of calibrated probabilities, float32, shape `(num_films, num_genres)`.
     """
-    settings = settings.model_copy(update={"fine_tune": 0})
+    settings = settings.without_tuning
     made_of = _fingerprint(dataset, features_folder, settings, GENRES_ALONE, seed)
     path = training_dir / f"{settings.recipe}-{made_of}-in-{num_folds}-folds.npy"
     if path.exists():

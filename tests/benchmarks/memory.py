@@ -122,11 +122,12 @@ def _training(folder: Path) -> None:
     from tasks.export.index import write_index
     from tasks.features.cache import cache_dir
     from tasks.settings import TrainingSettings
-    from tasks.training.task import train_head
+    from tasks.training.task import cross_fit_heads, train_head
 
     dataset, features = _read(folder / "shards"), cache_dir(folder / "features", FINGERPRINT, [])
     trained = train_head.fn(dataset, features, folder / "training", TrainingSettings(epochs=2), 0)
-    evaluate.fn(dataset, folder / "posters", trained, [], None, 5, folder / "evaluation")
+    cross_fitted = cross_fit_heads.fn(dataset, features, folder / "training", TrainingSettings(epochs=1), 2, 0)
+    evaluate.fn(*(dataset, folder / "posters", trained, [], None, 5, folder / "evaluation"), cross_fitted=cross_fitted)
     write_index(dataset, features, keras.saving.load_model(trained.head_path), folder / "index.parquet")
 
 

@@ -1,4 +1,5 @@
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,16 @@ def test_answers_are_the_saved_models(small_run) -> None:
     np.testing.assert_allclose([answer.confidences for answer in answers], expected["confidences"], atol=1e-4)
     first = [labels[0].decode() for labels in expected["labels"].numpy()]
     assert [answer.labels[0] for answer in answers] == first
+
+
+@pytest.mark.backbone
+def test_a_lite_model_of_before_they_named_their_columns_is_asked_all_the_same(small_run, tmp_path: Path) -> None:
+    folder, image = small_run.run.published.folder, str(small_run.posters[0])
+    for name in ("labels.json", "settings.json"):
+        shutil.copy2(folder / name, tmp_path)
+    lite = (folder / "classifier.tflite").read_bytes()
+    (tmp_path / "classifier.tflite").write_bytes(lite[: lite.rindex(b"PK\x03\x04")])
+    assert list(label_images(tmp_path, [image])) == list(label_images(folder, [image]))
 
 
 @pytest.mark.backbone

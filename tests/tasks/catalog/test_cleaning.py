@@ -82,9 +82,13 @@ def test_year_from_title(title: str, year: int | None) -> None:
     assert clean(table({"Title": title}), [])[0]["year"].to_pylist() == [year]
 
 
-@pytest.mark.parametrize(("score", "number"), [("", None), ("n/a", None), (" 7 ", 7.0)])
+@pytest.mark.parametrize(
+    ("score", "number"), [("", None), ("n/a", None), (" 7 ", 7.0), ("72", None), ("inf", None), ("-1", None)]
+)
 def test_score(score: str, number: float | None) -> None:
-    assert clean(table({"IMDB Score": score}), [])[0]["score"].to_pylist() == [number]
+    films, _, doubts = clean(table({"IMDB Score": score}), [])
+    assert films["score"].to_pylist() == [number]
+    assert doubts["scores not from 1 to 10"] == (bool(score) and number is None)
 
 
 def test_doubts_are_counted_of_the_films_that_are_kept() -> None:
@@ -109,6 +113,7 @@ def test_doubts_are_counted_of_the_films_that_are_kept() -> None:
         "spaces around genres": 1,
         "spellings read as another": {"sci fi as Sci-Fi": 1},
         "genres unknown to IMDB": {"Slapstick": 1},
+        "scores not from 1 to 10": 0,
         "rows that disagree": {
             "films": 1,
             "examples": [{"imdb_id": 1, "kept": ["Sci-Fi", "Drama"], "other": ["Sci-Fi"]}],

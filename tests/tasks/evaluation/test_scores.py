@@ -88,10 +88,16 @@ def test_calibration_is_worked_by_hand() -> None:
 
 
 def test_decades_beside_the_commonest() -> None:
-    probabilities = np.array([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7], [0.2, 0.5, 0.3], [0.9, 0.1, 0.0], [0.4, 0.5, 0.1]])
-    found = score_decade(np.array([0, 1, 1, 2, -1]), probabilities, np.array([1, 1, 0, -1, 2, -1, -1]))
-    # Right about the first and the third; one away from the second; the last is of a decade nobody learned.
-    assert found == {"num_films": 5, "accuracy": 0.4, "within_one": 0.6, "majority_accuracy": 0.4}
+    answers, targets = np.array([1980, 1990, 1990, 1950, 2000]), np.array([1980, 1980, 1990, 1980, 2010])
+    found = score_decade(targets, answers, np.array([1980, 1950, 1980, 1990]))
+    # The next to last is thirty years away, though no decade between the two was learned but one.
+    assert found == {
+        "num_films": 5,
+        "accuracy": 0.4,
+        "within_one": 0.8,
+        "majority": 1980,
+        "majority_accuracy": 0.6,
+    }
 
 
 def test_scores_beside_the_median() -> None:

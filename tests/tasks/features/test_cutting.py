@@ -57,5 +57,8 @@ def test_tuned_weights_are_written_and_read_and_the_backbone_stays_as_it_was(
     assert (tuned.source, tuned.taps) == (f"{backbone.source}, tuned", backbone.taps)
     assert tuned.fingerprint != backbone.fingerprint
     assert not tuned.network.trainable_variables
+    save_tuned(backbone, tmp_path / "same.npz")
+    same = load_tuned(backbone, tmp_path / "same.npz")
+    assert (same.source, same.fingerprint) == (backbone.source, backbone.fingerprint)
     np.testing.assert_array_equal(backbone.tapped(PIXELS), before)
     assert not np.allclose(before, tuned.tapped(PIXELS), atol=0.01)

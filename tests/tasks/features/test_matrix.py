@@ -36,7 +36,9 @@ def test_other_numbers_are_refused(tmp_path: Path) -> None:
         FeatureMatrix(tmp_path / "m.npy")
 
 
-def test_rows_and_columns_are_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows_at_once", [1, 2, 5, 4096])
+def test_rows_and_columns_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_at_once: int) -> None:
+    monkeypatch.setattr("tasks.features.matrix._ROWS_AT_ONCE", rows_at_once)
     values = np.arange(40, dtype=np.float16).reshape(10, 4)
     np.save(tmp_path / "features.npy", values)
     taken = FeatureMatrix(tmp_path / "features.npy").take_rows(np.array([1, 4, 5, 9])).take_columns(3)
