@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from prefect.testing.utilities import prefect_test_harness
+from xdist.scheduler import LoadFileScheduling
 
 from tasks.features import wheel_weights
 from tasks.features.backbone import Backbone, load_backbone
@@ -27,15 +29,26 @@ REAL_POSTERS = Path(os.environ.get("POSTER_GENRES_REAL_POSTERS", ROOT.parent / "
 HUB_CACHE = ROOT.parent / "shared" / "tfhub"
 
 
+class _FilesTogether(LoadFileScheduling):  # type: ignore[misc]
+    """Gives a file's tests to one process, and those of all files with the small run: it takes a minute to make."""
+
+    # Not by xdist's groups: pytest 9.2 does not let xdist 3.8 put them into the names of tests.
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "small run" if "small_run" in (ROOT / file).read_text("utf-8") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    return _FilesTogether(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     no_posters = pytest.mark.skip(reason=f"no real posters at {REAL_POSTERS} (POSTER_GENRES_REAL_POSTERS)")
     no_backbone = pytest.mark.skip(reason="no backbone weights in data/backbone: run `make backbone`")
     no_hub = pytest.mark.skip(reason=f"no TFHUB_CACHE_DIR at {HUB_CACHE}")
     fetched = wheel_weights.is_fetched(ROOT / "data" / "backbone")
-    # A file's tests in one process, which makes their fixtures once; and those of the small run, which takes a minute.
-    of_small_run = {item.path for item in items if "small_run" in getattr(item, "fixturenames", ())}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("small run" if item.path in of_small_run else str(item.path)))
         if item.get_closest_marker("real_posters") and not (REAL_POSTERS / "MovieGenre.csv").exists():
             item.add_marker(no_posters)
         if item.get_closest_marker("backbone") and not fetched:

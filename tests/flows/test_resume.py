@@ -17,7 +17,7 @@ from tasks.features.cache import cache_dir
 from tasks.registry.manifest import check_files, parse_manifest
 from tasks.registry.models import find_champion
 from tasks.sample.server import serve
-from tasks.settings import EvaluationSettings, FeatureSettings
+from tasks.settings import EvaluationSettings, ExportSettings, FeatureSettings
 
 pytestmark = pytest.mark.backbone
 
@@ -66,6 +66,7 @@ def test_killed_in_every_stage_and_in_the_end_the_same(small_run, tmp_path: Path
         "data_dir": data_dir,
         "artifacts_dir": artifacts_dir,
         "evaluation": EvaluationSettings(baselines=("seed_bce",), label_error_folds=None),
+        "export": ExportSettings(tflite=False, index=False),
     }
     # JSON is YAML, too.
     settings_file.write_text(small_run.settings.model_copy(update=changes).model_dump_json(), "utf-8")

@@ -310,15 +310,17 @@ def test_a_model_of_all_outputs_answers_by_name_in_a_clean_process(grown_run: Gr
 
 
 def test_a_tuned_model_is_of_the_tuned_network(small_run, grown_run: GrownRun) -> None:
-    (before, after) = (read_json(run.published.folder / "manifest.json") for run in (small_run.run, grown_run.run))
-    assert after["backbone"]["source"] == f"{before['backbone']['source']}, tuned"
-    assert after["backbone"]["fingerprint"] != before["backbone"]["fingerprint"]
-    assert after["features"].startswith(after["backbone"]["fingerprint"])
+    before, after = (read_json(run.published.folder / "manifest.json") for run in (small_run.run, grown_run.run))
     (tuned,) = (grown_run.folder / "data" / "training").glob("default-tuned-*")
-    history = pd.read_csv(tuned / "history.csv")
+    history, best_epoch = pd.read_csv(tuned / "history.csv"), read_json(tuned / "training.json")["best_epoch"]
     assert history["epoch"].tolist() == list(range(1, len(history) + 1))
-    best_epoch = read_json(tuned / "training.json")["best_epoch"]
     assert history["val_macro_f1"][best_epoch - 1] == history["val_macro_f1"].max()
+    # The last epoch is the one that was tuned; of so few films it may have been no better than those of the head.
+    is_better = best_epoch == len(history)
+    source = before["backbone"]["source"]
+    assert after["backbone"]["source"] == (f"{source}, tuned" if is_better else source)
+    assert (after["backbone"]["fingerprint"] != before["backbone"]["fingerprint"]) == is_better
+    assert after["features"].startswith(after["backbone"]["fingerprint"])
 
 
 def test_the_report_tells_of_every_output(grown_run: GrownRun) -> None:
