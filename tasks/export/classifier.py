@@ -98,10 +98,14 @@ def write_saved_model(classifier: Classifier, calibration: Calibration, folder: 
     servable.tracked = [variable.value for variable in network.variables]
 
     # Traced once, and called by every signature: tracing a network takes seconds.
-    run = tf.function(
-        lambda pixels: network(pixels, training=False),
-        input_signature=[tf.TensorSpec([None, IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], tf.float32)],
-    )
+    @tf.function(input_signature=[tf.TensorSpec([None, IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], tf.float32)])
+    def run(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        # oneDNN's fused batch normalisation fails on a batch of 0 where the CPU has AVX-512: an empty batch is run as
+        # one blank picture, whose row is then dropped.
+        batch_size = tf.shape(pixels)[0]
+        num_blank = tf.cast(batch_size == 0, tf.int32)
+        outputs = network(tf.pad(pixels, [[0, num_blank], [0, 0], [0, 0], [0, 0]]), training=False)
+        return {name: values[:batch_size] for name, values in outputs.items()}
 
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return classifier.name_answers(run(prepare_posters(image_bytes)))

@@ -1,0 +1,97 @@
+"""The SavedModel's signatures, on batches of every size and on every kind of CPU."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tasks.export.classifier import Classifier, write_saved_model
+from tasks.features.preprocessing import IMAGE_SIZE
+from tasks.training.head import HIDDEN
+from tasks.training.outputs import CONFIDENCES, DECADE, GENRES, LOGITS, SCORE
+from tasks.training.thresholds import Calibration
+
+VOCABULARY = ["Comedy", "Drama", "Horror"]
+
+# Calls every signature with batches of 0, 1 and 3, and prints the outputs' shapes; TensorFlow and nothing else.
+SCRIPT = """
+import sys
+import numpy as np
+import tensorflow as tf
+
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+pixels = np.random.default_rng(0).integers(0, 256, (3, 90, 60, 3)).astype(np.uint8)
+files = tf.constant([tf.io.encode_png(picture).numpy() for picture in pixels])
+for name, signature in sorted(signatures.items()):
+    for size in (0, 1, 3):
+        argument = {"image_bytes": files[:size]}
+        if name.startswith("images"):
+            argument = {"images": pixels[:size] if name == "images" else tf.constant(pixels[:size])}
+        outputs = signature(**argument)
+        print(name, size, *(f"{key}{values.shape.as_list()}" for key, values in sorted(outputs.items())))
+"""
+
+BY_SIGNATURE = {
+    "embedding": "embedding[{0}, 4]",
+    "images": "confidences[{0}, 2] decade[{0}] decade_confidence[{0}] labels[{0}, 2] score[{0}]",
+    "images_uint8": "confidences[{0}, 2] decade[{0}] decade_confidence[{0}] labels[{0}, 2] score[{0}]",
+    "probabilities": "calibrated[{0}, 3] confidences[{0}, 3] decade_probabilities[{0}, 2] decades[2] genres[3] "
+    "probabilities[{0}, 3] score[{0}]",
+    "serving_default": "confidences[{0}, 2] decade[{0}] decade_confidence[{0}] labels[{0}, 2] score[{0}]",
+}
+
+
+@keras.saving.register_keras_serializable(package="poster_genres_tests")
+class RefuseEmptyBatch(keras.layers.Layer):
+    """Fails on a batch of 0, as oneDNN's fused batch normalisation does where the CPU has AVX-512."""
+
+    def call(self, pixels: tf.Tensor) -> tf.Tensor:
+        with tf.control_dependencies([tf.debugging.assert_positive(tf.shape(pixels)[0], "an empty batch")]):
+            return tf.identity(pixels)
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model of all outputs with convolution and batch normalisation, as the backbone has them."""
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3))
+    maps = keras.layers.Conv2D(8, 3, strides=16)(RefuseEmptyBatch()(pixels))
+    maps = keras.layers.ReLU(6.0)(keras.layers.BatchNormalization()(maps))
+    backbone = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(maps))
+    features = keras.Input((8,))
+    hidden = keras.layers.Dense(4, activation="relu", name=HIDDEN)(features)
+    logits = keras.layers.Dense(3, name=LOGITS)(hidden)
+    outputs = {
+        GENRES: keras.layers.Activation("sigmoid", name=CONFIDENCES)(logits),
+        DECADE: keras.layers.Dense(2, "softmax")(hidden),
+        SCORE: keras.layers.Dense(1)(hidden),
+    }
+    classifier = Classifier(backbone, keras.Model(features, outputs), VOCABULARY, [1990, 2000], top_k=2)
+    folder = tmp_path_factory.mktemp("classifier") / "saved_model"
+    zeros = np.zeros(3, np.float32)
+    write_saved_model(classifier, Calibration(zeros + 1, zeros, zeros), folder)
+    return folder
+
+
+# oneDNN picks its kernels by the CPU: without it, with it, and as a machine without AVX-512 runs it.
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"TF_ENABLE_ONEDNN_OPTS": "0"},
+        {"TF_ENABLE_ONEDNN_OPTS": "1"},
+        {"TF_ENABLE_ONEDNN_OPTS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    ],
+    ids=["without oneDNN", "oneDNN", "oneDNN, AVX2"],
+)
+def test_every_signature_takes_batches_of_any_size(saved_model: Path, settings: dict[str, str]) -> None:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **settings}
+    command = [sys.executable, "-I", "-c", SCRIPT, str(saved_model)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = [f"{name} {size} {shapes.format(size)}" for name, shapes in BY_SIGNATURE.items() for size in (0, 1, 3)]
+    assert done.stdout.splitlines() == expected
