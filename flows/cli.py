@@ -61,9 +61,7 @@ def run(
     refresh: Annotated[
         bool | None, typer.Option("--refresh", help="Ask whether the posters that are there have changed.")
     ] = None,
-    fine_tune: Annotated[
-        int | None, typer.Option("--fine-tune", help="Epochs in which the network's last block is learned, too; try 4.")
-    ] = None,
+    fine_tune: Annotated[int | None, typer.Option("--fine-tune", hidden=True)] = None,
     publish_to: Annotated[
         str | None, typer.Option("--publish-to", help="Store to push the champion to: folder, s3://..., gs://...")
     ] = None,

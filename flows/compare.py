@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.train import at_work, download_posters, embed_posters, train, train_recipe
+from flows.train import at_work, download_posters, embed_posters, train
 from flows.watching import report_failure
 from tasks.atomic import write_text
 from tasks.catalog.task import read_catalog
@@ -62,6 +62,7 @@ def _score_all(
     from tasks.features.backbone import load_backbone
     from tasks.training.examples import read_examples
     from tasks.training.outputs import GENRES
+    from tasks.training.task import train_head
 
     candidates = [TrainingSettings(recipe=name) for name in dict.fromkeys(recipes)]
     if settings.training.name not in RECIPES:
@@ -74,7 +75,7 @@ def _score_all(
         dataset = write_dataset(films_path, *folders, settings.dataset, seed, with_shards=False)
         # Every recipe is scored on the test split; which is better is for the validation split to say.
         for candidate in candidates:
-            trained, _ = train_recipe(dataset, features, backbone, candidate, settings, seed)
+            trained = train_head(dataset, features, settings.training_dir, candidate, seed)
             test = read_examples(dataset, trained.features_folder, "test")
             scores = score_head(trained, test, expit(ask_head(trained, test)[GENRES]), dataset.vocabulary)
             scored.append({"recipe": candidate.name, "seed": seed, **scores})

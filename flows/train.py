@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +30,10 @@ from tasks.registry.gate import judge
 from tasks.registry.models import changing, find_champion
 from tasks.registry.stores import Store
 from tasks.registry.task import Published, find_made_of, fingerprint_inputs, publish_model, push
-from tasks.settings import GENRES_ALONE, HeadSettings, Settings, TrainingSettings
+from tasks.settings import Settings, TrainingSettings
 
 if TYPE_CHECKING:
     from tasks.features.backbone import Backbone
-    from tasks.training.task import TrainedHead
 
 logger = logging.getLogger(__name__)
 
@@ -134,9 +133,7 @@ def _make_model(
         features = embed_posters(backbone, settings)
     with _timed("training", seconds):
         of_run = (dataset, features, settings.training_dir)
-        trained, backbone = train_recipe(
-            dataset, features, backbone, settings.training, settings, settings.seed, settings.heads
-        )
+        trained = train_head(*of_run, settings.training, settings.seed, settings.heads)
         baselines = [train_head(*of_run, baseline, settings.seed) for baseline in _baselines(settings)]
         folds = settings.evaluation.label_error_folds
         cross_fitted = cross_fit_heads(*of_run, settings.training, folds, settings.seed) if folds else None
@@ -199,41 +196,6 @@ def embed_posters(backbone: "Backbone", settings: Settings) -> Path:
     for plan in plans:
         embed_part(plan, folder, embed)
     return folder
-
-
-def train_recipe(
-    dataset: Dataset,
-    features: Path,
-    backbone: "Backbone",
-    recipe: TrainingSettings,
-    settings: Settings,
-    seed: int,
-    heads: HeadSettings = GENRES_ALONE,
-) -> "tuple[TrainedHead, Backbone]":
-    """Trains a head, and if the recipe says so the backbone's last block with it.
-
-    Args:
-        dataset: the films.
-        features: the backbone's, of their posters.
-        backbone: as it was loaded.
-        recipe: of the head.
-        settings: of the run, for its folders and the engine.
-        seed: of the training.
-        heads: the outputs.
-
-    Returns:
-        The head, and the backbone whose features it is asked on, which are computed if they are not there.
-    """
-    from tasks.features.cutting import cut_trunk, load_tuned
-    from tasks.training.task import fine_tune_head, train_head
-
-    trained = train_head(dataset, features, settings.training_dir, recipe, seed, heads)
-    if not recipe.fine_tune:
-        return trained, backbone
-    rows = embed_posters(cut_trunk(backbone), settings)
-    tuned = fine_tune_head(dataset, rows, settings.training_dir, trained, backbone, recipe, seed)
-    backbone = load_tuned(backbone, tuned.backbone_path)
-    return replace(tuned, features_folder=embed_posters(backbone, settings)), backbone
 
 
 def _baselines(settings: Settings) -> list[TrainingSettings]:

@@ -53,3 +53,8 @@ class StoreError(RegistryError):
     """A store of models can't be reached or does not allow what was asked."""
 
     exit_code = 1
+
+
+def one_line(error: BaseException) -> str:
+    """Returns an error's message in one line; its class's name where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

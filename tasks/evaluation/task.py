@@ -101,7 +101,7 @@ def evaluate(
         "model": _score_model(trained, test, of_test, vocabulary),
         "outputs": score_outputs(trained, train, test, answers),
         "embedding": score_embedding(trained, train, test),
-        "baselines": _score_baselines(baselines, dataset, test, of_test),
+        "baselines": _score_baselines(baselines, test, of_test, vocabulary),
     }
     if catalog_counts:
         metrics["catalog"] = catalog_counts
@@ -165,9 +165,10 @@ def _score_model(trained: TrainedHead, test: Examples, said: Said, vocabulary: S
     return model
 
 
-def _score_baselines(baselines: Sequence[TrainedHead], dataset: Dataset, test: Examples, said: Said) -> dict[str, Any]:
+def _score_baselines(
+    baselines: Sequence[TrainedHead], test: Examples, said: Said, vocabulary: Sequence[str]
+) -> dict[str, Any]:
     """Returns by name the scores of each, and how far what the model said is ahead."""
-    vocabulary = dataset.vocabulary
 
     def compare(scores: dict[str, Any], of_others: NDArray[np.float32]) -> dict[str, Any]:
         ahead = find_interval(test.genre_targets, said.confidences > THRESHOLD, of_others > THRESHOLD)
@@ -175,9 +176,7 @@ def _score_baselines(baselines: Sequence[TrainedHead], dataset: Dataset, test: E
 
     scored = {}
     for baseline in baselines:
-        # The model's features may be those of a tuned backbone.
-        own_features = read_examples(dataset, baseline.features_folder, "test")
-        asked = expit(ask_head(baseline, own_features)[GENRES])
+        asked = expit(ask_head(baseline, test)[GENRES])
         scored[baseline.settings.name] = compare(score_head(baseline, test, asked, vocabulary), asked)
     everything = np.ones(test.genre_targets.shape, np.float32)
     return {**scored, "predict_everything": compare(score(test.genre_targets, everything, vocabulary), everything)}

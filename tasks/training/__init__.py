@@ -1,1 +1,1 @@
-"""Head, losses and metrics; and the last block of the backbone, where it is tuned. All else of it is frozen."""
+"""Head, losses and metrics. The backbone is frozen."""

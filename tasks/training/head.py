@@ -95,29 +95,19 @@ def fold_calibration(head: keras.Model, calibration: Calibration) -> None:
     logits.bias.assign(calibration.fold(logits.bias.numpy()))
 
 
-def unfold_calibration(head: keras.Model, calibration: Calibration) -> None:
-    """Undoes `fold_calibration`."""
-    logits = head.get_layer(LOGITS)
-    logits.kernel.assign(logits.kernel / calibration.slopes)
-    logits.bias.assign(calibration.unfold(logits.bias.numpy()))
-
-
-def run_head(
-    head: keras.Model, features: FeatureMatrix, stop: int | None = None, rows_at_once: int = _ROWS_AT_ONCE
-) -> dict[str, NDArray[np.float32]]:
+def run_head(head: keras.Model, features: FeatureMatrix, stop: int | None = None) -> dict[str, NDArray[np.float32]]:
     """Returns what a head gives by name of the output, shape `(num_posters, num_columns)` each.
 
     Args:
         head: as `build_head` or `take_logits` makes it.
         features: shape `(num_posters, num_features)`, of which a head trained without taps takes the first.
         stop: before this row; None for all.
-        rows_at_once: that are given to it.
     """
     # Not head.predict(): it traces a graph for every head, which takes longer than the few multiplications.
     features = features.take_columns(head.input.shape[1])
     stop = len(features) if stop is None else min(stop, len(features))
     parts = [
-        head(features.read(start, min(start + rows_at_once, stop)).astype(np.float32), training=False)
-        for start in range(0, stop, rows_at_once)
+        head(features.read(start, min(start + _ROWS_AT_ONCE, stop)).astype(np.float32), training=False)
+        for start in range(0, stop, _ROWS_AT_ONCE)
     ]
     return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}

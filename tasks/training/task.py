@@ -4,37 +4,28 @@ import hashlib
 import json
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import keras
 import numpy as np
-import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks import versions
-from tasks.atomic import atomic_file, atomic_folder, remove_folder
+from tasks.atomic import atomic_file, atomic_folder
 from tasks.dataset.task import Dataset
-from tasks.features.backbone import Backbone
-from tasks.features.cutting import copy_backbone, save_tuned
 from tasks.settings import GENRES_ALONE, HeadSettings, TrainingSettings
 from tasks.training.crossfitting import cross_fit
 from tasks.training.examples import Examples, read_examples
-from tasks.training.fine_tuning import fine_tune, join
 from tasks.training.fitting import Fitted, fit_head, write_tensorboard
-from tasks.training.head import fold_calibration, run_head, take_logits, unfold_calibration
+from tasks.training.head import fold_calibration, run_head, take_logits
 from tasks.training.outputs import GENRES, DecadeOutput
 from tasks.training.thresholds import Calibration, calibrate, cross_validate
 
 logger = logging.getLogger(__name__)
-
-# The last block takes two megabytes for each.
-_MAPS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -42,8 +33,8 @@ class TrainedHead:
     """A trained head on disk.
 
     Attributes:
-        folder: has `head.keras`, calibration folded in, `history.csv` (a row an epoch), `tensorboard/`,
-            `training.json`, and if the backbone was tuned with it, `backbone.npz` (see `tasks.features.cutting`).
+        folder: has `head.keras`, calibration folded in, `history.csv` (a row an epoch), `tensorboard/`
+            and `training.json`.
         features_folder: the features that it is asked on.
         settings: the recipe as it was used.
         heads: its outputs.
@@ -70,10 +61,6 @@ class TrainedHead:
     def head_path(self) -> Path:
         return self.folder / "head.keras"
 
-    @property
-    def backbone_path(self) -> Path:
-        return self.folder / "backbone.npz"
-
 
 @task(name="train head", task_run_name="train head {settings.recipe}", cache_policy=NO_CACHE)
 def train_head(
@@ -84,11 +71,7 @@ def train_head(
     seed: int,
     heads: HeadSettings = GENRES_ALONE,
 ) -> TrainedHead:
-    """Trains one recipe on cached features, but for its fine-tuning.
-
-    Leaves it alone if the same was trained on the same before.
-    """
-    settings = settings.without_tuning
+    """Trains one recipe on cached features; leaves it alone if the same was trained on the same before."""
     folder = training_dir / f"{settings.recipe}-{_fingerprint(dataset, features_folder, settings, heads, seed)}"
     if (folder / "training.json").exists():
         logger.info("training: %s is there already", folder.name)
@@ -97,84 +80,26 @@ def train_head(
     train, validation = (read_examples(dataset, features_folder, split) for split in ("train", "validation"))
     with atomic_folder(folder) as partial:
         fitted = fit_head(train, validation, dataset.vocabulary, settings, seed, heads)
-        logits = run_head(take_logits(fitted.head), validation.features)[GENRES]
-        _write(partial, fitted, fitted.head, fitted.history, validation, logits, settings, heads, seed, start)
+        _write(partial, fitted, validation, settings, heads, seed, start)
     return _log(_read(folder, features_folder))
-
-
-@task(name="fine-tune", task_run_name="fine-tune {settings.recipe}", cache_policy=NO_CACHE)
-def fine_tune_head(
-    dataset: Dataset,
-    rows_folder: Path,
-    training_dir: Path,
-    trained: TrainedHead,
-    backbone: Backbone,
-    settings: TrainingSettings,
-    seed: int,
-) -> TrainedHead:
-    """Trains a head together with the backbone's last block; leaves it alone if the same was tuned before.
-
-    Args:
-        dataset: the films.
-        rows_folder: what the last block gets to see of their posters (`tasks.features.cutting.cut_trunk`).
-        training_dir: gets a folder for it.
-        trained: the head, trained on the backbone's features.
-        backbone: is not changed: the weights that are tuned are in the folder.
-        settings: the recipe.
-        seed: of dropout and the order of the batches.
-
-    Returns:
-        The tuned head. Its features are still those of the backbone that was not.
-    """
-    # The head's folder knows of dataset, features and seed; the rows' of the taps before the cut alone.
-    made_of = [trained.folder.name, rows_folder.name, backbone.taps, settings.model_dump(mode="json")]
-    fingerprint = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
-    folder = training_dir / f"{settings.recipe}-tuned-{fingerprint}"
-    if (folder / "training.json").exists():
-        logger.info("training: %s is there already", folder.name)
-        return _read(folder, trained.features_folder)
-    start = time.monotonic()
-    train, validation = (read_examples(dataset, rows_folder, split) for split in ("train", "validation"))
-    keras.utils.set_random_seed(seed)  # which dropout draws its own from when it is loaded
-    head, tuned = keras.saving.load_model(trained.head_path), copy_backbone(backbone)
-    unfold_calibration(head, trained.calibration)
-    with atomic_folder(folder) as partial:
-        before = pd.read_csv(trained.folder / "history.csv")
-        macro_f1_before = float(before["val_macro_f1"].iloc[trained.best_epoch - 1])
-        of_recipe = (dataset.vocabulary, settings, trained.heads, seed)
-        fitted = fine_tune(head, tuned, train, validation, *of_recipe, macro_f1_before)
-        if not fitted.best_epoch:
-            logger.warning("training: tuning made nothing better on the validation split, all is as it was before")
-        save_tuned(tuned, partial / "backbone.npz")
-        logits = run_head(join(tuned, take_logits(head)), validation.features, rows_at_once=_MAPS_AT_ONCE)[GENRES]
-        after = fitted.history.assign(epoch=fitted.history["epoch"] + len(before))
-        best_epoch = fitted.best_epoch + len(before) if fitted.best_epoch else trained.best_epoch
-        fitted = replace(fitted, best_epoch=best_epoch)
-        history = pd.concat([before, after])
-        _write(partial, fitted, head, history, validation, logits, settings, trained.heads, seed, start)
-    for gathered in rows_folder.glob("gathered-*"):
-        remove_folder(gathered)  # as large as the rows themselves, and not read again
-    return _log(_read(folder, trained.features_folder))
 
 
 def _write(
     folder: Path,
     fitted: Fitted,
-    head: keras.Model,
-    history: pd.DataFrame,
     validation: Examples,
-    logits: NDArray[np.float32],
     settings: TrainingSettings,
     heads: HeadSettings,
     seed: int,
     start: float,
 ) -> None:
     """Calibrates a head by its logits of the validation split, and writes all that is known of it."""
+    logits = run_head(take_logits(fitted.head), validation.features)[GENRES]
     calibration = calibrate(validation.genre_targets, logits, settings.thresholds)
-    fold_calibration(head, calibration)
-    head.save(folder / "head.keras")
-    write_tensorboard(history, folder / "tensorboard")
-    history.to_csv(folder / "history.csv", index=False)
+    fold_calibration(fitted.head, calibration)
+    fitted.head.save(folder / "head.keras")
+    write_tensorboard(fitted.history, folder / "tensorboard")
+    fitted.history.to_csv(folder / "history.csv", index=False)
     description = {
         "settings": settings.model_dump(mode="json"),
         "heads": heads.model_dump(mode="json"),
@@ -183,7 +108,7 @@ def _write(
         ],
         "seed": seed,
         "best_epoch": fitted.best_epoch,
-        "epochs_run": len(history),
+        "epochs_run": len(fitted.history),
         "validation_macro_f1": cross_validate(validation.genre_targets, logits, settings.thresholds),
         "calibration": {name: values.tolist() for name, values in vars(calibration).items()},
         "seconds": time.monotonic() - start,
@@ -214,7 +139,6 @@ def cross_fit_heads(
     Returns:
         A `.npy` file of calibrated probabilities, float32, shape `(num_films, num_genres)`.
     """
-    settings = settings.without_tuning
     made_of = _fingerprint(dataset, features_folder, settings, GENRES_ALONE, seed)
     path = training_dir / f"{settings.recipe}-{made_of}-in-{num_folds}-folds.npy"
     if path.exists():

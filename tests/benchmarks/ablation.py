@@ -31,15 +31,13 @@ from sklearn.metrics import average_precision_score
 import flows  # noqa: F401  (sets what Prefect and TensorFlow read when they are imported)
 from tasks.dataset.task import Dataset, write_dataset
 from tasks.features.backbone import Backbone, load_backbone, tap_network
-from tasks.features.cutting import copy_backbone, cut_trunk
 from tasks.features.embedding import Embedder, make_embedder
 from tasks.features.litert import LiteRTNetwork, convert
 from tasks.features.matrix import FeatureMatrix
 from tasks.features.preprocessing import IMAGE_SIZE, decode_poster, prepare_posters
 from tasks.features.task import embed_part, plan_embedding
-from tasks.settings import GENRES_ALONE, DatasetSettings, FeatureSettings, TrainingSettings
+from tasks.settings import DatasetSettings, FeatureSettings, TrainingSettings
 from tasks.training.examples import Examples, read_examples
-from tasks.training.fine_tuning import fine_tune, join
 from tasks.training.fitting import fit_head
 from tasks.training.head import run_head, take_logits
 from tasks.training.outputs import GENRES
@@ -229,26 +227,6 @@ def _on_two_threads(run: Embedder) -> Embedder:
     return embed
 
 
-def _measure_tuned(name: str, setup: Setup) -> dict[str, Any]:
-    """The default recipe, and behind it four epochs in which the network's last block is learned, too."""
-    rows = _embed(setup.work, "rows", make_embedder(cut_trunk(setup.backbone), FeatureSettings()))
-    settings = TrainingSettings(fine_tune=4)
-    macro_f1, precision, seconds = [], [], []
-    for seed in SEEDS:
-        train, validation, dataset = _read(setup.datasets, setup.features)(seed)
-        start = time.perf_counter()
-        fitted = fit_head(train, validation, dataset.vocabulary, settings, seed)
-        tuned = copy_backbone(setup.backbone)
-        train, validation, _ = _read(setup.datasets, rows)(seed)
-        of_recipe = (dataset.vocabulary, settings, GENRES_ALONE, seed, fitted.validation_macro_f1)
-        fine_tune(fitted.head, tuned, train, validation, *of_recipe)
-        seconds.append(time.perf_counter() - start)
-        logits = run_head(join(tuned, take_logits(fitted.head)), validation.features)[GENRES]
-        macro_f1.append(cross_validate(validation.genre_targets, logits, settings.thresholds))
-        precision.append(float(average_precision_score(validation.genre_targets, logits, average="macro")))
-    return _row(name, macro_f1, precision, seconds)
-
-
 def _measure_balanced(name: str, setup: Setup) -> dict[str, Any]:
     return _measure(name, _balance(setup.work, setup.datasets, setup.features), TrainingSettings())
 
@@ -273,7 +251,6 @@ OTHERS: dict[str, Callable[[str, Setup], dict[str, Any]]] = {
     "three heads, logits averaged": _measure_ensemble,
     "mean of poster and its mirror image": _measure_flipped,
     "posters at 320 x 224": _measure_tall,
-    "last block tuned, 4 epochs": _measure_tuned,
 }
 
 if __name__ == "__main__":

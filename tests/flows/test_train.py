@@ -236,7 +236,7 @@ def test_second_run_ends_with_the_same_model_and_writes_nothing(small_run) -> No
 
 @dataclass(frozen=True)
 class GrownRun:
-    """The small run again with three more films, in folders of its own; all outputs, fine-tuned, without LiteRT."""
+    """The small run again with three more films, in folders of its own; all outputs, without LiteRT."""
 
     run: Run
     folder: Path
@@ -256,7 +256,7 @@ def grown_run(small_run, tmp_path_factory: pytest.TempPathFactory) -> GrownRun:
             "data_dir": folder / "data",
             "artifacts_dir": folder / "artifacts",
             "catalog": CatalogSettings(source=str(write_catalog(folder / "site", base_url))),
-            "training": TrainingSettings(epochs=15, fine_tune=1),
+            "training": TrainingSettings(epochs=15),
             "heads": HeadSettings(decade=0.2, score=0.05, embedding=1.0, embedding_size=16),
             "evaluation": EvaluationSettings(baselines=(), label_error_folds=None),
             "export": ExportSettings(tflite=False),
@@ -324,20 +324,6 @@ def test_a_model_of_all_outputs_answers_by_name_in_a_clean_process(grown_run: Gr
     assert manifest["export_check"]["largest_difference"] < 1e-3
     assert "tflite" not in manifest["export_check"]
     assert "classifier.tflite" not in manifest["files"]
-
-
-def test_a_tuned_model_is_of_the_tuned_network(small_run, grown_run: GrownRun) -> None:
-    before, after = (read_json(run.published.folder / "manifest.json") for run in (small_run.run, grown_run.run))
-    (tuned,) = (grown_run.folder / "data" / "training").glob("default-tuned-*")
-    history, best_epoch = pd.read_csv(tuned / "history.csv"), read_json(tuned / "training.json")["best_epoch"]
-    assert history["epoch"].tolist() == list(range(1, len(history) + 1))
-    assert history["val_macro_f1"][best_epoch - 1] == history["val_macro_f1"].max()
-    # The last epoch is the one that was tuned; of so few films it may have been no better than those of the head.
-    is_better = best_epoch == len(history)
-    source = before["backbone"]["source"]
-    assert after["backbone"]["source"] == (f"{source}, tuned" if is_better else source)
-    assert (after["backbone"]["fingerprint"] != before["backbone"]["fingerprint"]) == is_better
-    assert after["features"].startswith(after["backbone"]["fingerprint"])
 
 
 def test_the_report_tells_of_every_output(grown_run: GrownRun) -> None:

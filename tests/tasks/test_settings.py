@@ -53,3 +53,9 @@ def test_settings_are_frozen_and_survive_json() -> None:
     assert Settings.model_validate_json(settings.model_dump_json()) == settings
     with pytest.raises(ValidationError):
         settings.seed = 3
+
+
+def test_settings_of_the_fine_tuning_that_was_removed_are_read_where_they_are_off() -> None:
+    assert TrainingSettings.model_validate({"fine_tune": 0, "fine_tune_learning_rate": 1e-3}) == TrainingSettings()
+    with pytest.raises(ValidationError, match="fine_tune was removed, .*leave it out, or set it to 0"):
+        TrainingSettings.model_validate({"fine_tune": 4})
