@@ -13,9 +13,8 @@ from tasks.errors import PosterGenresError, SettingsError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flows.label import Answer
-    from flows.similar import Similar
     from flows.train import Run
+    from tasks.prediction.images import ImageResult
     from tasks.settings import RecipeName, Settings
 
 app = typer.Typer(
@@ -128,27 +127,31 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, confidences in full.")] = False,
 ) -> None:
     """Name the genres of posters."""
-    from flows.label import label_images, list_images
+    from tasks.prediction.images import list_images, process_images
+    from tasks.prediction.predictor import Predictor
     from tasks.registry.models import find_model
 
-    folder = find_model(model, artifacts)
-    answers = list(label_images(folder, list_images(images)))
+    predictor = Predictor.open(find_model(model, artifacts))
+    results = list(process_images(list_images(images), predictor.predict))
     if as_json:
-        _print_json(answers)
+        _print_json([(result, result.result.as_dict() if result.result else {}) for result in results])
     else:
         from rich.table import Table
         from rich.text import Text
 
-        others = [name for name in ("decade", "score") if any(getattr(answer, name) is not None for answer in answers)]
+        predictions = [result.result for result in results if result.result]
+        others = list(dict.fromkeys(name for prediction in predictions for name in prediction.others))
         table = Table("image", "genres (over 0.5 in bold)", *others)
-        for answer in answers:
-            pairs = zip(answer.labels, answer.confidences, strict=True)
+        for result in results:
+            if not result.result:
+                table.add_row(Text(result.image), Text(str(result.error), "red"))
+                continue
+            pairs = zip(result.result.labels, result.result.confidences, strict=True)
             genres = [Text(f"{label} {value:.2f}", style="bold" if value > 0.5 else "dim") for label, value in pairs]
-            more = [_describe(getattr(answer, name)) for name in others]
-            said = Text(answer.error, "red") if answer.error else Text(", ").join(genres)
-            table.add_row(Text(answer.image), said, *more)
+            values = [_describe(result.result.others.get(name)) for name in others]
+            table.add_row(Text(result.image), Text(", ").join(genres), *values)
         _print(table)
-    if any(answer.error for answer in answers):
+    if any(result.error for result in results):
         raise typer.Exit(1)
 
 
@@ -160,29 +163,28 @@ def similar(
     artifacts: ArtifactsDir = Path("artifacts"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, similarities in full.")] = False,
 ) -> None:
-    """Find the training films whose posters are most like others."""
-    from flows.label import list_images
-    from flows.similar import find_similar_posters
+    """Find the training films with the most similar posters."""
+    from tasks.prediction.images import list_images
+    from tasks.prediction.similarity import find_similar_posters
     from tasks.registry.models import find_model
 
-    folder = find_model(model, artifacts)
-    answers = list(find_similar_posters(folder, list_images(images), num))
+    results = list(find_similar_posters(find_model(model, artifacts), list_images(images), num))
     if as_json:
-        _print_json(answers)
+        _print_json([(result, {"films": result.result}) for result in results])
     else:
         from rich.table import Table
         from rich.text import Text
 
-        for answer in answers:
-            if answer.error:
-                _print(Text(f"{answer.image}: {answer.error}", "red"))
+        for result in results:
+            if result.error:
+                _print(Text(f"{result.image}: {result.error}", "red"))
                 continue
-            table = Table("similarity", "film", "genres", "imdbId", title=Text(answer.image), title_justify="left")
-            for film in answer.films:
+            table = Table("similarity", "film", "genres", "imdbId", title=Text(result.image), title_justify="left")
+            for film in result.result or []:
                 genres = Text(", ".join(film["genres"]))
                 table.add_row(f"{film['similarity']:.2f}", Text(film["title"]), genres, str(film["imdb_id"]))
             _print(table)
-    if any(answer.error for answer in answers):
+    if any(result.error for result in results):
         raise typer.Exit(1)
 
 
@@ -307,12 +309,10 @@ def _print(what: object) -> None:
     Console(highlight=False, soft_wrap=isinstance(what, str)).print(what)
 
 
-def _print_json(answers: "Sequence[Answer | Similar]") -> None:
+def _print_json(results: "Sequence[tuple[ImageResult[Any], dict[str, Any]]]") -> None:
     rows = [
-        {"image": answer.image, "error": answer.error}
-        if answer.error
-        else {name: value for name, value in vars(answer).items() if value is not None}
-        for answer in answers
+        {"image": result.image, "error": result.error} if result.error else {"image": result.image, **fields}
+        for result, fields in results
     ]
     print(json.dumps(rows, indent=2, ensure_ascii=False))
 

@@ -57,11 +57,11 @@ def _score_all(
     # TensorFlow takes seconds to import; whoever gave a wrong catalog should not wait for it.
     from scipy.special import expit
 
-    from tasks.evaluation.outputs import ask_head
+    from tasks.evaluation.predictions import predict_logits
     from tasks.evaluation.task import score_head
     from tasks.features.backbone import load_backbone
+    from tasks.outputs.genres import GenresOutput
     from tasks.training.examples import read_examples
-    from tasks.training.outputs import GENRES
     from tasks.training.task import train_head
 
     candidates = [TrainingSettings(recipe=name) for name in dict.fromkeys(recipes)]
@@ -77,7 +77,9 @@ def _score_all(
         for candidate in candidates:
             trained = train_head(dataset, features, settings.training_dir, candidate, seed)
             test = read_examples(dataset, trained.features_folder, "test")
-            scores = score_head(trained, test, expit(ask_head(trained, test)[GENRES]), dataset.vocabulary)
+            scores = score_head(
+                trained, test, expit(predict_logits(trained, test)[GenresOutput.name]), dataset.vocabulary
+            )
             scored.append({"recipe": candidate.name, "seed": seed, **scores})
     return scored
 

@@ -121,32 +121,37 @@ def _make_model(
     seconds: dict[str, float],
 ) -> Published:
     # What needs TensorFlow: it takes seconds to import, and a run that finds nothing new does without.
-    from tasks.evaluation.champion import Champion
-    from tasks.evaluation.task import evaluate
+    from tasks.evaluation.champion import Champion, ChampionTest
+    from tasks.evaluation.task import TrainedHeads, evaluate
     from tasks.export.task import export_model
     from tasks.features.backbone import load_backbone
     from tasks.training.task import cross_fit_heads, train_head
 
-    posters_dir = settings.posters_dir
+    posters_dir, training_dir, seed = settings.posters_dir, settings.training_dir, settings.seed
     with _timed("features", seconds):
         backbone = load_backbone(settings.features)
         features = embed_posters(backbone, settings)
     with _timed("training", seconds):
-        of_run = (dataset, features, settings.training_dir)
-        trained = train_head(*of_run, settings.training, settings.seed, settings.heads)
-        baselines = [train_head(*of_run, baseline, settings.seed) for baseline in _baselines(settings)]
+        trained = train_head(dataset, features, training_dir, settings.training, seed, settings.heads)
+        baselines = [
+            train_head(dataset, features, training_dir, baseline, seed) for baseline in _list_baselines(settings)
+        ]
         folds = settings.evaluation.label_error_folds
-        cross_fitted = cross_fit_heads(*of_run, settings.training, folds, settings.seed) if folds else None
+        cross_fitted = (
+            cross_fit_heads(dataset, features, training_dir, settings.training, folds, seed) if folds else None
+        )
     with _timed("evaluation", seconds):
-        current = find_champion(settings.artifacts_dir)  # anew: another may have been promoted meanwhile
-        champion = None
+        current = find_champion(settings.artifacts_dir)  # again: another may have been promoted meanwhile
+        champion_test = None
         if current:
             champion = Champion(current.id, current.folder, current.manifest["genres"], current.manifest["features"])
+            champion_test = ChampionTest(champion, settings.registry.min_films_to_judge_genre, posters_dir)
         evaluation = evaluate(
-            *(dataset, posters_dir, trained, baselines),
-            *(champion, settings.registry.min_films_to_judge_genre, settings.evaluation_dir),
+            dataset,
+            TrainedHeads(trained, baselines, cross_fitted),
+            champion_test,
+            settings.evaluation_dir,
             catalog_counts={"dropped": catalog.dropped, "doubtful": catalog.count_doubts()},
-            cross_fitted=cross_fitted,
         )
     with _timed("export", seconds):
         export = export_model(dataset, posters_dir, backbone, trained, settings.export_dir, settings.export)
@@ -198,7 +203,7 @@ def embed_posters(backbone: "Backbone", settings: Settings) -> Path:
     return folder
 
 
-def _baselines(settings: Settings) -> list[TrainingSettings]:
+def _list_baselines(settings: Settings) -> list[TrainingSettings]:
     """Returns the recipes to compare that of the run with; they learn the genres alone."""
     baselines = (TrainingSettings(recipe=name) for name in settings.evaluation.baselines)
     return [baseline for baseline in baselines if baseline != settings.training]

@@ -1,4 +1,4 @@
-"""How a stage knows that its result is current: by a fingerprint of all its inputs, kept in the result's description."""
+"""How a stage knows that its result is current: a fingerprint of its inputs, kept in the description of the result."""
 
 import hashlib
 import json

@@ -171,6 +171,10 @@ class TrainingSettings(StageSettings):
         return self.recipe if self == TrainingSettings(recipe=self.recipe) else f"{self.recipe} (altered)"
 
 
+# The outputs that a model can have, genres first: each is a setting of its weight, and a file in tasks/outputs.
+OUTPUTS = ("genres", "decade", "score", "embedding")
+
+
 class HeadSettings(StageSettings):
     """What the model says of a film: the weight of each output's loss in the sum. They share the hidden layer."""
 
@@ -194,9 +198,8 @@ class HeadSettings(StageSettings):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The outputs that there are, genres first."""
-        asked_for = ("decade", "score", "embedding")
-        return ("genres", *(name for name in asked_for if getattr(self, name) is not None))
+        """Names of the outputs that have a weight, genres first."""
+        return tuple(name for name in OUTPUTS if getattr(self, name) is not None)
 
 
 GENRES_ALONE = HeadSettings()

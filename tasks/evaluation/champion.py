@@ -1,4 +1,4 @@
-"""Hold a candidate against the present champion: on the same films, none of which either has learned from."""
+"""Compare a candidate with the present champion, on films that neither has learned from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,119 +16,135 @@ from sklearn.metrics import f1_score
 
 from tasks.dataset.task import Dataset
 from tasks.evaluation.scores import THRESHOLD
+from tasks.outputs.genres import CONFIDENCES, GenresOutput
 from tasks.posters.ledger import iterate_posters
 from tasks.training.examples import Examples
-from tasks.training.head import run_head
-from tasks.training.outputs import CONFIDENCES, GENRES
+from tasks.training.head import predict
 
 _BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
 class Champion:
-    """What is asked of the present champion here: the registry, a later stage, is not known to this one.
+    """What the evaluation reads of the present champion: the registry is a later stage.
 
     Attributes:
-        id: in the registry.
-        folder: has `saved_model/`, `head.keras` and `films.parquet`, the films it was made of.
-        vocabulary: its genres, in the order of its columns.
-        features: the name of the cache's folder with the features it was trained on.
+        id: Its id in the registry.
+        folder: Folder with `saved_model/`, `head.keras` and `films.parquet`, the films it was made from.
+        genres: Its genres, in the order of its columns.
+        features: Name of the folder of the features that it was trained on.
     """
 
     id: str
     folder: Path
-    vocabulary: list[str]
+    genres: list[str]
     features: str
 
 
+@dataclass(frozen=True)
+class ChampionTest:
+    """How a candidate is compared with the champion.
+
+    Attributes:
+        champion: The present champion.
+        min_films_per_genre: Number of test films that a genre must have to count: the F1 score of fewer is noise.
+        posters_dir: Posters of the test films, for a champion that was trained on other features.
+    """
+
+    champion: Champion
+    min_films_per_genre: int
+    posters_dir: Path
+
+
 def compare_with_champion(
-    champion: Champion,
+    champion_test: ChampionTest,
     dataset: Dataset,
+    features_folder: Path,
     test: Examples,
     confidences: NDArray[np.float32],
-    features_folder: Path,
-    posters_dir: Path,
-    min_films_per_genre: int,
 ) -> dict[str, Any]:
     """Scores candidate and champion on the test films that the champion has not learned from.
 
-    (It has learned from some where it was made with another seed or other fractions, or of other films.) Only genres
-    count that both know and that enough of these films have.
+    (It has learned from some of them if its seed, fractions or films were others.) Only genres count that both have and
+    that enough of these films have.
 
     Args:
-        champion: the present one.
-        dataset: the candidate's.
-        test: its test split.
-        confidences: the candidate's of that, shape `(num_films, num_genres)`.
-        features_folder: whose features `test` has. The champion is asked on these, too, if it was trained on the like,
-            and else about the posters themselves.
-        posters_dir: has the posters of the test films.
-        min_films_per_genre: of these films; the F1 score of a genre with fewer says little.
+        champion_test: The champion.
+        dataset: Data set of the candidate.
+        features_folder: Folder of the features of `test`. A champion that was trained on the same kind predicts from
+            these, any other from the posters.
+        test: Test split of the data set.
+        confidences: The candidate's confidences for it, shape `(num_films, num_genres)`.
 
     Returns:
-        `id` of the champion; `num_films` and `genres` that were compared on; `lost_genres`, which only the champion
-        knows; `candidate_macro_f1` and `champion_macro_f1`, None where there is nothing to compare on.
+        `id` of the champion; `num_films` and `genres` of the comparison; `lost_genres`, which only the champion has;
+        `candidate_macro_f1` and `champion_macro_f1`, None where nothing can be compared.
     """
-    rows = np.flatnonzero(~_is_learned(champion.folder, dataset.films_path))
+    champion, genres = champion_test.champion, dataset.vocabulary
+    rows = np.flatnonzero(~_is_learned(champion.folder, test))
     num_films = test.genre_targets[rows].sum(axis=0)
-    genres = [
+    shared = [
         genre
-        for column, genre in enumerate(dataset.vocabulary)
-        if genre in champion.vocabulary and num_films[column] >= min_films_per_genre
+        for column, genre in enumerate(genres)
+        if genre in champion.genres and num_films[column] >= champion_test.min_films_per_genre
     ]
     comparison: dict[str, Any] = {
         "id": champion.id,
         "num_films": len(rows),
-        "genres": genres,
-        "lost_genres": [genre for genre in champion.vocabulary if genre not in dataset.vocabulary],
+        "genres": shared,
+        "lost_genres": [genre for genre in champion.genres if genre not in genres],
     }
-    if not genres:
+    if not shared:
         return {**comparison, "candidate_macro_f1": None, "champion_macro_f1": None}
     if champion.features == features_folder.name:
-        head = keras.saving.load_model(champion.folder / "head.keras")
-        # By the layer: the head of an earlier version gave no dict.
-        confidences_alone = keras.Model(head.input, {GENRES: head.get_layer(CONFIDENCES).output})
-        of_champion = run_head(confidences_alone, test.features)[GENRES][rows]
+        champion_confidences = _predict_from_features(champion, test)[rows]
     else:
-        of_champion = _ask_about_posters(champion, posters_dir, [test.imdb_ids[row] for row in rows])
+        imdb_ids = test.films["imdb_id"].iloc[rows].tolist()
+        champion_confidences = _predict_from_posters(champion, champion_test.posters_dir, imdb_ids)
 
-    def macro_f1(asked: NDArray[np.float32], names: Sequence[str]) -> float:
-        # Genre by genre: there may be only one, which scikit-learn would take for a problem of two classes.
+    def macro_f1(predicted: NDArray[np.float32], names: Sequence[str]) -> float:
+        # Genre by genre: scikit-learn takes a single one for a problem of two classes.
         scores = [
             f1_score(
-                test.genre_targets[rows, dataset.vocabulary.index(genre)],
-                asked[:, names.index(genre)] > THRESHOLD,
+                test.genre_targets[rows, genres.index(genre)],
+                predicted[:, names.index(genre)] > THRESHOLD,
                 zero_division=0,
             )
-            for genre in genres
+            for genre in shared
         ]
         return float(np.mean(scores))
 
     return {
         **comparison,
-        "candidate_macro_f1": macro_f1(confidences[rows], dataset.vocabulary),
-        "champion_macro_f1": macro_f1(of_champion, champion.vocabulary),
+        "candidate_macro_f1": macro_f1(confidences[rows], genres),
+        "champion_macro_f1": macro_f1(champion_confidences, champion.genres),
     }
 
 
-def _is_learned(champion_folder: Path, films_path: Path) -> NDArray[np.bool_]:
-    """Returns for each test film whether the champion was trained or chosen on it, or on its picture."""
+def _is_learned(champion_folder: Path, test: Examples) -> NDArray[np.bool_]:
+    """Returns for each test film whether the champion was trained or chosen on it, or on its image."""
     learned = pq.read_table(champion_folder / "films.parquet", columns=["imdb_id", "sha256", "split"])
-    learned = learned.filter(pc.field("split") != "test")
-    test = pq.read_table(films_path, columns=["imdb_id", "sha256", "split"]).filter(pc.field("split") == "test")
-    known = [pc.is_in(test[name], learned[name].combine_chunks()) for name in ("imdb_id", "sha256")]
-    return np.asarray(pc.or_(*known).to_numpy(), bool)
+    learned = learned.filter(pc.field("split") != "test").to_pandas()
+    known = [test.films[name].isin(learned[name]).to_numpy() for name in ("imdb_id", "sha256")]
+    return np.logical_or(*known)
 
 
-def _ask_about_posters(champion: Champion, posters_dir: Path, imdb_ids: Sequence[int]) -> NDArray[np.float32]:
-    """Returns the champion's confidences, by its SavedModel, shape `(len(imdb_ids), len(champion.vocabulary))`."""
-    ask = tf.saved_model.load(str(champion.folder / "saved_model")).signatures["probabilities"]
-    row_of = {imdb_id: row for row, imdb_id in enumerate(imdb_ids)}
-    confidences = np.empty((len(imdb_ids), len(champion.vocabulary)), np.float32)
-    posters = iterate_posters(posters_dir, row_of.keys())
+def _predict_from_features(champion: Champion, test: Examples) -> NDArray[np.float32]:
+    head = keras.saving.load_model(champion.folder / "head.keras")
+    # By the layer: the head of an earlier version returns no dict.
+    model = keras.Model(head.input, {GenresOutput.name: head.get_layer(CONFIDENCES).output})
+    return predict(model, test.features)[GenresOutput.name]
+
+
+def _predict_from_posters(champion: Champion, posters_dir: Path, imdb_ids: Sequence[int]) -> NDArray[np.float32]:
+    """Returns the confidences of the champion's SavedModel, shape `(len(imdb_ids), len(champion.genres))`."""
+    signature = tf.saved_model.load(str(champion.folder / "saved_model")).signatures["probabilities"]
+    row_of_film = {imdb_id: row for row, imdb_id in enumerate(imdb_ids)}
+    confidences = np.empty((len(imdb_ids), len(champion.genres)), np.float32)
+    posters = iterate_posters(posters_dir, row_of_film.keys())
     while batch := list(islice(posters, _BATCH_SIZE)):
-        answer = ask(image_bytes=tf.constant([content for _, content in batch]))
-        # A model of before thresholds were folded in has probabilities alone, which are its confidences.
-        asked = answer.get("confidences", answer["probabilities"])
-        confidences[[row_of[imdb_id] for imdb_id, _ in batch]] = asked.numpy()
+        outputs = signature(image_bytes=tf.constant([content for _, content in batch]))
+        # Before thresholds were folded in, a model had probabilities alone, which are its confidences.
+        predicted = outputs.get("confidences", outputs["probabilities"])
+        confidences[[row_of_film[imdb_id] for imdb_id, _ in batch]] = predicted.numpy()
     return confidences

@@ -12,21 +12,22 @@ from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 
 from tasks.evaluation.report import describe_recipe, list_genres
+from tasks.outputs.output import Output
 from tasks.training.thresholds import trace_f1
 
-# The two colours, from Okabe and Ito (2008), are told apart by everyone.
+# The two colours, from Okabe and Ito (2008), are distinct for everyone.
 _BLUE, _ORANGE = "#0072B2", "#E69F00"
 
-_COLUMNS = 4  # of small charts, one a genre
+_COLUMNS = 4  # of small charts, one for each genre
 
 
 def draw_charts(folder: Path, metrics: Mapping[str, Any], histories: Mapping[str, pd.DataFrame]) -> None:
     """Draws `genres.png` and `history.png` into `folder`.
 
     Args:
-        folder: exists.
-        metrics: as `tasks.evaluation.task` writes them.
-        histories: by recipe, a row an epoch, with `epoch` and `val_macro_f1`.
+        folder: Folder that exists.
+        metrics: Metrics as `tasks.evaluation.task` writes them.
+        histories: Histories by recipe: a row an epoch, with `epoch` and `val_macro_f1`.
     """
     _draw_genres(metrics).savefig(folder / "genres.png", dpi=120)
     _draw_history(histories).savefig(folder / "history.png", dpi=120)
@@ -61,25 +62,20 @@ def _draw_history(histories: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def draw_outputs(folder: Path, history: pd.DataFrame) -> None:
+def draw_outputs(folder: Path, history: pd.DataFrame, outputs: Sequence[Output]) -> None:
     """Draws `outputs.png` into `folder`: the learning curve of each output of the head, of both splits.
 
     Args:
-        folder: exists.
-        history: a row an epoch, as `tasks.training.fitting` gives it.
+        folder: Folder that exists.
+        history: A row an epoch, as `tasks.training.fitting` returns it.
+        outputs: Outputs of the head.
     """
-    names = {
-        "macro_f1": "genres: macro-F1 at a raw 0.5",
-        "decade_accuracy": "decade: accuracy",
-        "score_mean_absolute_error": "score: mean difference, points",
-        "embedding_loss": "embedding: contrastive loss",
-    }
-    names = {name: title for name, title in names.items() if name in history}
-    figure = Figure(figsize=(1 + 3 * len(names), 3), layout="constrained")
-    charts = figure.subplots(1, len(names), squeeze=False).ravel()
-    for axes, (name, title) in zip(charts, names.items(), strict=True):
-        axes.plot(history["epoch"], history[name], color=_ORANGE, label="training split, with dropout")
-        axes.plot(history["epoch"], history[f"val_{name}"], color=_BLUE, label="validation split")
+    figure = Figure(figsize=(1 + 3 * len(outputs), 3), layout="constrained")
+    charts = figure.subplots(1, len(outputs), squeeze=False).ravel()
+    for axes, output in zip(charts, outputs, strict=True):
+        metric, title = output.curve
+        axes.plot(history["epoch"], history[metric], color=_ORANGE, label="training split, with dropout")
+        axes.plot(history["epoch"], history[f"val_{metric}"], color=_BLUE, label="validation split")
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
     charts[0].legend(fontsize=8)
@@ -92,13 +88,13 @@ def draw_thresholds(
     probabilities: NDArray[np.float32],
     thresholds: Mapping[str, float],
 ) -> None:
-    """Draws `thresholds.png` into `folder`: the F1 score of each genre by threshold, and where it was chosen.
+    """Draws `thresholds.png` into `folder`: the F1 score of each genre by threshold, and the chosen threshold.
 
     Args:
-        folder: exists.
-        genre_targets: of the validation split, 0 or 1, shape `(num_films, num_genres)`.
-        probabilities: calibrated, same shape.
-        thresholds: on the probabilities, by genre, in the order of the columns.
+        folder: Folder that exists.
+        genre_targets: Targets of the validation split, 0 or 1, shape `(num_films, num_genres)`.
+        probabilities: Calibrated probabilities, same shape.
+        thresholds: Thresholds on the probabilities by genre, in the order of the columns.
     """
     figure, charts = _lay_out(list(thresholds), "threshold on the calibrated probability", "F1 score, validation")
     for column, (threshold, axes) in enumerate(zip(thresholds.values(), charts, strict=True)):
@@ -113,28 +109,28 @@ def draw_calibration(
     folder: Path,
     genre_targets: NDArray[np.uint8],
     probabilities: Mapping[str, NDArray[np.float32]],
-    vocabulary: Sequence[str],
+    genres: Sequence[str],
 ) -> None:
-    """Draws `calibration.png` into `folder`: how often a genre is there, by its probability, in tenths.
+    """Draws `calibration.png` into `folder`: the share of films of a genre, by its probability, in tenths.
 
     Args:
-        folder: exists.
-        genre_targets: 0 or 1, shape `(num_films, num_genres)`.
-        probabilities: by name of the curve, same shape each.
-        vocabulary: the genres, in the order of the columns.
+        folder: Folder that exists.
+        genre_targets: Targets, 0 or 1, shape `(num_films, num_genres)`.
+        probabilities: Probabilities by name of the curve, same shape each.
+        genres: Names of the genres, in the order of the columns.
     """
-    figure, charts = _lay_out(vocabulary, "probability", "share of films of the genre")
+    figure, charts = _lay_out(genres, "probability", "share of films of the genre")
     for column, axes in enumerate(charts):
         axes.plot([0, 1], [0, 1], ":", color="grey")
-        for (name, of_curve), color in zip(probabilities.items(), (_ORANGE, _BLUE), strict=False):
-            shares, means = calibration_curve(genre_targets[:, column], of_curve[:, column], pos_label=1, n_bins=10)
+        for (name, values), color in zip(probabilities.items(), (_ORANGE, _BLUE), strict=False):
+            shares, means = calibration_curve(genre_targets[:, column], values[:, column], pos_label=1, n_bins=10)
             axes.plot(means, shares, marker=".", color=color, label=name)
     charts[0].legend(fontsize=8)
     figure.savefig(folder / "calibration.png", dpi=100)
 
 
 def _lay_out(genres: Sequence[str], x: str, y: str) -> tuple[Figure, list[Axes]]:
-    """Returns a figure with a small chart a genre, both axes from 0 to 1."""
+    """Returns a figure with a small chart for each genre, both axes from 0 to 1."""
     num_rows = -(-len(genres) // _COLUMNS)
     figure = Figure(figsize=(9, 0.5 + 1.9 * num_rows), layout="constrained")
     charts = figure.subplots(num_rows, _COLUMNS, sharex=True, sharey=True, squeeze=False).ravel().tolist()

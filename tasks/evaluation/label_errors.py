@@ -1,4 +1,8 @@
-"""Likely label errors: where what films are given as genres and what their posters say disagree most."""
+"""Likely label errors: labels of the catalog that held-out predictions contradict most.
+
+cleanlab's multi-label functions rank films, or the films of one class; here pairs of film and genre are ranked over
+all genres, in ten lines.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,23 +13,24 @@ from numpy.typing import NDArray
 
 
 def find_label_errors(
-    films: pd.DataFrame, probabilities: NDArray[np.float32], vocabulary: Sequence[str], num_errors: int
+    films: pd.DataFrame, probabilities: NDArray[np.float32], genres: Sequence[str], num_errors: int
 ) -> pd.DataFrame:
-    """Lists the genres that films are given against all likelihood, and those that they lack.
+    """Lists improbable labels, and probable genres that are no labels.
 
-    What is given is ranked by its probability over the share of films that have the genre, lowest first: of a rare
-    genre low probabilities say little. What is not given, by its probability, highest first. (To rank labels by their
+    Labels are ranked by their probability over the share of films that have the genre, lowest first: probabilities of a
+    rare genre are low everywhere. Missing labels are ranked by their probability, highest first. (Ranking labels by
     held-out probabilities is from Northcutt, Jiang and Chuang 2021, "Confident Learning".)
 
     Args:
-        films: with `imdb_id`, `title` and `targets`, 0 or 1 for each genre.
-        probabilities: calibrated, by heads that have not learned from the film, shape `(num_films, num_genres)`.
-        vocabulary: the genres, in the order of the columns.
-        num_errors: how many to list of each of the two, at most.
+        films: Films with `imdb_id`, `title` and `targets`, 0 or 1 for each genre.
+        probabilities: Calibrated probabilities by heads that have not learned from the film, shape
+            `(num_films, num_genres)`.
+        genres: Names of the genres, in the order of the columns.
+        num_errors: Number of rows of each of the two, at most.
 
     Returns:
-        A row a film and genre: `imdb_id`, `title`, `genre`, `given` (whether the film has it) and `probability`; those
-        that are given first.
+        A row a film and genre: `imdb_id`, `title`, `genre`, `given` (whether it is a label) and `probability`; labels
+        first.
     """
     targets = np.stack(films["targets"].tolist()).astype(bool)
     share = targets.mean(axis=0, dtype=np.float32)
@@ -33,12 +38,12 @@ def find_label_errors(
     parts = []
     for given in (True, False):
         ranks = np.where(targets == given, surprise, -np.inf).ravel()
-        # All of them are not sorted: there are some for each film.
+        # A full sort would be of every film and genre.
         best = np.argpartition(-ranks, min(num_errors, len(ranks) - 1))[:num_errors]
         best = best[np.argsort(-ranks[best], kind="stable")]
-        rows, columns = np.divmod(best[np.isfinite(ranks[best])], len(vocabulary))
+        rows, columns = np.divmod(best[np.isfinite(ranks[best])], len(genres))
         part = films.iloc[rows][["imdb_id", "title"]].reset_index(drop=True)
-        part["genre"] = [vocabulary[column] for column in columns.tolist()]
+        part["genre"] = [genres[column] for column in columns.tolist()]
         part["given"] = given
         part["probability"] = probabilities[rows, columns].astype(float)
         parts.append(part)
@@ -46,7 +51,7 @@ def find_label_errors(
 
 
 def describe_label_errors(errors: pd.DataFrame, num_shown: int) -> dict[str, list[dict[str, Any]]]:
-    """Returns the first of them, as the metrics have them: `given` and `not_given`."""
+    """Returns the first rows of each kind, for the metrics: `given` and `not_given`."""
     return {
         kind: [
             {str(name): value for name, value in error.items()}

@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from tasks.outputs.output import find_output_class
+
 _NAMES = {
     "default": "default recipe",
     "seed": "seed recipe (the article's, soft-F1)",
@@ -12,17 +14,17 @@ _NAMES = {
     "predict_everything": "every genre for every film",
 }
 
-_ABOUT_FIGURES = """Macro-F1 is that of the whole test split, pooled; its interval, and that of how far the model is
-ahead, by 1,000 bootstrap resamples of the test films: another test split could have shown as much. Another training has
-a spread of its own (`poster-genres compare`). "Mean over batches" is the article's own metric, the mean of macro-F1
-over batches of 256 films, for comparison with its figures (0.33 with soft-F1, 0.18 with BCE, on its own films)."""
+_ABOUT_SCORES = """Macro-F1 is pooled over the whole test split; its interval, and that of the model's improvement, are
+from 1,000 bootstrap resamples of the test films: the variation between test splits. The variation between trainings is
+measured by `poster-genres compare`. "Mean over batches" is the article's metric, the mean of macro-F1 over batches of
+256 films, for comparison with its figures (0.33 with soft-F1, 0.18 with BCE, on its own films)."""
 
 _ABOUT_GENRES = """The threshold is on the calibrated probability: it was found on the validation split and folded into
-the model, so that a confidence over 0.5 is the decision. Calibration error and Brier score say how far calibrated
-probabilities can be taken at their word; the raw ones of a head trained with soft-F1 can't."""
+the model, so that a genre is predicted where its confidence is over 0.5. Calibration error and Brier score show how
+well calibrated the probabilities are; the raw ones of a head trained with soft-F1 are not."""
 
-_ABOUT_LABEL_ERRORS = """Where what films are given and what heads that were not trained on them say disagree most:
-labels worth a look, a wrong poster, or a poster that misleads. `label_errors.csv` has more of them."""
+_ABOUT_LABEL_ERRORS = """Labels that held-out predictions contradict most: wrong labels, wrong posters, or posters that
+mislead. `label_errors.csv` has more of them."""
 
 _CHARTS = {
     "genres": "F1 score by genre",
@@ -33,7 +35,7 @@ _CHARTS = {
 
 
 def describe_recipe(recipe: str) -> str:
-    """Returns a recipe's name in words; that of an altered one keeps its mark."""
+    """Returns a recipe's name in words; an altered recipe keeps its mark."""
     name, _, mark = recipe.partition(" ")
     return f"{_NAMES[name]} {mark}".strip()
 
@@ -42,16 +44,16 @@ def render_report(metrics: Mapping[str, Any], *, with_charts: bool) -> str:
     """Returns the report, with or without links to the charts beside it.
 
     Args:
-        metrics: as `tasks.evaluation.task` writes them.
-        with_charts: whether `tasks.evaluation.charts` draws them beside it.
+        metrics: Metrics as `tasks.evaluation.task` writes them.
+        with_charts: Whether `tasks.evaluation.charts` draws them beside it.
     """
     films, model = metrics["num_films"], metrics["model"]
     parts = [
         "# Film genres from posters\n",
-        f"Trained on {films['train']:,} films, chosen on {films['validation']:,}, measured once on {films['test']:,} "
+        f"Trained on {films['train']:,} films, chosen on {films['validation']:,}, tested on {films['test']:,} "
         f"others. A genre is predicted where its confidence is over {metrics['threshold']}.\n",
         compare_recipes(metrics, in_full=True).to_markdown(index=False, floatfmt=".3f"),
-        f"\n{_ABOUT_FIGURES}\n",
+        f"\n{_ABOUT_SCORES}\n",
         f"\n## By genre: the {describe_recipe(metrics['recipe'])}, on the test split\n",
         list_genres(model).to_markdown(index=False, floatfmt=".3f"),
         f"\n{_ABOUT_GENRES}",
@@ -66,54 +68,42 @@ def render_report(metrics: Mapping[str, Any], *, with_charts: bool) -> str:
 
 
 def describe_champion(comparison: Mapping[str, Any]) -> str:
-    """Returns how the model compares with the champion it was held against, in a sentence."""
+    """Returns the comparison with the champion in a sentence."""
     if not comparison["genres"]:
-        return f"\nThere is nothing to compare the champion, {comparison['id']}, on."
+        return f"\nNothing to compare with the champion, {comparison['id']}: no genre with enough test films."
     return (
         f"\nAgainst the champion, {comparison['id']}, on {comparison['num_films']:,} test films that neither has "
-        f"learned from and the {len(comparison['genres'])} genres that both know and enough of these have: macro-F1 "
-        f"{comparison['candidate_macro_f1']:.3f} against {comparison['champion_macro_f1']:.3f}."
+        f"learned from and the {len(comparison['genres'])} genres that both have and enough of these films have: "
+        f"macro-F1 {comparison['candidate_macro_f1']:.3f} against {comparison['champion_macro_f1']:.3f}."
     )
 
 
 def describe_outputs(metrics: Mapping[str, Any]) -> str:
-    """Returns how good what the model says besides the genres is, and its embedding: a section of the report."""
-    lines = ["\n## Besides the genres, on the test split\n"]
-    if decade := metrics["outputs"].get("decade"):
-        lines.append(
-            f"- **Decade**: right for {decade['accuracy']:.1%} of {decade['num_films']:,} films, at most one away for "
-            f"{decade['within_one']:.1%}; always saying the {decade['majority']}s would be right for "
-            f"{decade['majority_accuracy']:.1%}."
-        )
-    if of_score := metrics["outputs"].get("score"):
-        lines.append(
-            f"- **IMDB's score**: {of_score['mean_absolute_error']:.2f} points off in the mean of "
-            f"{of_score['num_films']:,} films that have one; always saying the median would be "
-            f"{of_score['median_mean_absolute_error']:.2f} off. Rank correlation: {of_score['rank_correlation']:.2f}."
-        )
+    """Returns the scores of the outputs besides the genres and of the embedding: a section of the report."""
+    lines = [find_output_class(name).describe(scores) for name, scores in metrics["outputs"].items()]
     embedding = metrics["embedding"]
     if precision := embedding["precision"]:
         lines.append(
-            f"- **Embedding**: of the {embedding['num_nearest']} training posters nearest to a test poster "
-            f"{precision['model']:.1%} share a genre with it (mean of {embedding['num_queries']:,}); by the network's "
-            f"features as they are {precision['features']:.1%}, of any posters {precision['chance']:.1%}."
+            f"- **Similar posters**: of the {embedding['num_nearest']} training posters nearest to a test poster "
+            f"{precision['model']:.1%} share a genre with it (mean of {embedding['num_queries']:,}); by the backbone's "
+            f"features {precision['features']:.1%}, of random posters {precision['chance']:.1%}."
         )
-    return "\n".join(lines) if len(lines) > 1 else ""
+    return "\n".join(["\n## Besides the genres, on the test split\n", *lines]) if lines else ""
 
 
 def describe_data(metrics: Mapping[str, Any]) -> str:
-    """Returns what is doubtful about the data: a section of the report."""
+    """Returns dropped rows, doubtful films and likely label errors: a section of the report."""
     lines = []
     if catalog := metrics.get("catalog"):
         for title, counts in (
-            ("rows left out", catalog["dropped"]),
+            ("rows dropped", catalog["dropped"]),
             ("films with doubtful genres", catalog["doubtful"]),
         ):
             found = ", ".join(f"{reason}: {count:,}" for reason, count in counts.items() if count)
             lines.append(f"- {title[0].upper()}{title[1:]}: {found or 'none'}.")
     if errors := metrics.get("label_errors"):
         lines.append(f"\n{_ABOUT_LABEL_ERRORS}")
-        titles = {"not_given": "Likely, and not given", "given": "Given, and unlikely"}
+        titles = {"not_given": "Probable, and not in the catalog", "given": "In the catalog, and improbable"}
         lines += [f"\n{titles[kind]}:\n\n{_list_errors(errors[kind])}" for kind in titles if errors[kind]]
     return "\n".join(["\n## The data\n", *lines]) if lines else ""
 
@@ -130,8 +120,8 @@ def compare_recipes(metrics: Mapping[str, Any], *, in_full: bool = False) -> pd.
         row = {"recipe": describe_recipe(name), "macro-F1": scores["macro_f1"]}
         if in_full:
             row["95% interval"] = _describe_interval(scores["macro_f1_interval"])
-            ahead = scores.get("model_ahead_interval")
-            row["the model is ahead by"] = _describe_interval(ahead) if ahead else ""
+            improvement = scores.get("improvement_interval")
+            row["the model improves by"] = _describe_interval(improvement) if improvement else ""
         row["micro-F1"] = scores["micro_f1"]
         if in_full:
             row["mean over batches"] = scores["mean_batch_macro_f1"]
@@ -141,7 +131,7 @@ def compare_recipes(metrics: Mapping[str, Any], *, in_full: bool = False) -> pd.
 
 def list_genres(scores: Mapping[str, Any]) -> pd.DataFrame:
     """Returns a row for each genre, best F1 score first."""
-    rows = [{"genre": name, **of_genre} for name, of_genre in scores["genres"].items()]
+    rows = [{"genre": name, **genre_scores} for name, genre_scores in scores["genres"].items()]
     table = pd.DataFrame(rows).sort_values("f1", ascending=False, kind="stable", ignore_index=True)
     return table.rename(
         columns={

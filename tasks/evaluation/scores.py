@@ -5,28 +5,28 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, spearmanr
+from scipy.stats import bootstrap
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 THRESHOLD = 0.5
 
-# The article's own way of scoring, for comparison with its figures.
+# Batch size of the article's metric.
 ARTICLE_BATCH_SIZE = 256
 
 _NUM_RESAMPLES = 1000
-_RESAMPLES_AT_ONCE = 10  # each takes eight bytes a film
+_RESAMPLES_AT_ONCE = 10  # eight bytes a film each
 _NUM_BINS = 10
 
 
-def score(
-    genre_targets: NDArray[np.uint8], confidences: NDArray[np.float32], vocabulary: Sequence[str]
+def score_confidences(
+    genre_targets: NDArray[np.uint8], confidences: NDArray[np.float32], genres: Sequence[str]
 ) -> dict[str, Any]:
-    """Scores confidences at the threshold 0.5, strictly greater being a positive decision.
+    """Scores confidences at the threshold 0.5; a genre is predicted where its confidence is strictly greater.
 
     Args:
-        genre_targets: 0 or 1, shape `(num_films, num_genres)`.
-        confidences: same shape, in [0, 1].
-        vocabulary: the genres, in the order of the columns.
+        genre_targets: Targets, 0 or 1, shape `(num_films, num_genres)`.
+        confidences: Confidences, same shape, in [0, 1].
+        genres: Names of the genres, in the order of the columns.
 
     Returns:
         `macro_f1` and `micro_f1`, `macro_f1_interval` (see `find_interval`), `mean_batch_macro_f1` (see there), and
@@ -34,7 +34,7 @@ def score(
         as plain numbers.
     """
     decisions = confidences > THRESHOLD
-    # Decisions and targets of one column would be taken for a binary problem; two columns and more never are.
+    # scikit-learn takes a single column for a binary problem; there are always two genres or more.
     precision, recall, f1, support = precision_recall_fscore_support(
         genre_targets, decisions, average=None, zero_division=0
     )
@@ -50,7 +50,7 @@ def score(
                 "f1": float(f1[column]),
                 "support": int(support[column]),
             }
-            for column, name in enumerate(vocabulary)
+            for column, name in enumerate(genres)
         },
     }
 
@@ -58,26 +58,26 @@ def score(
 def find_interval(
     genre_targets: NDArray[np.uint8], decisions: NDArray[np.bool_], others: NDArray[np.bool_] | None = None
 ) -> list[float]:
-    """Returns the 95% interval of macro-F1, or of how far it is ahead of that of other decisions on the same films.
+    """Returns the 95% interval of macro-F1, or of its improvement on that of other decisions for the same films.
 
-    By the percentile bootstrap over films (Efron 1979), 1,000 resamples, always the same: what another test split of
-    as many films could have shown, for this one model.
+    By the percentile bootstrap over films (Efron 1979), 1,000 resamples with a fixed seed: the variation between test
+    splits of this size, for this one model.
 
     Args:
-        genre_targets: 0 or 1, shape `(num_films, num_genres)`.
-        decisions: same shape.
-        others: same shape; None for macro-F1 itself.
+        genre_targets: Targets, 0 or 1, shape `(num_films, num_genres)`.
+        decisions: Predictions, same shape.
+        others: Predictions to compare with, same shape; None: macro-F1 itself.
 
     Returns:
-        Its two ends.
+        Lower and upper end.
     """
     positives = genre_targets.astype(bool)
 
     def statistic(rows: NDArray[np.int64]) -> float:
-        of_decisions = _macro_f1(positives[rows], decisions[rows])
-        return of_decisions if others is None else of_decisions - _macro_f1(positives[rows], others[rows])
+        macro_f1 = _macro_f1(positives[rows], decisions[rows])
+        return macro_f1 if others is None else macro_f1 - _macro_f1(positives[rows], others[rows])
 
-    if len(positives) < 2:  # of which there is no resampling
+    if len(positives) < 2:  # cannot be resampled
         return [0.0, 1.0] if others is None else [-1.0, 1.0]
     films = (np.arange(len(positives)),)
     found = bootstrap(
@@ -93,9 +93,9 @@ def find_interval(
 
 
 def mean_batch_macro_f1(genre_targets: NDArray[np.uint8], decisions: NDArray[np.bool_]) -> float:
-    """Returns what the article calls macro-F1: its mean over batches of 256 films, each counted alike.
+    """Returns the article's metric: the mean of macro-F1 over batches of 256 films, of equal weight.
 
-    It is not macro-F1 of the whole: a genre that a batch has no film of counts 0 there.
+    It is not macro-F1 of the whole set: a genre without films in a batch counts 0 there.
     """
     starts = range(0, len(decisions), ARTICLE_BATCH_SIZE)
     batches = [slice(start, start + ARTICLE_BATCH_SIZE) for start in starts]
@@ -103,69 +103,21 @@ def mean_batch_macro_f1(genre_targets: NDArray[np.uint8], decisions: NDArray[np.
 
 
 def _macro_f1(positives: NDArray[np.bool_], decisions: NDArray[np.bool_]) -> float:
-    """Returns scikit-learn's macro-F1, in a hundredth of its time: a bootstrap asks for it a thousand times."""
+    """Returns scikit-learn's macro-F1, in a hundredth of its time: a bootstrap computes it a thousand times."""
     doubled = 2 * np.count_nonzero(positives & decisions, axis=0)
     total = np.count_nonzero(positives, axis=0) + np.count_nonzero(decisions, axis=0)
     return float(np.mean(doubled / np.maximum(total, 1)))
 
 
-def score_decade(
-    targets: NDArray[np.int32], answers: NDArray[np.int32], train_targets: NDArray[np.int32]
-) -> dict[str, Any]:
-    """Scores decades, by their first years, beside always saying the one that most films of the training split are of.
-
-    Args:
-        targets: of the films.
-        answers: the likeliest, same shape.
-        train_targets: those of the training split.
-
-    Returns:
-        `num_films`, `accuracy`, `within_one` (share of those at most ten years away), the `majority` and
-        `majority_accuracy`.
-    """
-    decades, counts = np.unique(train_targets, return_counts=True)
-    majority = decades[counts.argmax()]
-    return {
-        "num_films": len(targets),
-        "accuracy": float(np.mean(answers == targets)),
-        "within_one": float(np.mean(np.abs(answers - targets) <= 10)),
-        "majority": int(majority),
-        "majority_accuracy": float(np.mean(targets == majority)),
-    }
-
-
-def score_score(
-    targets: NDArray[np.float32], answers: NDArray[np.float32], train_targets: NDArray[np.float32]
-) -> dict[str, Any]:
-    """Scores the answers for IMDB's score beside always saying the median of the training split, which is hard to beat.
-
-    Args:
-        targets: in points, shape `(num_films,)`.
-        answers: same shape.
-        train_targets: those of the training split.
-
-    Returns:
-        `num_films`, `mean_absolute_error` in points, `median_mean_absolute_error`, and Spearman's `rank_correlation`,
-        which is 0 where all targets or all answers are the same.
-    """
-    correlation = spearmanr(targets, answers).statistic if np.ptp(targets) and np.ptp(answers) else 0.0
-    return {
-        "num_films": len(targets),
-        "mean_absolute_error": float(np.abs(answers - targets).mean()),
-        "median_mean_absolute_error": float(np.abs(np.median(train_targets) - targets).mean()),
-        "rank_correlation": float(correlation),
-    }
-
-
 def measure_calibration(
-    genre_targets: NDArray[np.uint8], probabilities: NDArray[np.float32], vocabulary: Sequence[str]
+    genre_targets: NDArray[np.uint8], probabilities: NDArray[np.float32], genres: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """Returns how far the probabilities of each genre can be taken at their word.
+    """Returns how well calibrated the probabilities of each genre are.
 
     Args:
-        genre_targets: 0 or 1, shape `(num_films, num_genres)`.
-        probabilities: same shape; not confidences, which are made for decisions.
-        vocabulary: the genres, in the order of the columns.
+        genre_targets: Targets, 0 or 1, shape `(num_films, num_genres)`.
+        probabilities: Probabilities, same shape; not confidences, which are scaled for decisions.
+        genres: Names of the genres, in the order of the columns.
 
     Returns:
         By genre, `calibration_error`: the mean difference between probability and frequency over ten bins of equal
@@ -174,7 +126,7 @@ def measure_calibration(
     """
     bins = np.minimum((probabilities * _NUM_BINS).astype(int), _NUM_BINS - 1)
     figures = {}
-    for column, name in enumerate(vocabulary):
+    for column, name in enumerate(genres):
         surplus = probabilities[:, column].astype(float) - genre_targets[:, column]
         sums = np.bincount(bins[:, column], surplus, _NUM_BINS)
         figures[name] = {

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,23 +19,25 @@ from prefect.cache_policies import NO_CACHE
 from tasks import versions
 from tasks.atomic import atomic_folder
 from tasks.dataset.task import Dataset
-from tasks.export.checking import answer_in_clean_process, compare_answers
+from tasks.export.checking import compare_served, serve_in_clean_process
 from tasks.export.classifier import Classifier, write_saved_model
-from tasks.export.edge import write_lite
 from tasks.export.index import write_index
+from tasks.export.lite import write_lite
 from tasks.features.backbone import Backbone
 from tasks.features.litert import LiteRTNetwork
+from tasks.fingerprints import Inputs, find_current
+from tasks.outputs.genres import GenresOutput
+from tasks.outputs.output import Output
 from tasks.posters import ledger
 from tasks.settings import ExportSettings
 from tasks.training.examples import read_examples
-from tasks.training.head import run_head
-from tasks.training.outputs import DECADE, GENRES, SCORE
+from tasks.training.head import predict
 from tasks.training.task import TrainedHead
 
 logger = logging.getLogger(__name__)
 
 _NUM_CHECKED = 64
-_ABOUT = "export.json"
+_DESCRIPTION = "export.json"
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,12 @@ class Export:
     """An exported and checked model.
 
     Attributes:
-        folder: has `saved_model/`, the same as `classifier.keras`, `head.keras`, and if settings ask for them
-            `classifier.tflite` (see `tasks.export.edge`) and `index.parquet` (see `tasks.export.index`).
-        outputs: of the model, genres first.
-        check: on how many test `posters` the answers were compared; the `largest_difference` of the SavedModel's, in a
-            clean process, from the pipeline's; and under `tflite` that of the LiteRT model's from the SavedModel's,
-            with their `top_1_agreement`.
+        folder: Folder with `saved_model/`, the same as `classifier.keras`, `head.keras`, and as settings ask
+            `classifier.tflite` (see `tasks.export.lite`) and `index.parquet` (see `tasks.export.index`).
+        outputs: Names of the outputs, genres first.
+        check: Number of test `posters` that were compared; the `largest_difference` between the SavedModel's
+            predictions, in a clean process, and the pipeline's; and under `tflite` that between the LiteRT model's and
+            the SavedModel's, with their `top_1_agreement`.
     """
 
     folder: Path
@@ -56,10 +59,10 @@ class Export:
 
     @property
     def largest_difference(self) -> float:
-        """The largest of all of them."""
-        of_lite = self.check.get("tflite", {}).get("largest_difference", 0.0)
-        # NumPy's: that of Python would let a NaN pass.
-        return float(np.maximum(self.check["largest_difference"], of_lite))
+        """The largest of all differences."""
+        lite_difference = self.check.get("tflite", {}).get("largest_difference", 0.0)
+        # NumPy's maximum: that of Python would hide a NaN.
+        return float(np.maximum(self.check["largest_difference"], lite_difference))
 
 
 @task(name="export model", cache_policy=NO_CACHE)
@@ -71,73 +74,82 @@ def export_model(
     folder: Path,
     settings: ExportSettings,
 ) -> Export:
-    """Writes the whole model in each format, and compares its answers on test posters with the pipeline's.
+    """Writes the whole model in each format, and compares its predictions for test posters with the pipeline's.
 
-    Leaves it alone if the same was exported before.
+    Nothing is done if an export of the same inputs exists.
+
+    Args:
+        dataset: The films.
+        posters_dir: Their posters.
+        backbone: The backbone.
+        trained: The head.
+        folder: Folder to write.
+        settings: The formats.
 
     Raises:
-        ExportError: if the model can't be used in a clean process; nothing is left at `folder`.
+        ExportError: The model fails in a clean process; nothing is left at `folder`.
     """
-    made_of = [
-        versions.EXPORT,
-        tf.__version__,
-        trained.folder.name,
-        backbone.fingerprint,
-        list(backbone.taps),
-        settings.model_dump(mode="json"),
-    ]
-    known = _read_if_made_of(folder, made_of)
-    if known:
-        logger.info("export: the model of %s is there already", trained.folder.name)
-        return known
+    inputs = _collect_inputs(backbone, trained, settings)
+    if known := find_current(folder / _DESCRIPTION, inputs):
+        logger.info("export: the model of %s is up to date", trained.folder.name)
+        return Export(folder, known["outputs"], known["check"])
     shutil.rmtree(folder, ignore_errors=True)
     head = keras.saving.load_model(trained.head_path)
     network = backbone.tapped if trained.settings.taps else backbone.network
-    classifier = Classifier(network, head, dataset.vocabulary, trained.decades, settings.top_k)
+    outputs = [
+        output.with_top_k(settings.top_k) if isinstance(output, GenresOutput) else output for output in trained.outputs
+    ]
+    classifier = Classifier(network, head, outputs)
     test = read_examples(dataset, trained.features_folder, "test")
-    checked = test.imdb_ids[:_NUM_CHECKED]
-    contents = dict(ledger.iterate_posters(posters_dir, set(checked)))
-    posters = [contents[imdb_id] for imdb_id in checked]
+    imdb_ids = test.films["imdb_id"].tolist()[:_NUM_CHECKED]
+    contents = dict(ledger.iterate_posters(posters_dir, set(imdb_ids)))
+    posters = [contents[imdb_id] for imdb_id in imdb_ids]
     with atomic_folder(folder) as partial, ThreadPoolExecutor(1, "export") as other_thread:
-        write_saved_model(classifier, trained.calibration, partial / "saved_model")
-        # Half of its time are imports: meanwhile the rest is written here.
-        asking = other_thread.submit(answer_in_clean_process, partial / "saved_model", posters)
+        write_saved_model(classifier, partial / "saved_model")
+        # Half of its time is imports: meanwhile the rest is written here.
+        serving = other_thread.submit(serve_in_clean_process, partial / "saved_model", posters)
         classifier.build_keras_model().save(partial / "classifier.keras")
         shutil.copy2(trained.head_path, partial / "head.keras")
         if settings.tflite:
             write_lite(classifier, partial / "classifier.tflite")
-            of_lite = LiteRTNetwork((partial / "classifier.tflite").read_bytes()).run_posters(posters)
         if settings.index:
             write_index(dataset, trained.features_folder, head, partial / "index.parquet")
-        answers = run_head(head, test.features, len(posters))
-        expected = np.hstack([answers[name] for name in (GENRES, DECADE, SCORE) if name in answers])
-        asked = asking.result()
-        check: dict[str, Any] = {"posters": len(posters)}
-        check["largest_difference"] = compare_answers(asked, expected, classifier.columns)
+        predictions = predict(head, test.features, len(posters))
+        expected = np.hstack([predictions[output.name] for output in outputs if output.column_names])
+        served = serving.result()
+        check: dict[str, Any] = {
+            "posters": len(posters),
+            "largest_difference": compare_served(served, expected, outputs),
+        }
         if settings.tflite:
+            columns = LiteRTNetwork((partial / "classifier.tflite").read_bytes()).run_posters(posters)
             check["tflite"] = {
-                "top_1_agreement": _compare_best(asked["labels"], of_lite, dataset.vocabulary),
-                "largest_difference": compare_answers(asked, of_lite, classifier.columns),
+                "top_1_agreement": _compare_first_labels(served["labels"], columns, outputs),
+                "largest_difference": compare_served(served, columns, outputs),
             }
-        about = {"made_of": made_of, "outputs": trained.heads.names, "check": check}
-        (partial / _ABOUT).write_text(json.dumps(about) + "\n", "utf-8")
-    logger.info("export: the answers about test posters, SavedModel against pipeline and LiteRT: %s", check)
-    return _read(folder)
+        description = {**inputs.as_description(), "outputs": trained.output_names, "check": check}
+        (partial / _DESCRIPTION).write_text(json.dumps(description) + "\n", "utf-8")
+    logger.info("export: predictions for test posters, SavedModel against pipeline and LiteRT: %s", check)
+    return Export(folder, trained.output_names, check)
 
 
-def _compare_best(labels: list[list[str]], columns: NDArray[np.float32], vocabulary: list[str]) -> float:
-    """Returns the share of posters whose best genre is the same."""
-    best = columns[:, : len(vocabulary)].argmax(axis=1)
-    return float(np.mean([row[0] == vocabulary[column] for row, column in zip(labels, best, strict=True)]))
+def _collect_inputs(backbone: Backbone, trained: TrainedHead, settings: ExportSettings) -> Inputs:
+    return Inputs(
+        {
+            "version": versions.EXPORT,
+            "tensorflow": tf.__version__,
+            "head": trained.folder.name,
+            "backbone": backbone.fingerprint,
+            "taps": list(backbone.taps),
+            "export": settings.model_dump(mode="json"),
+        }
+    )
 
 
-def _read_if_made_of(folder: Path, made_of: list[object]) -> Export | None:
-    path = folder / _ABOUT
-    if not path.exists():
-        return None
-    return _read(folder) if json.loads(path.read_text("utf-8"))["made_of"] == made_of else None
-
-
-def _read(folder: Path) -> Export:
-    about = json.loads((folder / _ABOUT).read_text("utf-8"))
-    return Export(folder, about["outputs"], about["check"])
+def _compare_first_labels(
+    labels: Sequence[Sequence[str]], columns: NDArray[np.float32], outputs: Sequence[Output]
+) -> float:
+    """Returns the share of posters whose first label is that of the columns, of which the genres are the first."""
+    genres = outputs[0].column_names
+    best = columns[:, : len(genres)].argmax(axis=1)
+    return float(np.mean([row[0] == genres[column] for row, column in zip(labels, best, strict=True)]))

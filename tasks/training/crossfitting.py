@@ -1,55 +1,48 @@
-"""What heads say of films that they have not learned from, for every film of the training split."""
+"""Probabilities of the training films by heads that have not learned from them."""
 
-from collections.abc import Sequence
+import logging
+import time
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
+from sklearn.model_selection import GroupKFold
 
+from tasks.outputs.genres import GenresOutput
 from tasks.settings import TrainingSettings
-from tasks.training.examples import Examples
+from tasks.training.examples import TrainingData
 from tasks.training.fitting import fit_head
-from tasks.training.head import run_head, take_logits
-from tasks.training.outputs import GENRES
+from tasks.training.head import build_logits_model, predict
 from tasks.training.thresholds import calibrate
 
+logger = logging.getLogger(__name__)
 
-def cross_fit(
-    train: Examples,
-    hashes: Sequence[str],
-    validation: Examples,
-    vocabulary: Sequence[str],
-    settings: TrainingSettings,
-    num_folds: int,
-    seed: int,
-) -> NDArray[np.float32]:
-    """Trains as many heads as folds, each on the others', and asks each about its own.
+
+def cross_fit(data: TrainingData, settings: TrainingSettings, num_folds: int, seed: int) -> NDArray[np.float32]:
+    """Trains a head for each fold of the training split, on the other folds, and predicts the genres of its own.
+
+    Films that show the same image are in the same fold.
 
     Args:
-        train: the films; those that show the same picture are in the same fold.
-        hashes: of their pictures.
-        validation: other films, by which each head's best epoch is chosen and its probabilities are calibrated.
-        vocabulary: the genres, in the order of the targets.
-        settings: the recipe.
-        num_folds: at least 2.
-        seed: of the folds and the heads.
+        data: The films.
+        settings: The recipe.
+        num_folds: Number of folds, at least 2.
+        seed: Seed of the folds and of the heads.
 
     Returns:
-        Calibrated probabilities, shape `(len(train), num_genres)`.
+        Calibrated probabilities, shape `(len(data.train), num_genres)`.
     """
-    pictures, unique = pd.factorize(pd.Series(hashes))
-    # Every so manieth, not one piece after another: a fold is then read from the whole file in order.
-    fold_of = np.random.default_rng(seed).permutation(len(unique))[pictures] % num_folds
+    start = time.monotonic()
+    train, validation = data.train, data.validation
     probabilities = np.zeros(train.genre_targets.shape, np.float32)
-    for fold in range(num_folds):
-        own = np.flatnonzero(fold_of == fold)
-        if not own.size:
-            continue
-        others = train.take(np.flatnonzero(fold_of != fold))
-        head = take_logits(fit_head(others, validation, vocabulary, settings, seed).head)
-        of_validation = run_head(head, validation.features)[GENRES]
-        calibration = calibrate(validation.genre_targets, of_validation, "calibrated")
-        logits = run_head(head, train.take(own).features)[GENRES]
-        probabilities[own] = expit(calibration.slopes * logits + calibration.intercepts)
+    num_images = train.films["sha256"].nunique()
+    folds = GroupKFold(min(num_folds, num_images), shuffle=True, random_state=seed)
+    for others, fold in folds.split(train.films, groups=train.films["sha256"]):
+        fitted = fit_head(TrainingData(train.take(others), validation, data.genres), settings, seed)
+        model = build_logits_model(fitted.head)
+        validation_logits = predict(model, validation.features)[GenresOutput.name]
+        calibration = calibrate(validation.genre_targets, validation_logits, "calibrated")
+        logits = predict(model, train.take(fold).features)[GenresOutput.name]
+        probabilities[fold] = expit(calibration.slopes * logits + calibration.intercepts)
+    logger.info("training: %d heads on folds of the training split in %.1f s", num_folds, time.monotonic() - start)
     return probabilities

@@ -1,7 +1,8 @@
-"""What a head learns from: features and genre targets of a split."""
+"""What a head learns from: films with their features and targets."""
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,31 +23,48 @@ class Examples:
     """The films of one split.
 
     Attributes:
-        imdb_ids: of the films, in the order of the rows.
-        features: on disk, shape `(num_films, num_features)`.
+        films: A row a film: `imdb_id`, `sha256` (of the image), `year` and `score` (IMDB's, from 1 to 10; both are 0
+            where unknown).
+        features: Features on disk, shape `(num_films, num_features)`, in the order of the films.
         genre_targets: uint8, 0 or 1, shape `(num_films, num_genres)`.
-        years: int32, 0 where there is none, shape `(num_films,)`.
-        scores: float32, IMDB's, from 1 to 10, 0 where there is none, shape `(num_films,)`.
     """
 
-    imdb_ids: list[int]
+    films: pd.DataFrame
     features: FeatureMatrix
     genre_targets: NDArray[np.uint8]
-    years: NDArray[np.int32]
-    scores: NDArray[np.float32]
 
     def __len__(self) -> int:
-        return len(self.imdb_ids)
+        return len(self.films)
 
     def take(self, rows: NDArray[np.int64]) -> "Examples":
         """Returns the films of these rows, ascending."""
-        return Examples(
-            imdb_ids=[self.imdb_ids[row] for row in rows],
-            features=self.features.take_rows(rows),
-            genre_targets=self.genre_targets[rows],
-            years=self.years[rows],
-            scores=self.scores[rows],
-        )
+        films = self.films.iloc[rows].reset_index(drop=True)
+        return Examples(films, self.features.take_rows(rows), self.genre_targets[rows])
+
+    def take_features(self, num_features: int | None) -> "Examples":
+        """Returns the films with no more than the first `num_features`; None: all."""
+        return replace(self, features=self.features.take_columns(num_features))
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What heads are trained on.
+
+    Attributes:
+        train: Films that a head learns from.
+        validation: Films on which its best epoch is chosen and its probabilities are calibrated.
+        genres: Names of the genres, in the order of the targets.
+    """
+
+    train: Examples
+    validation: Examples
+    genres: Sequence[str]
+
+
+def read_training_data(dataset: Dataset, features_folder: Path) -> TrainingData:
+    """Reads the training and the validation split; see `read_examples`."""
+    train, validation = (read_examples(dataset, features_folder, split) for split in ("train", "validation"))
+    return TrainingData(train, validation, dataset.vocabulary)
 
 
 def read_examples(dataset: Dataset, features_folder: Path, split: str) -> Examples:
@@ -62,15 +80,13 @@ def read_examples(dataset: Dataset, features_folder: Path, split: str) -> Exampl
         for outdated in features_folder.glob("gathered-*"):
             remove_folder(outdated)
         _gather(dataset.films_path, features_folder, gathered)
-    films = pq.read_table(dataset.films_path, columns=["imdb_id", "split", "targets", "year", "score"])
+    films = pq.read_table(dataset.films_path, columns=["imdb_id", "sha256", "year", "score", "split", "targets"])
     films = films.filter(pc.field("split") == split)
     targets = films["targets"].combine_chunks()
     return Examples(
-        imdb_ids=films["imdb_id"].to_pylist(),
+        films=films.drop_columns(["split", "targets"]).to_pandas(),
         features=FeatureMatrix(gathered / f"{split}.npy"),
         genre_targets=targets.flatten().to_numpy().reshape(len(targets), -1),
-        years=films["year"].to_numpy().astype(np.int32),
-        scores=films["score"].to_numpy().astype(np.float32),
     )
 
 

@@ -14,12 +14,12 @@ from tasks.features.cache import cache_dir
 from tasks.features.embedding import embed_with_tensorflow, make_embedder
 from tasks.features.preprocessing import IMAGE_SIZE, decode_poster, prepare_poster
 from tasks.features.task import embed_part, plan_embedding
+from tasks.outputs.losses import MacroSoftF1
+from tasks.outputs.metrics import MacroF1
 from tasks.settings import DatasetSettings, FeatureSettings, RecipeName, TrainingSettings
 from tasks.training.examples import Examples, read_examples
 from tasks.training.fitting import fit_head
 from tasks.training.head import build_head, measure_moments, run_head, take_logits
-from tasks.training.losses import MacroSoftF1
-from tasks.training.metrics import MacroF1
 from tasks.training.outputs import GENRES, GenresOutput
 from tasks.training.thresholds import cross_validate
 

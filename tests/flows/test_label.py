@@ -1,5 +1,8 @@
 import csv
 import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,100 +10,75 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from flows.label import LABELS, label, label_images, list_images, list_posters
-from tasks.errors import CatalogError, RegistryError, SettingsError
+from flows.label import label
+from tasks.errors import RegistryError, SettingsError
+from tasks.prediction.labelling import make_schema
+from tasks.prediction.predictor import Prediction, Predictor
 from tasks.sample.server import serve
 
 
-def test_files_folders_and_addresses(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a.png", "deep/c.jpeg", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    sources = [str(tmp_path / "notes.txt"), str(tmp_path), "http://x/1.jpg"]
-    assert list_images(sources) == [
-        str(tmp_path / "notes.txt"),
-        *(str(tmp_path / name) for name in ("a.png", "b.JPG", "deep/c.jpeg")),
-        "http://x/1.jpg",
-    ]
-
-
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"no image at .*none\.jpg"):
-        list_images([str(tmp_path / "none.jpg")])
-    with pytest.raises(SettingsError, match=r"no images in .*expected files ending in .jpg"):
-        list_images([str(tmp_path)])
+def predict(folder: Path, images: Sequence[Path]) -> list[Prediction]:
+    return Predictor.open(folder).predict([image.read_bytes() for image in images])
 
 
 @pytest.mark.backbone
-def test_answers_come_in_order_over_several_batches(small_run) -> None:
-    images = [str(path) for path in small_run.posters[:70]]
-    together = list(label_images(small_run.run.published.folder, images))
-    assert [answer.image for answer in together] == images
-    (alone,) = label_images(small_run.run.published.folder, images[66:67])
-    assert alone.labels == together[66].labels
-    assert alone.confidences == pytest.approx(together[66].confidences, abs=1e-5)
-
-
-@pytest.mark.backbone
-def test_answers_are_the_saved_models(small_run) -> None:
+def test_predictions_are_those_of_the_saved_model(small_run) -> None:
     posters = small_run.posters[:20]
     folder = small_run.run.published.folder
-    model = tf.saved_model.load(str(folder / "saved_model")).signatures["serving_default"]
-    expected = model(image_bytes=tf.constant([poster.read_bytes() for poster in posters]))
-    answers = list(label_images(folder, [str(poster) for poster in posters]))
-    np.testing.assert_allclose([answer.confidences for answer in answers], expected["confidences"], atol=1e-4)
+    signature = tf.saved_model.load(str(folder / "saved_model")).signatures["serving_default"]
+    expected = signature(image_bytes=tf.constant([poster.read_bytes() for poster in posters]))
+    predictions = predict(folder, posters)
+    np.testing.assert_allclose(
+        [prediction.confidences for prediction in predictions], expected["confidences"], atol=0.01
+    )
     first = [labels[0].decode() for labels in expected["labels"].numpy()]
-    assert [answer.labels[0] for answer in answers] == first
+    assert [prediction.labels[0] for prediction in predictions] == first
 
 
 @pytest.mark.backbone
-def test_a_lite_model_of_before_they_named_their_columns_is_asked_all_the_same(small_run, tmp_path: Path) -> None:
-    folder, image = small_run.run.published.folder, str(small_run.posters[0])
+def test_a_prediction_does_not_depend_on_the_others_of_its_batch(small_run) -> None:
+    together = predict(small_run.run.published.folder, small_run.posters[:40])
+    (alone,) = predict(small_run.run.published.folder, small_run.posters[33:34])
+    assert alone.labels == together[33].labels
+    assert alone.confidences == pytest.approx(together[33].confidences, abs=1e-5)
+    assert predict(small_run.run.published.folder, []) == []
+
+
+@pytest.mark.backbone
+def test_predictions_need_neither_tensorflow_nor_prefect(small_run) -> None:
+    folder, poster = small_run.run.published.folder, small_run.posters[0]
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom tasks.prediction.predictor import Predictor\n"
+        f"(prediction,) = Predictor.open(Path({str(folder)!r})).predict([Path({str(poster)!r}).read_bytes()])\n"
+        "print(prediction.labels[0], sorted({'tensorflow', 'keras', 'prefect', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == f"{predict(folder, [poster])[0].labels[0]} []\n"
+
+
+@pytest.mark.backbone
+def test_a_lite_model_without_column_names_has_genres_alone(small_run, tmp_path: Path) -> None:
+    folder, poster = small_run.run.published.folder, small_run.posters[0]
     for name in ("labels.json", "settings.json"):
         shutil.copy2(folder / name, tmp_path)
     lite = (folder / "classifier.tflite").read_bytes()
     (tmp_path / "classifier.tflite").write_bytes(lite[: lite.rindex(b"PK\x03\x04")])
-    assert list(label_images(tmp_path, [image])) == list(label_images(folder, [image]))
+    assert predict(tmp_path, [poster]) == predict(folder, [poster])
 
 
 @pytest.mark.backbone
-def test_a_model_without_its_lite_form_says_so(small_run, tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match=r"has neither classifier.tflite nor saved_model: publish it anew"):
-        list(label_images(tmp_path, [str(small_run.posters[0])]))
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match=r"has neither classifier.tflite nor saved_model: publish the model again"):
+        Predictor.open(tmp_path)
 
 
 @pytest.mark.backbone
 @pytest.mark.real_posters
 def test_real_posters_get_genre_names(small_run, real_posters: Path) -> None:
-    images = [str(path) for path in sorted((real_posters / "posters").iterdir())[:8]]
-    for answer in label_images(small_run.run.published.folder, images):
-        assert answer.error is None
-        assert set(answer.labels) <= set(small_run.run.metrics["vocabulary"])
-        assert all(0 <= confidence <= 1 for confidence in answer.confidences)
-
-
-def test_posters_of_a_csv_with_and_without_ids(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("Poster,imdbId,Title\nhttp://x/1.jpg,7,One\n,8,Two\n")
-    assert list_posters(str(tmp_path / "a.csv")).to_pylist() == [
-        {"id": "7", "image": "http://x/1.jpg"},
-        {"id": "8", "image": ""},
-    ]
-    (tmp_path / "b.CSV").write_text("Title,Poster\nOne,p.jpg\n")
-    assert list_posters(str(tmp_path / "b.CSV")).to_pylist() == [{"id": None, "image": "p.jpg"}]
-
-
-@pytest.mark.parametrize(
-    ("text", "error", "says"),
-    [
-        ("Title,Image\nOne,p.jpg\n", CatalogError, "lacks the column Poster: expected Poster, found 'Title,Image'"),
-        ("Poster\n\n", SettingsError, "names no poster"),
-        ("", CatalogError, "is empty: expected a CSV file with the columns Poster"),
-    ],
-)
-def test_csv_files_without_posters(tmp_path: Path, text: str, error: type[Exception], says: str) -> None:
-    (tmp_path / "a.csv").write_text(text)
-    with pytest.raises(error, match=says):
-        list_posters(str(tmp_path / "a.csv"))
+    images = sorted((real_posters / "posters").iterdir())[:8]
+    for prediction in predict(small_run.run.published.folder, images):
+        assert set(prediction.labels) <= set(small_run.run.metrics["vocabulary"])
+        assert all(0 <= confidence <= 1 for confidence in prediction.confidences)
 
 
 @pytest.mark.backbone
@@ -116,12 +94,12 @@ def test_label_writes_a_row_for_every_row(small_run, tmp_path: Path) -> None:
             labelled = label(str(tmp_path / "posters.csv"), output_dir, "champion", small_run.artifacts_dir)
     assert (labelled.num_labelled, labelled.errors) == (3, {"no poster address": 1, "http 404": 1})
     table = pq.read_table(output_dir / "labels.parquet")
-    assert table.schema.equals(LABELS)
+    assert table.schema.equals(make_schema())
     found = table.to_pylist()
     assert [(row["id"], row["image"]) for row in found] == [(str(number), image) for number, image in enumerate(images)]
     assert [row["error"] for row in found] == [None, None, "no poster address", "http 404", None]
-    direct = list(label_images(small_run.run.published.folder, [str(path) for path in good]))
-    assert [row["labels"] for row in found if not row["error"]] == [answer.labels for answer in direct]
+    direct = predict(small_run.run.published.folder, good)
+    assert [row["labels"] for row in found if not row["error"]] == [prediction.labels for prediction in direct]
     with (output_dir / "labels.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["labels"] for line in lines] == ["|".join(row["labels"]) for row in found]
@@ -132,7 +110,7 @@ def test_label_writes_a_row_for_every_row(small_run, tmp_path: Path) -> None:
 
 
 @pytest.mark.backbone
-def test_label_replaces_nothing_of_others(small_run, tmp_path: Path) -> None:
+def test_label_keeps_other_files(small_run, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     with pytest.raises(SettingsError, match="has other files"):
         label(str(small_run.posters[0]), tmp_path, "champion", small_run.artifacts_dir)

@@ -1,5 +1,6 @@
 import json
 import shutil
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,16 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort, TaskRunSort
 from scipy.special import logit
 
-from flows.label import label_images
-from flows.similar import find_similar_posters
 from flows.train import Run, train
 from tasks.errors import CatalogError, DownloadError, LockedError, RegistryError
-from tasks.export.checking import answer_in_clean_process
-from tasks.export.edge import read_columns
+from tasks.export.checking import serve_in_clean_process
 from tasks.features.preprocessing import prepare_posters, resize_pixels
 from tasks.posters.progress import Progress
 from tasks.posters.task import PartPlan, download_part
 from tasks.posters.workers import Workers
+from tasks.prediction.images import process_images
+from tasks.prediction.predictor import Predictor
+from tasks.prediction.similarity import find_similar_posters
 from tasks.registry.manifest import check_files
 from tasks.registry.stores import pull_model
 from tasks.sample.server import serve
@@ -98,7 +99,8 @@ def test_published_model_is_whole(small_run) -> None:
     assert (check["tflite"]["top_1_agreement"], manifest["outputs"]) == (1.0, ["genres"])
     assert 0 <= check["tflite"]["largest_difference"] < 1e-3
     assert 0 <= check["largest_difference"] < 1e-3
-    assert read_columns(folder / "classifier.tflite") == manifest["genres"]
+    with zipfile.ZipFile(folder / "classifier.tflite") as archive:
+        assert archive.read("labels.txt").decode().splitlines() == manifest["genres"]
 
 
 def test_counts_of_the_sample(small_run) -> None:
@@ -114,7 +116,7 @@ def test_counts_of_the_sample(small_run) -> None:
     assert set(dataset["dropped_genres"]) == {"Film-Noir", "Western"}
 
 
-def test_it_learns_more_than_the_baselines(small_run) -> None:
+def test_the_model_is_better_than_the_baselines(small_run) -> None:
     metrics = small_run.run.metrics
     assert metrics == read_json(small_run.run.published.folder / "metrics.json")
     assert set(metrics["baselines"]) == {"seed", "seed_bce", "predict_everything"}
@@ -123,12 +125,12 @@ def test_it_learns_more_than_the_baselines(small_run) -> None:
     assert metrics["model"]["macro_f1"] > best_baseline + 0.05
 
 
-def test_report_says_what_the_metrics_say(small_run) -> None:
+def test_report_agrees_with_the_metrics(small_run) -> None:
     report = (small_run.run.published.folder / "report.md").read_text("utf-8")
     assert f"{small_run.run.metrics['model']['macro_f1']:.3f}" in report
     for genre in small_run.run.metrics["vocabulary"]:
         assert genre in report
-    assert "- Rows left out: no genre: 2, no poster address: 2, genre Adult: 2, repeated id: 2." in report
+    assert "- Rows dropped: no genre: 2, no poster address: 2, genre Adult: 2, repeated id: 2." in report
     assert "- Films with doubtful genres: none." in report
     listed = pd.read_csv(small_run.run.published.folder / "label_errors.csv")
     shown = small_run.run.metrics["label_errors"]["not_given"][0]
@@ -144,7 +146,7 @@ def test_signatures_agree_with_one_another_and_with_the_keras_file(small_run) ->
     signatures = tf.saved_model.load(str(folder / "saved_model")).signatures
     poster = small_run.posters[3].read_bytes()
     pixels = tf.io.decode_jpeg(poster, channels=3)[None]
-    answers = [
+    served = [
         signatures["serving_default"](image_bytes=tf.constant([poster])),
         signatures["serving_default"](image_bytes=tf.constant([tf.io.encode_png(pixels[0]).numpy()])),
         signatures["images"](images=tf.cast(pixels, tf.float32)),
@@ -153,12 +155,12 @@ def test_signatures_agree_with_one_another_and_with_the_keras_file(small_run) ->
         signatures["images_uint8"](images=pixels),
         keras.saving.load_model(folder / "classifier.keras")(resize_pixels(pixels)),
     ]
-    for answer in answers:
-        assert answer["labels"].shape == answer["confidences"].shape == (1, 3)
-        np.testing.assert_array_equal(answer["labels"], answers[0]["labels"])
-        np.testing.assert_allclose(answer["confidences"], answers[0]["confidences"], atol=1e-5)
-        assert (np.diff(answer["confidences"]) <= 0).all()
-        assert set(answer["labels"].numpy()[0]) <= {genre.encode() for genre in small_run.run.metrics["vocabulary"]}
+    for outputs in served:
+        assert outputs["labels"].shape == outputs["confidences"].shape == (1, 3)
+        np.testing.assert_array_equal(outputs["labels"], served[0]["labels"])
+        np.testing.assert_allclose(outputs["confidences"], served[0]["confidences"], atol=1e-5)
+        assert (np.diff(outputs["confidences"]) <= 0).all()
+        assert set(outputs["labels"].numpy()[0]) <= {genre.encode() for genre in small_run.run.metrics["vocabulary"]}
 
 
 def test_probabilities_are_of_all_genres_by_name(small_run) -> None:
@@ -175,12 +177,12 @@ def test_probabilities_are_of_all_genres_by_name(small_run) -> None:
 
 def test_confidences_are_over_one_half_where_calibrated_probabilities_are_over_their_thresholds(small_run) -> None:
     signatures = tf.saved_model.load(str(small_run.run.published.folder / "saved_model")).signatures
-    answer = signatures["probabilities"](
+    outputs = signatures["probabilities"](
         image_bytes=tf.constant([poster.read_bytes() for poster in small_run.posters[:64]])
     )
-    confidences, calibrated, raw = (answer[name].numpy() for name in ("confidences", "calibrated", "probabilities"))
+    confidences, calibrated, raw = (outputs[name].numpy() for name in ("confidences", "calibrated", "probabilities"))
     genres = small_run.run.metrics["model"]["genres"]
-    thresholds = np.array([genres[genre.decode()]["threshold"] for genre in answer["genres"].numpy()])
+    thresholds = np.array([genres[genre.decode()]["threshold"] for genre in outputs["genres"].numpy()])
     assert (thresholds != 0.5).any()
     np.testing.assert_array_equal(confidences > 0.5, calibrated > thresholds)
     # Between the two is the threshold, and no more.
@@ -298,26 +300,26 @@ def test_new_films_touch_only_their_own(small_run, grown_run: GrownRun, tmp_path
     assert pull_model("champion", str(folder / "store"), tmp_path / "pulled")["id"] == champion["id"]
 
 
-def test_a_model_of_all_outputs_answers_by_name_in_a_clean_process(grown_run: GrownRun) -> None:
+def test_a_model_of_all_outputs_served_by_name_in_a_clean_process(grown_run: GrownRun) -> None:
     folder = grown_run.run.published.folder
     posters = [path.read_bytes() for path in sorted((grown_run.folder / "site" / "posters").iterdir())[:4]]
-    answers = answer_in_clean_process(folder / "saved_model", posters)
-    assert set(answers) == {"labels", "confidences", "decade", "decade_confidence", "score"}
+    served = serve_in_clean_process(folder / "saved_model", posters)
+    assert set(served) == {"labels", "confidences", "decade", "decade_confidence", "score"}
     decades = {f"{film['year'] // 10 * 10}s" for film in read_catalog_films(grown_run.folder / "data") if film["year"]}
     assert len(decades) > 1
-    assert set(answers["decade"]) <= decades
-    assert all(0 < confidence <= 1 for confidence in answers["decade_confidence"])
-    assert all(1 <= score <= 10 for score in answers["score"])
+    assert set(served["decade"]) <= decades
+    assert all(0 < confidence <= 1 for confidence in served["decade_confidence"])
+    assert all(1 <= score <= 10 for score in served["score"])
 
     signatures = tf.saved_model.load(str(folder / "saved_model")).signatures
     every = signatures["probabilities"](image_bytes=tf.constant(posters))
     best = every["decade_probabilities"].numpy().argmax(axis=1)
-    assert every["decades"].numpy()[best].astype(str).tolist() == answers["decade"]
+    assert every["decades"].numpy()[best].astype(str).tolist() == served["decade"]
     np.testing.assert_allclose(every["decade_probabilities"].numpy().sum(axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(every["score"], answers["score"], atol=1e-4)
-    of_keras = keras.saving.load_model(folder / "classifier.keras")(prepare_posters(tf.constant(posters)))
-    assert of_keras["decade"].numpy().astype(str).tolist() == answers["decade"]
-    np.testing.assert_allclose(of_keras["score"], answers["score"], atol=1e-4)
+    np.testing.assert_allclose(every["score"], served["score"], atol=1e-4)
+    keras_outputs = keras.saving.load_model(folder / "classifier.keras")(prepare_posters(tf.constant(posters)))
+    assert keras_outputs["decade"].numpy().astype(str).tolist() == served["decade"]
+    np.testing.assert_allclose(keras_outputs["score"], served["score"], atol=1e-4)
 
     manifest = read_json(folder / "manifest.json")
     assert manifest["outputs"] == ["genres", "decade", "score", "embedding"]
@@ -326,10 +328,10 @@ def test_a_model_of_all_outputs_answers_by_name_in_a_clean_process(grown_run: Gr
     assert "classifier.tflite" not in manifest["files"]
 
 
-def test_the_report_tells_of_every_output(grown_run: GrownRun) -> None:
+def test_the_report_has_every_output(grown_run: GrownRun) -> None:
     figures, report = grown_run.run.metrics, (grown_run.run.published.folder / "report.md").read_text("utf-8")
-    assert f"right for {figures['outputs']['decade']['accuracy']:.1%} of" in report
-    assert f"{figures['outputs']['score']['mean_absolute_error']:.2f} points off" in report
+    assert f"correct for {figures['outputs']['decade']['accuracy']:.1%} of" in report
+    assert f"mean absolute error {figures['outputs']['score']['mean_absolute_error']:.2f} points" in report
     assert f"{figures['embedding']['precision']['model']:.1%} share a genre" in report
     assert "outputs.png" in report
     assert (grown_run.run.published.folder / "outputs.png").read_bytes().startswith(b"\x89PNG")
@@ -337,36 +339,39 @@ def test_the_report_tells_of_every_output(grown_run: GrownRun) -> None:
     assert precision["model"] > precision["chance"] + 0.1
 
 
-def test_without_a_lite_model_the_saved_model_is_asked(grown_run: GrownRun) -> None:
+def test_without_a_lite_model_the_saved_model_predicts(grown_run: GrownRun) -> None:
     folder = grown_run.run.published.folder
     images = [str(path) for path in sorted((grown_run.folder / "site" / "posters").iterdir())[:3]]
-    expected = answer_in_clean_process(folder / "saved_model", [Path(image).read_bytes() for image in images])
-    answers = list(label_images(folder, [images[0], "none.jpg", *images[1:]]))
-    assert answers.pop(1).error == "No such file or directory"
-    assert [answer.labels for answer in answers] == expected["labels"]
-    assert [answer.decade for answer in answers] == expected["decade"]
-    np.testing.assert_allclose([answer.score for answer in answers], expected["score"], atol=1e-4)
+    expected = serve_in_clean_process(folder / "saved_model", [Path(image).read_bytes() for image in images])
+    results = list(process_images([images[0], "none.jpg", *images[1:]], Predictor.open(folder).predict))
+    assert results.pop(1).error == "No such file or directory"
+    predictions = [result.result for result in results if result.result]
+    assert [prediction.labels for prediction in predictions] == expected["labels"]
+    assert [prediction.others["decade"] for prediction in predictions] == expected["decade"]
+    scores = [prediction.others["score"] for prediction in predictions]
+    np.testing.assert_allclose(scores, expected["score"], atol=1e-4)
 
 
-def test_the_poster_most_like_a_training_poster_is_itself(small_run, grown_run: GrownRun) -> None:
+def test_the_most_similar_poster_of_a_training_poster_is_itself(small_run, grown_run: GrownRun) -> None:
     films = read_films(grown_run.folder / "data")
     (first, *_) = [imdb_id for imdb_id, (_, split) in films.items() if split == "train"]
     image = str(grown_run.folder / "site" / "posters" / f"{first}.jpg")
     for run in (small_run.run, grown_run.run):
         found, broken = find_similar_posters(run.published.folder, [image, str(Path(__file__))], 5)
-        similarities = [film["similarity"] for film in found.films]
+        assert found.result is not None
+        similarities = [film["similarity"] for film in found.result]
         assert similarities == sorted(similarities, reverse=True)
         assert (len(similarities), similarities[0]) == (5, pytest.approx(1, abs=2e-3))
         sha256 = films[first][0]
-        assert films[found.films[0]["imdb_id"]][0] == sha256  # another film may have the same picture
-        assert set(found.films[0]["genres"]) <= set(run.metrics["vocabulary"])
+        assert films[found.result[0]["imdb_id"]][0] == sha256  # another film may have the same picture
+        assert set(found.result[0]["genres"]) <= set(run.metrics["vocabulary"])
         assert broken.error == "not an image"
     index = pq.read_table(run.published.folder / "index.parquet")
     assert set(index["imdb_id"].to_pylist()) == {imdb_id for imdb_id, (_, split) in films.items() if split == "train"}
     assert index.schema.field("embedding").type.list_size == 16
 
 
-def test_a_model_without_an_index_says_so(small_run, tmp_path: Path) -> None:
+def test_a_model_without_an_index_is_named(small_run, tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match=r"has no index.parquet: publish a model with export.index=true"):
         list(find_similar_posters(tmp_path, [str(small_run.posters[0])], 5))
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
 from tasks.dataset.task import Dataset
-from tasks.evaluation.champion import Champion, compare_with_champion
+from tasks.evaluation.champion import Champion, ChampionTest, compare_with_champion
 from tasks.features.matrix import FeatureMatrix
 from tasks.posters import ledger
 from tasks.training.examples import Examples
@@ -23,6 +24,7 @@ TARGETS = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [1, 1], [1, 1]], np.uint8)
 # The candidate is wrong about the first film alone, which it takes for Drama.
 CANDIDATE = np.array([[0, 1], [1, 0], [0, 1], [0, 1], [1, 1], [1, 1]], np.float32)
 POSTERS = [f"poster {film}".encode() for film in range(6)]
+HASHES = [hashlib.sha256(poster).hexdigest() for poster in POSTERS]
 
 
 @pytest.fixture
@@ -35,7 +37,6 @@ def work(tmp_path: Path) -> Path:
     head = keras.Model(features, keras.layers.Activation("sigmoid", name="confidences")(features))
     head.save(champion / "head.keras")
     write_films(champion / "films.parquet", [], [])
-    write_films(tmp_path / "films.parquet", list(range(6)), ["test"] * 6)
     rows = [
         {
             "imdb_id": film,
@@ -54,23 +55,25 @@ def work(tmp_path: Path) -> Path:
 
 
 def write_films(path: Path, ids: list[int], splits: list[str], offset: int = 0) -> None:
-    hashes = [hashlib.sha256(POSTERS[film]).hexdigest() for film in ids]
+    hashes = [HASHES[film] for film in ids]
     table = {"imdb_id": pa.array([film + offset for film in ids], pa.int64()), "sha256": pa.array(hashes, pa.string())}
     pq.write_table(pa.table({**table, "split": pa.array(splits, pa.string())}), path)
 
 
 def compare(
     work: Path,
-    vocabulary: list[str] | None = None,
+    candidate_genres: list[str] | None = None,
     features: str = "f",
     genres: list[str] | None = None,
     min_films: int = 1,
 ) -> dict[str, object]:
     champion = Champion("m1", work / "champion", genres or ["Comedy", "Drama"], features)
-    dataset = Dataset(work, vocabulary or ["Comedy", "Drama"], {"test": 6}, "")
+    dataset = Dataset(work, candidate_genres or ["Comedy", "Drama"], {"test": 6}, "")
     np.save(work / "test.npy", FEATURES.astype(np.float16))
-    test = Examples(list(range(6)), FeatureMatrix(work / "test.npy"), TARGETS, np.zeros(6, np.int32), np.zeros(6))
-    return compare_with_champion(champion, dataset, test, CANDIDATE, work / "f", work / "posters", min_films)
+    films = pd.DataFrame({"imdb_id": range(6), "sha256": HASHES})
+    test = Examples(films, FeatureMatrix(work / "test.npy"), TARGETS)
+    champion_test = ChampionTest(champion, min_films, work / "posters")
+    return compare_with_champion(champion_test, dataset, work / "f", test, CANDIDATE)
 
 
 def test_same_films_same_genres(work: Path) -> None:
@@ -119,32 +122,32 @@ def test_genres_of_too_few_films_do_not_count(work: Path) -> None:
     assert compare(work, min_films=4)["champion_macro_f1"] is None
 
 
-def test_only_genres_both_know_count_whatever_their_order(work: Path) -> None:
-    # The champion's columns are Drama and Comedy now: its first feature speaks of Drama.
-    comparison = compare(work, vocabulary=["Comedy", "War"], genres=["War", "Comedy"])
+def test_only_shared_genres_count_whatever_their_order(work: Path) -> None:
+    # The champion's first column is War here.
+    comparison = compare(work, candidate_genres=["Comedy", "War"], genres=["War", "Comedy"])
     assert comparison["genres"] == ["Comedy", "War"]
-    only = compare(work, vocabulary=["Action", "Drama"], genres=["Comedy", "Drama"])
+    only = compare(work, candidate_genres=["Action", "Drama"], genres=["Comedy", "Drama"])
     assert only["genres"] == ["Drama"]
     assert only["champion_macro_f1"] == pytest.approx(6 / 7)
     assert only["candidate_macro_f1"] == pytest.approx(8 / 9)
 
 
 @pytest.mark.parametrize("with_confidences", [True, False])
-def test_a_champion_of_other_features_is_asked_about_the_posters(work: Path, with_confidences: bool) -> None:
-    """Its SavedModel knows each poster by its last digit; a real one is asked the same way."""
+def test_a_champion_of_other_features_predicts_from_the_posters(work: Path, with_confidences: bool) -> None:
+    """Its SavedModel knows each poster by its last digit."""
 
     class Servable(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
-        def answer(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        def predict(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
             film = tf.strings.to_number(tf.strings.substr(image_bytes, 7, 1), tf.int32)
-            answer = {"probabilities": tf.gather(tf.constant(CANDIDATE), film)}
+            outputs = {"probabilities": tf.gather(tf.constant(CANDIDATE), film)}
             if with_confidences:
-                # Its thresholds were folded in: what it says is this, whatever the raw probabilities.
-                answer = {"confidences": answer["probabilities"], "probabilities": 1 - answer["probabilities"]}
-            return answer
+                # Its thresholds were folded in: confidences count, whatever the raw probabilities.
+                outputs = {"confidences": outputs["probabilities"], "probabilities": 1 - outputs["probabilities"]}
+            return outputs
 
     servable = Servable()
-    tf.saved_model.save(servable, str(work / "champion" / "saved_model"), {"probabilities": servable.answer})
+    tf.saved_model.save(servable, str(work / "champion" / "saved_model"), {"probabilities": servable.predict})
     comparison = compare(work, features="another")
     assert comparison["num_films"] == 6
     assert comparison["champion_macro_f1"] == comparison["candidate_macro_f1"] == pytest.approx((6 / 7 + 8 / 9) / 2)

@@ -7,9 +7,7 @@ from tasks.evaluation.scores import (
     find_interval,
     mean_batch_macro_f1,
     measure_calibration,
-    score,
-    score_decade,
-    score_score,
+    score_confidences,
 )
 
 
@@ -17,7 +15,7 @@ def test_worked_by_hand() -> None:
     targets = np.array([[1, 0], [1, 1], [0, 1], [0, 0]], np.uint8)
     probabilities = np.array([[0.9, 0.6], [0.6, 0.5], [0.8, 0.7], [0.1, 0.2]], np.float32)
     # Drama: tp 2, fp 1, fn 0; War: tp 1, fp 1, fn 1, for 0.5 is not over 0.5
-    scores = score(targets, probabilities, ["Drama", "War"])
+    scores = score_confidences(targets, probabilities, ["Drama", "War"])
     assert scores["genres"]["Drama"] == pytest.approx({"precision": 2 / 3, "recall": 1.0, "f1": 0.8, "support": 2})
     assert scores["genres"]["War"] == pytest.approx({"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2})
     assert scores["macro_f1"] == pytest.approx(0.65)
@@ -26,12 +24,12 @@ def test_worked_by_hand() -> None:
 
 def test_predicting_everything() -> None:
     targets = np.array([[1, 0], [0, 1], [0, 1], [0, 1]], np.uint8)
-    scores = score(targets, np.ones((4, 2), np.float32), ["a", "b"])
+    scores = score_confidences(targets, np.ones((4, 2), np.float32), ["a", "b"])
     assert [scores["genres"][name]["f1"] for name in "ab"] == pytest.approx([0.4, 6 / 7])
 
 
 def test_a_genre_without_films_or_decisions_scores_zero() -> None:
-    scores = score(np.array([[1, 0]], np.uint8), np.array([[0.9, 0.1]], np.float32), ["a", "b"])
+    scores = score_confidences(np.array([[1, 0]], np.uint8), np.array([[0.9, 0.1]], np.float32), ["a", "b"])
     assert scores["macro_f1"] == 0.5
     assert scores["genres"]["b"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
 
@@ -48,7 +46,7 @@ def test_the_articles_metric_is_a_mean_over_batches(monkeypatch: pytest.MonkeyPa
     assert mean_batch_macro_f1(targets, decisions) == pytest.approx((2 / 3 + 4 / 5) / 2)
 
 
-def test_interval_is_what_theory_says_where_there_is_a_theory() -> None:
+def test_interval_equals_the_known_one() -> None:
     """Where every decision is positive, F1 is 2 p / (1 + p), p the share of positives, of known variance."""
     rng = np.random.default_rng(0)
     targets = np.zeros((2000, 2), np.uint8)
@@ -66,13 +64,13 @@ def test_interval_of_a_difference_is_of_the_same_films() -> None:
     decisions = rng.random((500, 3)) < 0.5
     assert find_interval(targets, decisions, decisions) == [0, 0]
     low, high = find_interval(targets, targets.astype(bool), decisions)
-    ahead = 1 - f1_score(targets, decisions, average="macro")
-    assert low < ahead < high
+    improvement = 1 - f1_score(targets, decisions, average="macro")
+    assert low < improvement < high
     assert find_interval(targets, decisions, targets.astype(bool)) == pytest.approx([-high, -low])
     assert find_interval(targets, decisions) == find_interval(targets, decisions)
 
 
-def test_one_film_tells_nothing() -> None:
+def test_one_film_has_the_widest_interval() -> None:
     assert find_interval(np.ones((1, 2), np.uint8), np.ones((1, 2), bool)) == [0, 1]
 
 
@@ -85,24 +83,3 @@ def test_calibration_is_worked_by_hand() -> None:
     assert figures["a"]["brier"] == pytest.approx((0.0625 + 0.5625 + 0.49 + 0.4225) / 4, abs=1e-6)
     # b: both of the lowest are rightly 0; of the two at 1 one is.
     assert figures["b"] == pytest.approx({"calibration_error": 0.25, "brier": 0.25})
-
-
-def test_decades_beside_the_commonest() -> None:
-    answers, targets = np.array([1980, 1990, 1990, 1950, 2000]), np.array([1980, 1980, 1990, 1980, 2010])
-    found = score_decade(targets, answers, np.array([1980, 1950, 1980, 1990]))
-    # The next to last is thirty years away, though no decade between the two was learned but one.
-    assert found == {
-        "num_films": 5,
-        "accuracy": 0.4,
-        "within_one": 0.8,
-        "majority": 1980,
-        "majority_accuracy": 0.6,
-    }
-
-
-def test_scores_beside_the_median() -> None:
-    found = score_score(np.array([5.0, 6.0, 8.0]), np.array([5.5, 6.0, 7.0]), np.array([4.0, 6.0, 9.0]))
-    assert found["mean_absolute_error"] == pytest.approx(0.5)
-    assert found["median_mean_absolute_error"] == pytest.approx(1.0)
-    assert (found["num_films"], found["rank_correlation"]) == (3, pytest.approx(1.0))
-    assert score_score(np.array([5.0, 6.0]), np.array([5.0, 5.0]), np.array([5.0]))["rank_correlation"] == 0

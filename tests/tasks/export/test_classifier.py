@@ -12,11 +12,15 @@ import tensorflow as tf
 
 from tasks.export.classifier import Classifier, write_saved_model
 from tasks.features.preprocessing import IMAGE_SIZE
-from tasks.training.head import HIDDEN
-from tasks.training.outputs import CONFIDENCES, DECADE, GENRES, LOGITS, SCORE
-from tasks.training.thresholds import Calibration
+from tasks.outputs.calibration import Calibration
+from tasks.outputs.decade import DecadeOutput
+from tasks.outputs.genres import GenresOutput
+from tasks.outputs.output import Output
+from tasks.outputs.score import ScoreOutput
+from tasks.settings import TrainingSettings
+from tasks.training.head import build_head
 
-VOCABULARY = ["Comedy", "Drama", "Horror"]
+GENRES = ["Comedy", "Drama", "Horror"]
 
 # Calls every signature with batches of 0, 1 and 3, and prints the outputs' shapes; TensorFlow and nothing else.
 SCRIPT = """
@@ -63,18 +67,12 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     maps = keras.layers.Conv2D(8, 3, strides=16)(RefuseEmptyBatch()(pixels))
     maps = keras.layers.ReLU(6.0)(keras.layers.BatchNormalization()(maps))
     backbone = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(maps))
-    features = keras.Input((8,))
-    hidden = keras.layers.Dense(4, activation="relu", name=HIDDEN)(features)
-    logits = keras.layers.Dense(3, name=LOGITS)(hidden)
-    outputs = {
-        GENRES: keras.layers.Activation("sigmoid", name=CONFIDENCES)(logits),
-        DECADE: keras.layers.Dense(2, "softmax")(hidden),
-        SCORE: keras.layers.Dense(1)(hidden),
-    }
-    classifier = Classifier(backbone, keras.Model(features, outputs), VOCABULARY, [1990, 2000], top_k=2)
-    folder = tmp_path_factory.mktemp("classifier") / "saved_model"
     zeros = np.zeros(3, np.float32)
-    write_saved_model(classifier, Calibration(zeros + 1, zeros, zeros), folder)
+    genres = GenresOutput(GENRES, top_k=2, calibration=Calibration(zeros + 1, zeros, zeros))
+    outputs: list[Output] = [genres, DecadeOutput([1990, 2000]), ScoreOutput(6.0, 1.0)]
+    head = build_head(outputs, TrainingSettings(hidden_units=4), 8, None, seed=0)
+    folder = tmp_path_factory.mktemp("classifier") / "saved_model"
+    write_saved_model(Classifier(backbone, head, outputs), folder)
     return folder
 
 

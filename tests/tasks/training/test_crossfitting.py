@@ -8,7 +8,7 @@ from tasks.evaluation.label_errors import find_label_errors
 from tasks.settings import TrainingSettings
 from tasks.training import crossfitting
 from tasks.training.crossfitting import cross_fit
-from tasks.training.examples import Examples
+from tasks.training.examples import Examples, TrainingData
 
 SETTINGS = TrainingSettings(hidden_units=16, epochs=15, batch_size=32, learning_rate=1e-2, dropout=0.1)
 
@@ -18,8 +18,8 @@ def make_examples(make_matrix, num_films: int, seed: int) -> Examples:
     features = np.random.default_rng(seed).normal(size=(num_films, 8))
     features += np.sign(features)
     targets = (features[:, :2] > 0).astype(np.uint8)
-    nothing = np.zeros(num_films)
-    return Examples(list(range(num_films)), make_matrix(features), targets, nothing.astype(np.int32), nothing)
+    films = pd.DataFrame({"imdb_id": range(num_films), "sha256": [str(film) for film in range(num_films)]})
+    return Examples(films, make_matrix(features), targets)
 
 
 def test_wrong_labels_are_found(make_matrix) -> None:
@@ -28,26 +28,26 @@ def test_wrong_labels_are_found(make_matrix) -> None:
     targets = train.genre_targets.copy()
     targets[wrong, 0] = 1 - targets[wrong, 0]
     train = replace(train, genre_targets=targets)
-    probabilities = cross_fit(train, [str(film) for film in range(300)], validation, ["a", "b"], SETTINGS, 3, seed=0)
-    films = pd.DataFrame({"imdb_id": train.imdb_ids, "title": "T", "targets": list(targets)})
+    probabilities = cross_fit(TrainingData(train, validation, ["a", "b"]), SETTINGS, 3, seed=0)
+    films = pd.DataFrame({"imdb_id": train.films["imdb_id"], "title": "T", "targets": list(targets)})
     errors = find_label_errors(films, probabilities, ["a", "b"], 8)
     found = set(errors[errors["genre"] == "a"]["imdb_id"]) & set(wrong.tolist())
-    assert len(found) >= 7  # of eight that are listed of each kind, and ten that there are
+    assert len(found) >= 7  # of eight that are listed of each kind, and ten in all
 
 
-def test_no_head_is_asked_about_what_it_has_learned(make_matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_head_predicts_films_that_it_has_learned_from(make_matrix, monkeypatch: pytest.MonkeyPatch) -> None:
     train, validation = make_examples(make_matrix, 60, 0), make_examples(make_matrix, 20, 1)
-    hashes = [f"{film // 2}" for film in range(60)]  # two films a picture
+    train = replace(train, films=train.films.assign(sha256=[f"{film // 2}" for film in range(60)]))
     learned: list[set[int]] = []
 
-    def watch(examples: Examples, *others: object) -> object:
-        learned.append(set(examples.imdb_ids))
-        return fit_head(examples, *others)
+    def watch(data: TrainingData, *others: object) -> object:
+        learned.append(set(data.train.films["imdb_id"]))
+        return fit_head(data, *others)
 
     fit_head = crossfitting.fit_head
     monkeypatch.setattr(crossfitting, "fit_head", watch)
     settings = SETTINGS.model_copy(update={"epochs": 1})
-    probabilities = cross_fit(train, hashes, validation, ["a", "b"], settings, 3, seed=0)
+    probabilities = cross_fit(TrainingData(train, validation, ["a", "b"]), settings, 3, seed=0)
     assert probabilities.shape == (60, 2)
     assert ((probabilities > 0) & (probabilities < 1)).all()
     left_out = [set(range(60)) - films for films in learned]

@@ -35,12 +35,12 @@ def features(tmp_path: Path) -> Path:
 def test_films_get_the_features_of_their_posters(dataset: Dataset, features: Path) -> None:
     for split in ("train", "validation", "test"):
         examples = read_examples(dataset, features, split)
-        expected = [(imdb_id, name) for imdb_id, name, of in FILMS if of == split]
-        assert examples.imdb_ids == [imdb_id for imdb_id, _ in expected]
+        expected = [(imdb_id, name) for imdb_id, name, film_split in FILMS if film_split == split]
+        assert examples.films["imdb_id"].tolist() == [imdb_id for imdb_id, _ in expected]
         np.testing.assert_array_equal(examples.features.read(), [VECTORS[name] for _, name in expected])
         np.testing.assert_array_equal(examples.genre_targets, [[imdb_id % 2, 1] for imdb_id, _ in expected])
-        np.testing.assert_array_equal(examples.years, [1990 + imdb_id for imdb_id, _ in expected])
-        np.testing.assert_array_equal(examples.scores, [0.5 * imdb_id for imdb_id, _ in expected])
+        np.testing.assert_array_equal(examples.films["year"], [1990 + imdb_id for imdb_id, _ in expected])
+        np.testing.assert_array_equal(examples.films["score"], [0.5 * imdb_id for imdb_id, _ in expected])
         assert len(examples) == len(expected)
 
 

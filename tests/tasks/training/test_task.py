@@ -9,6 +9,7 @@ import pytest
 
 from tasks.dataset.task import INDEX, Dataset
 from tasks.features.cache import append_features
+from tasks.outputs.decade import DecadeOutput
 from tasks.settings import HeadSettings, TrainingSettings
 from tasks.training.task import train_head
 
@@ -51,8 +52,10 @@ def test_a_head_is_trained_once_and_gives_the_same_weights_again(
         random.seed(number)  # from which a dropout layer without a seed would draw its own
         trained.append(train_head.fn(dataset, features_folder, tmp_path / f"training-{number}", SETTINGS, 0, heads))
     first, second = trained
-    assert first.decades == [1980, 1990, 2000, 2010, 2020, 2030]
-    assert (first.settings, first.heads, first.epochs_run) == (SETTINGS, heads, 2)
+    genres, decade = first.outputs
+    assert genres.get_config()["genres"] == ["a", "b"]
+    assert decade == DecadeOutput([1980, 1990, 2000, 2010, 2020, 2030])
+    assert (first.settings, first.epochs_run) == (SETTINGS, 2)
     assert first.folder.name == second.folder.name
     weights = [keras.saving.load_model(head.head_path).get_weights() for head in trained]
     for one, other in zip(*weights, strict=True):

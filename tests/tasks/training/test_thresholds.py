@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score
 from tasks.settings import TrainingSettings
 from tasks.training.examples import Examples
 from tasks.training.fitting import fit_head
-from tasks.training.head import fold_calibration, run_head, take_logits
+from tasks.training.head import build_logits_model, fold_calibration, predict
 from tasks.training.thresholds import calibrate, cross_validate, maximise_expected_f1, maximise_f1
 
 
@@ -148,10 +148,10 @@ def test_folded_into_a_head_one_half_is_optimal(make_matrix) -> None:
     )
     for method in ("empirical", "calibrated"):
         head = fit_head(examples, examples, ["a", "b", "c"], settings, seed=0).head
-        raw_logits = run_head(take_logits(head), matrix)["genres"]
+        raw_logits = predict(build_logits_model(head), matrix)["genres"]
         calibration = calibrate(targets, raw_logits, method)
         fold_calibration(head, calibration)
-        confidences = run_head(head, matrix)["genres"]
+        confidences = predict(head, matrix)["genres"]
         np.testing.assert_allclose(confidences, expit(calibration.fold(raw_logits)), atol=1e-5)
         calibrated = expit(calibration.slopes * raw_logits + calibration.intercepts)
         truth = targets if method == "empirical" else calibrated

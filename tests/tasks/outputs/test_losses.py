@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tasks.settings import TrainingSettings
-from tasks.training.losses import (
+from tasks.outputs.losses import (
     AsymmetricLoss,
     DoubleSoftF1,
     MacroSoftF1,
@@ -13,6 +12,7 @@ from tasks.training.losses import (
     SupervisedContrastive,
     make_loss,
 )
+from tasks.settings import TrainingSettings
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ class MacroSoftF1(keras.losses.Loss):
     """One minus the F1 score of each label, with probabilities in place of decisions, averaged over the labels.
 
     For each label over the batch: `tp = sum(y_true * y_pred)`, `fp = sum((1 - y_true) * y_pred)`,
-    `fn = sum(y_true * (1 - y_pred))`, `loss = 1 - 2 tp / (2 tp + fp + fn)`. A label that no example of the batch has
-    costs 1 and has no gradient. From Maiza, "The Unknown Benefits of using a Soft-F1 Loss in Classification Systems"
-    (2019).
+    `fn = sum(y_true * (1 - y_pred))`, `loss = 1 - 2 tp / (2 tp + fp + fn)`. The loss of a label without examples in
+    the batch is 1, without a gradient. From Maiza, "The Unknown Benefits of using a Soft-F1 Loss in Classification
+    Systems" (2019).
 
     Example:
         >>> loss = MacroSoftF1()
@@ -38,9 +38,9 @@ class MacroSoftF1(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="poster_genres")
 class DoubleSoftF1(keras.losses.Loss):
-    """The mean of `MacroSoftF1` and the same of what a film is not: every label and its contrary count alike.
+    """The mean of `MacroSoftF1` and the same of the complements: presence and absence of a label have equal weight.
 
-    From Maiza (2019), as above, who found it to help where a label's absence matters, too.
+    From Maiza (2019), as above, for problems in which the absence of a label matters, too.
     """
 
     def __init__(self, name: str = "double_soft_f1") -> None:
@@ -60,8 +60,8 @@ class MixedSoftF1(keras.losses.Loss):
     """A weighted mean of `MacroSoftF1` and binary cross-entropy, which ranks films better and saturates less.
 
     Args:
-        share: of soft-F1, from 0 to 1.
-        name: in the logs.
+        share: Weight of soft-F1, from 0 to 1.
+        name: Name in the logs.
     """
 
     def __init__(self, share: float = 0.8, name: str = "mixed_soft_f1") -> None:
@@ -84,13 +84,13 @@ class MixedSoftF1(keras.losses.Loss):
 class SigmoidF1(keras.losses.Loss):
     """`MacroSoftF1` of `sigmoid(slope * (z + offset))`, z being the logits of `y_pred`.
 
-    A steep slope comes close to decisions, a gentle one spreads the gradient. From Bénédict, Koops, Odijk and de Rijke,
+    A steep slope approximates decisions, a gentle one spreads the gradient. From Bénédict, Koops, Odijk and de Rijke,
     "sigmoidF1: A Smooth F1 Score Surrogate Loss for Multilabel Classification" (2021), whose beta and eta they are.
 
     Args:
-        slope: over 0; 1, with no offset, is `MacroSoftF1`.
-        offset: added to the logits.
-        name: in the logs.
+        slope: Factor of the logits, over 0; 1 without offset is `MacroSoftF1`.
+        offset: Summand of the logits.
+        name: Name in the logs.
     """
 
     def __init__(self, slope: float = 0.5, offset: float = 0.0, name: str = "sigmoid_f1") -> None:
@@ -112,22 +112,22 @@ class SigmoidF1(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="poster_genres")
 class AsymmetricLoss(keras.losses.Loss):
-    """Cross-entropy in which what is rightly said not to be there weighs less, and below `margin` nothing.
+    """Cross-entropy in which true negatives weigh less, and those with a probability under `margin` nothing.
 
-    For each film and label `-log(p)` where the label is there, and else `-q ** focus * log(1 - q)` with
+    For each film and label `-log(p)` where the film has the label, otherwise `-q ** focus * log(1 - q)` with
     `q = max(p - margin, 0)`; the mean over films and labels. From Ben-Baruch et al., "Asymmetric Loss For Multi-Label
     Classification" (2020), with their focus on positives of 0.
 
     Args:
-        focus: their gamma of negatives, 0 or from 1; 0 with no margin is binary cross-entropy.
-        margin: in [0, 1).
-        name: in the logs.
+        focus: Their gamma of negatives, 0 or from 1; 0 without margin is binary cross-entropy.
+        margin: Probability of a negative that costs nothing, in [0, 1).
+        name: Name in the logs.
     """
 
     def __init__(self, focus: float = 4.0, margin: float = 0.05, name: str = "asymmetric") -> None:
         super().__init__(name=name, reduction="sum_over_batch_size")
         if not (focus == 0 or focus >= 1) or not 0 <= margin < 1:
-            # Between 0 and 1 the gradient has no bound where q comes to 0.
+            # Between 0 and 1 the gradient is unbounded where q approaches 0.
             raise ValueError(f"focus must be 0 or from 1, margin in [0, 1). Received: focus={focus}, margin={margin}")
         self.focus = focus
         self.margin = margin
@@ -145,7 +145,7 @@ class AsymmetricLoss(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="poster_genres")
 class SupervisedContrastive(keras.losses.Loss):
-    """Draws embeddings together by how many labels their examples share, and apart from all others.
+    """Attracts the embeddings of examples by the share of common labels, and repels all others.
 
     Of an example i of the batch, with `s_ij` the product of two embeddings over `temperature` and `w_ij` the share of
     common labels among all that either has (Jaccard): `-sum_j w_ij log(exp(s_ij) / sum_k exp(s_ik)) / sum_j w_ij`, for
@@ -155,8 +155,8 @@ class SupervisedContrastive(keras.losses.Loss):
     `y_pred` are embeddings of length 1, shape `(batch_size, size)`.
 
     Args:
-        temperature: over 0.
-        name: in the logs.
+        temperature: Divisor of the similarities, over 0.
+        name: Name in the logs.
     """
 
     def __init__(self, temperature: float = 0.2, name: str = "supervised_contrastive") -> None:
@@ -166,14 +166,14 @@ class SupervisedContrastive(keras.losses.Loss):
         self.temperature = temperature
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
-        """Returns the loss of each example, shape `(batch_size,)`, scaled for their mean to be that of the above."""
+        """Returns the loss of each example, shape `(batch_size,)`, scaled so that their mean is the above."""
         y_true = ops.cast(y_true, y_pred.dtype)
         others = 1.0 - ops.eye(ops.shape(y_pred)[0], dtype=y_pred.dtype)
         common = ops.matmul(y_true, ops.transpose(y_true))
         num_labels = ops.sum(y_true, axis=1)
         either = num_labels[:, None] + num_labels[None, :] - common
         weights = others * common / ops.maximum(either, 1.0)
-        # Far below any other, so that an example is not compared with itself.
+        # Far below any other: an example is not compared with itself.
         similarities = ops.matmul(y_pred, ops.transpose(y_pred)) / self.temperature - 1e9 * (1.0 - others)
         sums = ops.sum(weights, axis=1)
         costs = -ops.sum(weights * ops.log_softmax(similarities, axis=1), axis=1) / ops.maximum(sums, 1e-9)
@@ -193,7 +193,7 @@ def _soft_f1_losses(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> ker
 
 
 def make_loss(name: str) -> keras.losses.Loss:
-    """Returns the loss that `training.loss` names, with the constants it was measured with."""
+    """Returns the loss that `training.loss` names, with the constants that were measured."""
     losses: dict[str, type[keras.losses.Loss]] = {
         "soft_f1": MacroSoftF1,
         "double_soft_f1": DoubleSoftF1,

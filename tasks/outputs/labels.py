@@ -1,4 +1,4 @@
-"""A layer that turns scores into label strings, inside the model."""
+"""Layers that turn scores into label strings, inside the model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +11,12 @@ import tensorflow as tf
 class TopLabels(keras.layers.Layer):
     """The k best labels of each example with their scores, best first.
 
-    Works on the TensorFlow backend, which alone has strings. Of equal scores the label that comes first in `labels`
+    Works on the TensorFlow backend, the only one with strings. Of equal scores the label that comes first in `labels`
     comes first.
 
     Args:
-        labels: the names, in the order of the scores.
-        k: how many to give, at most `len(labels)`.
+        labels: Names, in the order of the scores.
+        k: Number of labels to return, at most `len(labels)`.
 
     Input: scores, shape `(batch_size, len(labels))`, any float type.
 
@@ -24,8 +24,8 @@ class TopLabels(keras.layers.Layer):
     descending.
 
     Raises:
-        ValueError: if `k` is not between 1 and the number of labels, labels repeat, or there are more or fewer scores
-            than labels.
+        ValueError: `k` is not between 1 and the number of labels, labels repeat, or the number of scores is not that of
+            the labels.
 
     Example:
         >>> TopLabels(["Comedy", "Drama", "Horror"], k=2)(tf.constant([[0.2, 0.9, 0.4]]))["labels"]
@@ -68,10 +68,10 @@ class TopLabels(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="poster_genres")
 class BestLabel(keras.layers.Layer):
-    """The best label of each example with its score, for labels of which one is true.
+    """The best label of each example with its score, for labels of which exactly one is true.
 
     Args:
-        labels: the names, in the order of the scores.
+        labels: Names, in the order of the scores.
 
     Input: scores, shape `(batch_size, len(labels))`, any float type.
 

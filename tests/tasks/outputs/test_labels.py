@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tasks.export.labels import BestLabel, TopLabels
+from tasks.outputs.labels import BestLabel, TopLabels
 
 LABELS = ["Comedy", "Drame à clef", "Horror", "War"]
 SCORES = np.array([[0.1, 0.9, 0.3, 0.5], [0.7, 0.2, 0.7, 0.1]], np.float32)
@@ -56,7 +56,7 @@ def test_keras_file_loads_in_a_clean_process_without_custom_objects(tmp_path: Pa
     scores = keras.Input((4,))
     keras.Model(scores, TopLabels(LABELS, k=1)(scores)).save(tmp_path / "model.keras")
     script = (
-        "import keras, numpy, tasks.export.labels\n"
+        "import keras, numpy, tasks.outputs.labels\n"
         f"model = keras.saving.load_model({str(tmp_path / 'model.keras')!r})\n"
         "print(model(numpy.array([[0, 0, 0, 1.0]]))['labels'].numpy())"
     )

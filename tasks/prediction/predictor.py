@@ -1,0 +1,112 @@
+"""Predict genres with a published model."""
+
+import json
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.errors import RegistryError
+from tasks.features.litert import LiteRTNetwork
+from tasks.features.numpy_preprocessing import prepare_images
+from tasks.outputs.genres import GenresOutput
+from tasks.outputs.output import Output, find_output_classes, split_columns
+
+_LABELS_MEMBER = "labels.txt"  # as tasks.export.lite writes it
+
+# From JPEG or PNG files to a row of numbers each.
+PredictColumns = Callable[[Sequence[bytes]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A model's prediction for one poster.
+
+    Attributes:
+        labels: Genres, most confident first.
+        confidences: Their confidences; a genre is predicted where it is over 0.5.
+        others: Further outputs of the model by name: `decade`, `score`.
+    """
+
+    labels: list[str]
+    confidences: list[float]
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns all fields by name."""
+        return {"labels": self.labels, "confidences": self.confidences, **self.others}
+
+
+class Predictor:
+    """A published model that predicts.
+
+    Args:
+        folder: Folder of the model.
+        outputs: Its outputs that have columns.
+        predict_columns: Function that runs it.
+    """
+
+    def __init__(self, folder: Path, outputs: Sequence[Output], predict_columns: PredictColumns) -> None:
+        self._folder = folder
+        self._outputs = list(outputs)
+        self._predict_columns = predict_columns
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Opens the model of a folder: by LiteRT, or where it has no `classifier.tflite` by TensorFlow, more slowly.
+
+        Raises:
+            RegistryError: The folder has no model.
+        """
+        lite = folder / "classifier.tflite"
+        if lite.is_file():
+            # The export compared its predictions with the SavedModel's; it takes about a quarter of the time.
+            names = _read_column_names(lite) or json.loads((folder / "labels.json").read_text("utf-8"))
+            found = [output.from_column_names(names) for output in find_output_classes()]
+            outputs = [output for output in found if output]
+            predict_columns: PredictColumns = LiteRTNetwork(lite.read_bytes(), prepare_images).predict_images
+        elif (folder / "saved_model").is_dir():
+            from tasks.prediction.saved_model import open_saved_model
+
+            outputs, predict_columns = open_saved_model(folder / "saved_model")
+        else:
+            raise RegistryError(f"{folder} has neither classifier.tflite nor saved_model: publish the model again")
+        top_k = json.loads((folder / "settings.json").read_text("utf-8"))["export"]["top_k"]
+        return cls(
+            folder,
+            [output.with_top_k(top_k) if isinstance(output, GenresOutput) else output for output in outputs],
+            predict_columns,
+        )
+
+    def predict(self, images: Sequence[bytes]) -> list[Prediction]:
+        """Returns the prediction for each of some JPEG or PNG files.
+
+        Raises:
+            NotAPosterError: One of them cannot be decoded.
+        """
+        columns = split_columns(self._outputs, self._predict_columns(images))
+        decoded = [output.decode(part) for output, part in zip(self._outputs, columns, strict=True)]
+        rows = ({key: value for part in row for key, value in part.items()} for row in zip(*decoded, strict=True))
+        return [Prediction(row.pop("labels"), row.pop("confidences"), row) for row in rows]
+
+    def embed(self, images: Sequence[bytes]) -> NDArray[np.float32]:
+        """Returns embeddings of JPEG or PNG files, of length 1, shape `(len(images), size)`; with TensorFlow.
+
+        Raises:
+            NotAPosterError: One of them cannot be decoded.
+        """
+        from tasks.prediction.saved_model import embed_images
+
+        return embed_images(self._folder / "saved_model", images)
+
+
+def _read_column_names(lite: Path) -> list[str]:
+    """Returns the names of a LiteRT model's columns; none for a model of an early version, which has genres alone."""
+    if not zipfile.is_zipfile(lite):
+        return []
+    with zipfile.ZipFile(lite) as archive:
+        return archive.read(_LABELS_MEMBER).decode().splitlines()
