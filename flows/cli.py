@@ -208,6 +208,24 @@ def models(artifacts: ArtifactsDir = Path("artifacts")) -> None:
     _print(table)
 
 
+@app.command("settings")
+def show_settings(
+    json_schema: Annotated[bool, typer.Option("--json-schema", help="Print the JSON schema, for editors.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/settings.md.")] = False,
+) -> None:
+    """List all settings with their defaults and bounds."""
+    from flows import settings_page
+
+    if json_schema and markdown:
+        raise typer.BadParameter("expected one of --json-schema and --markdown, received both")
+    if json_schema:
+        print(settings_page.render_json_schema())
+    elif markdown:
+        print(settings_page.render_markdown(), end="")
+    else:
+        _print(settings_page.build_table())
+
+
 @app.command()
 def promote(
     model: Annotated[str, typer.Argument(help="Id of a published model.")],
