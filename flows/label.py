@@ -25,7 +25,7 @@ from flows.watching import report_failure
 from tasks.atomic import atomic_folder, remove_partials
 from tasks.catalog.reading import read_rows
 from tasks.errors import RegistryError, SettingsError
-from tasks.posters.fetching import Fetched, fetch_posters
+from tasks.posters.fetching import Fetched, PosterRequest, fetch_posters
 from tasks.posters.images import NotAPosterError, check_image
 from tasks.registry.models import find_model
 from tasks.settings import PosterSettings
@@ -289,7 +289,8 @@ def _read_images(images: Sequence[str]) -> list[bytes | str]:
     """Returns for each image its bytes, if it decodes, or why there are none."""
     addresses = [image for image in images if image.startswith(_SCHEMES)]
     settings = PosterSettings(min_side_pixels=1)
-    fetched = iter(fetch_posters([(address, None) for address in addresses], settings, settings.connections))
+    requests = [PosterRequest(address) for address in addresses]
+    fetched = iter(fetch_posters(requests, settings, settings.connections))
     return [_take(next(fetched)) if image.startswith(_SCHEMES) else _read_file(image) for image in images]
 
 
