@@ -38,10 +38,10 @@ def unify_spellings(counts: Mapping[str, int]) -> dict[str, str]:
     Returns:
         The canonical name of each spelling in `counts`.
     """
-    canonical_names = {_fold(name): name for name in IMDB_GENRES}
+    names_by_key = {_fold(name): name for name in IMDB_GENRES}
     for name in sorted(counts, key=lambda name: (-counts[name], name)):
-        canonical_names.setdefault(_fold(name), name)
-    return {name: canonical_names[_fold(name)] for name in counts}
+        names_by_key.setdefault(_fold(name), name)
+    return {name: names_by_key[_fold(name)] for name in counts}
 
 
 def _fold(name: str) -> str:
