@@ -30,7 +30,9 @@ SettingsFile = Annotated[Path | None, typer.Option("--settings", help="Settings,
 Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting: training.epochs=10.")
 ]
-CatalogSource = Annotated[str | None, typer.Option("--catalog", help="Path or http(s) address of MovieGenre.csv.")]
+CatalogSource = Annotated[
+    str | None, typer.Option("--catalog", help="Path or address of MovieGenre.csv: http(s), s3, gs.")
+]
 MinPosters = Annotated[int | None, typer.Option("--min-posters", help="Genres with fewer posters are dropped.")]
 ArtifactsDir = Annotated[Path, typer.Option("--artifacts", help="Folder of the published models.")]
 
@@ -340,8 +342,10 @@ def _describe(value: str | float | None) -> str:
 
 
 def _check_catalog(settings: "Settings") -> None:
+    from tasks.catalog.reading import is_address
+
     source = settings.catalog.source
-    if not source.startswith(("http://", "https://")) and not Path(source).is_file():
+    if not is_address(source) and not Path(source).is_file():
         # Known before Prefect starts, which takes its time.
         raise SettingsError(f"no catalog at {source}: expected the path or address of MovieGenre.csv (--catalog)")
 

@@ -16,9 +16,9 @@ def show_counts(catalog: Catalog, counts: PosterCounts) -> None:
         *(("catalog", f"dropped: {reason}", count) for reason, count in catalog.dropped.items()),
         ("catalog", "films", catalog.num_films),
         *(("catalog", f"doubtful: {what}", count) for what, count in catalog.count_doubts().items()),
-        *(("posters", f"asked for now: {outcome}", count) for outcome, count in counts.outcomes.items()),
+        *(("posters", f"requested now: {outcome}", count) for outcome, count in counts.outcomes.items()),
         *(("posters", f"failed: {reason}", count) for reason, count in counts.failed.items()),
-        ("posters", "there", counts.num_ok),
+        ("posters", "available", counts.num_ok),
     ]
     create_table_artifact(
         [{"stage": stage, "what": what, "count": count} for stage, what, count in rows],

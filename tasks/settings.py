@@ -27,7 +27,10 @@ class StageSettings(BaseModel):
 class CatalogSettings(StageSettings):
     """Where the films come from and which are left out."""
 
-    source: str = Field("MovieGenre.csv", description="path or http(s) address of MovieGenre.csv")
+    source: str = Field(
+        "MovieGenre.csv",
+        description="path or address of MovieGenre.csv: http(s), or any that fsspec knows (s3, gs)",
+    )
     excluded_genres: tuple[str, ...] = Field(("Adult",), description="films with any of these genres are dropped")
 
 

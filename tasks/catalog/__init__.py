@@ -1,1 +1,1 @@
-"""MovieGenre.csv in, a typed table of films out, with every dropped row counted by reason."""
+"""The catalog stage: reads MovieGenre.csv into a typed table of films; counts dropped rows by reason."""

@@ -1,13 +1,15 @@
-"""Turn rows of text into typed films, and count what is dropped by reason."""
+"""Turn rows of text into typed films; count dropped rows by reason, and doubtful values."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tasks.catalog.genres import count_doubts, find_disagreements, split_genres, unify_spellings
 
@@ -22,84 +24,148 @@ FILMS = pa.schema(
     ]
 )
 
+_GENRES_TYPE = FILMS.field("genres").type
 
-def clean(rows: pa.Table, excluded_genres: Collection[str]) -> tuple[pa.Table, dict[str, int], dict[str, Any]]:
-    """Types the rows and drops those that can't be used.
 
-    A row is dropped for the first reason that holds, in the order of the counts. Of rows with the same id the first
-    that can be used is kept. Genres that are spelt in several ways are read as one, see `unify_spellings`.
+@dataclass(frozen=True)
+class CleanedRows:
+    """The usable films of a catalog.
+
+    Attributes:
+        films: Table of schema `FILMS`, in the order of the file.
+        dropped: Number of rows dropped, by reason.
+        doubts: Doubtful values of the films, by kind: those of `count_doubts`; `scores not from 1 to 10`, the number of
+            scores that were replaced by null; and `rows that disagree`, as `find_disagreements` returns them.
+    """
+
+    films: pa.Table
+    dropped: dict[str, int]
+    doubts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _GenreColumn:
+    """The column `Genre`, each different text parsed once: a million films have some thousands of different texts.
+
+    Attributes:
+        texts: The different texts.
+        indices: Index in `texts` of each row, shape `(num_rows,)`.
+        canonical_names: Canonical name of each spelling of a genre, as `unify_spellings` returns it.
+        lists: Genres of each text, canonical names.
+        excluded: Canonical name of each excluded genre.
+    """
+
+    texts: list[str]
+    indices: pa.Int32Array
+    canonical_names: dict[str, str]
+    lists: list[list[str]]
+    excluded: dict[str, str]
+
+    @classmethod
+    def parse(cls, column: pa.StringArray, excluded_genres: Collection[str]) -> "_GenreColumn":
+        encoded = column.dictionary_encode()
+        texts = encoded.dictionary.to_pylist()
+        num_rows = np.bincount(encoded.indices.to_numpy(), minlength=len(texts)).tolist()
+        spellings: Counter[str] = Counter()
+        for text, number in zip(texts, num_rows, strict=True):
+            spellings.update(dict.fromkeys(split_genres(text), number))
+        canonical_names = unify_spellings(spellings)
+        return cls(
+            texts=texts,
+            indices=encoded.indices,
+            canonical_names=canonical_names,
+            lists=[list(dict.fromkeys(canonical_names[name] for name in split_genres(text))) for text in texts],
+            # An excluded genre's spelling need not be one of the catalog's.
+            excluded={
+                genre: unify_spellings({genre: 0, **spellings})[genre] for genre in sorted(frozenset(excluded_genres))
+            },
+        )
+
+    def expand(self, flags: list[bool]) -> NDArray[np.bool_]:
+        """Returns the flag of each row, shape `(num_rows,)`, from the flag of each text."""
+        row_flags: NDArray[np.bool_] = np.array(flags, bool)[self.indices.to_numpy()]
+        return row_flags
+
+    def take_lists(self, rows: NDArray[np.intp]) -> pa.ListArray:
+        """Returns the genres of some rows."""
+        return pa.array(self.lists, _GENRES_TYPE).take(self.indices.take(rows))
+
+    def count_texts(self, rows: NDArray[np.intp]) -> dict[str, int]:
+        """Returns how many of some rows have each text, without those that none has."""
+        counts = np.bincount(self.indices.take(rows).to_numpy(), minlength=len(self.texts)).tolist()
+        return {text: number for text, number in zip(self.texts, counts, strict=True) if number}
+
+
+def clean(rows: pa.Table, excluded_genres: Collection[str]) -> CleanedRows:
+    """Types the rows and drops the unusable ones.
+
+    A row is dropped for the first reason that applies, in the order of the counts. Of rows with the same id the first
+    usable one is kept. Spellings of the same genre are unified, see `unify_spellings`.
 
     Args:
-        rows: the string columns of `tasks.catalog.reading.COLUMNS`.
-        excluded_genres: films with any of these genres are dropped.
-
-    Returns:
-        The films, of schema `FILMS`, in the order of the file; the number of rows dropped by reason; and what is
-        doubtful about the genres of the films, as `count_doubts` gives it, and under `rows that disagree` as
-        `find_disagreements` does; and `scores not from 1 to 10`, which are left out.
+        rows: String columns `tasks.catalog.reading.COLUMNS`.
+        excluded_genres: Genres whose films are dropped, in any spelling.
     """
     text = {name: pc.utf8_trim_whitespace(rows[name].combine_chunks()) for name in rows.column_names}
-    # A million films have some thousands of lists of genres: each is split once.
-    written = text["Genre"].dictionary_encode()
-    texts = written.dictionary.to_pylist()
-    num_rows = np.bincount(written.indices.to_numpy(), minlength=len(texts)).tolist()
-    spelt: Counter[str] = Counter()
-    for names, number in zip(texts, num_rows, strict=True):
-        spelt.update(dict.fromkeys(split_genres(names), number))
-    read_as = unify_spellings(spelt)
-    lists = [list(dict.fromkeys(read_as[name] for name in split_genres(names))) for names in texts]
-    # By their own spelling, whatever that of the catalog.
-    excluded = {genre: unify_spellings({genre: 0, **spelt})[genre] for genre in sorted(frozenset(excluded_genres))}
-    reasons = {
-        "no id": pc.equal(text["imdbId"], ""),
-        "id not digits": pc.invert(pc.match_substring_regex(text["imdbId"], r"^[0-9]{1,18}$")),
-        "no genre": _of_each([not names for names in lists], written),
-        "no poster address": pc.equal(text["Poster"], ""),
-        "poster address not http(s)": pc.invert(pc.match_substring_regex(text["Poster"], r"^https?://[^/\s]+")),
-        **{f"genre {genre}": _of_each([read in names for names in lists], written) for genre, read in excluded.items()},
-    }
+    genres = _GenreColumn.parse(text["Genre"], excluded_genres)
     usable = np.ones(rows.num_rows, bool)
     dropped = {}
-    for reason, holds in reasons.items():
-        holds = np.asarray(holds.to_numpy(zero_copy_only=False), bool)
-        dropped[reason] = int((usable & holds).sum())
-        usable &= ~holds
-    (numbers,) = np.nonzero(usable)
-    imdb_ids = text["imdbId"].take(numbers).cast(pa.int64())
-    repeated = pd.Series(imdb_ids.to_numpy()).duplicated().to_numpy()
-    dropped["repeated id"] = int(repeated.sum())
-    kept = {name: column.take(numbers[~repeated]) for name, column in text.items()}
+    for reason, applies in _find_unusable_rows(text, genres).items():
+        dropped[reason] = int((usable & applies).sum())
+        usable &= ~applies
+    (usable_rows,) = np.nonzero(usable)
+    imdb_ids = pd.Series(text["imdbId"].take(usable_rows).cast(pa.int64()).to_numpy())
+    is_repeated = imdb_ids.duplicated().to_numpy()
+    dropped["repeated id"] = int(is_repeated.sum())
+    kept_rows = usable_rows[~is_repeated]
+    films = _build_films(text, genres, kept_rows)
+    is_ambiguous = imdb_ids.duplicated(keep=False).to_numpy()
+    ambiguous_genres = genres.take_lists(usable_rows[is_ambiguous]).to_pylist()
+    ambiguous = list(zip(imdb_ids[is_ambiguous].tolist(), ambiguous_genres, strict=True))
+    has_score = np.asarray(pc.not_equal(text["IMDB Score"].take(kept_rows), ""))
+    doubts = {
+        **count_doubts(genres.count_texts(kept_rows), genres.canonical_names),
+        "scores not from 1 to 10": int((has_score & np.asarray(films["score"].is_null())).sum()),
+        "rows that disagree": find_disagreements(ambiguous),
+    }
+    return CleanedRows(films, dropped, doubts)
+
+
+def _find_unusable_rows(text: Mapping[str, pa.StringArray], genres: _GenreColumn) -> dict[str, NDArray[np.bool_]]:
+    """Returns for each reason the rows it applies to, shape `(num_rows,)`."""
+    no_digits = pc.invert(pc.match_substring_regex(text["imdbId"], r"^[0-9]{1,18}$"))
+    no_http = pc.invert(pc.match_substring_regex(text["Poster"], r"^https?://[^/\s]+"))
+    return {
+        "no id": np.asarray(pc.equal(text["imdbId"], "")),
+        "id not digits": np.asarray(no_digits),
+        "no genre": genres.expand([not names for names in genres.lists]),
+        "no poster address": np.asarray(pc.equal(text["Poster"], "")),
+        "poster address not http(s)": np.asarray(no_http),
+        **{
+            f"genre {genre}": genres.expand([name in names for names in genres.lists])
+            for genre, name in genres.excluded.items()
+        },
+    }
+
+
+def _build_films(text: Mapping[str, pa.StringArray], genres: _GenreColumn, kept_rows: NDArray[np.intp]) -> pa.Table:
+    kept = {name: column.take(kept_rows) for name, column in text.items()}
     years = pc.extract_regex(kept["Title"], r"\((?P<year>(?:18|19|20)[0-9]{2})[^()]*\)$")
-    films = pa.table(
+    return pa.table(
         {
-            "imdb_id": imdb_ids.filter(~repeated),
+            "imdb_id": kept["imdbId"].cast(pa.int64()),
             "title": kept["Title"],
             "year": pc.struct_field(years, "year").cast(pa.int16()),
             "score": _parse_scores(kept["IMDB Score"]),
-            "genres": pa.array(lists, FILMS.field("genres").type).take(written.indices.take(numbers[~repeated])),
+            "genres": genres.take_lists(kept_rows),
             "poster_url": kept["Poster"],
         },
         schema=FILMS,
     )
-    shown = written.indices.take(numbers[~repeated]).to_numpy()
-    num_films = np.bincount(shown, minlength=len(texts)).tolist()
-    doubts = count_doubts({text: number for text, number in zip(texts, num_films, strict=True) if number}, read_as)
-    (several,) = np.nonzero(pd.Series(imdb_ids.to_numpy()).duplicated(keep=False).to_numpy())
-    columns = (imdb_ids.take(several), written.indices.take(numbers[several]))
-    of_several = zip(*(column.to_pylist() for column in columns), strict=True)
-    disagreements = find_disagreements([(imdb_id, lists[text]) for imdb_id, text in of_several])
-    no_scores = pc.and_(pc.not_equal(kept["IMDB Score"], ""), pc.is_null(films["score"]))
-    doubts["scores not from 1 to 10"] = int(np.asarray(no_scores.to_numpy(zero_copy_only=False), bool).sum())
-    return films, dropped, {**doubts, "rows that disagree": disagreements}
-
-
-def _of_each(answers: list[bool], written: pa.DictionaryArray) -> pa.BooleanArray:
-    """Returns the answer about each row's text, given those about the different texts."""
-    return pa.array(answers, pa.bool_()).take(written.indices)
 
 
 def _parse_scores(column: pa.StringArray) -> pa.FloatArray:
-    """Returns numbers from 1 to 10, null for what is none."""
-    written = column.dictionary_encode()
-    numbers = pd.to_numeric(pd.Series(written.dictionary.to_pylist(), dtype=object), errors="coerce").astype(float)
-    return pa.array(numbers.where(numbers.between(1, 10)), pa.float32(), from_pandas=True).take(written.indices)
+    """Returns numbers from 1 to 10, null for any other text."""
+    encoded = column.dictionary_encode()
+    numbers = pd.to_numeric(pd.Series(encoded.dictionary.to_pylist(), dtype=object), errors="coerce").astype(float)
+    return pa.array(numbers.where(numbers.between(1, 10)), pa.float32(), from_pandas=True).take(encoded.indices)

@@ -1,44 +1,47 @@
-"""What films are said to be: genres as they are written, as they are read, and what is doubtful about them."""
+"""Parse genres, unify their spellings, and count doubtful ones."""
 
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# IMDB's genres, as its title pages list them, and "Adult", which they no longer do.
+# The genres on IMDB's title pages, and "Adult", which those no longer list.
 IMDB_GENRES = (
     *("Action", "Adult", "Adventure", "Animation", "Biography", "Comedy", "Crime", "Documentary", "Drama", "Family"),
     *("Fantasy", "Film-Noir", "Game-Show", "History", "Horror", "Music", "Musical", "Mystery", "News", "Reality-TV"),
     *("Romance", "Sci-Fi", "Short", "Sport", "Talk-Show", "Thriller", "War", "Western"),
 )
 
-# What the published file writes where a film has no genre.
+# The published file's text for a film without genres.
 _NO_GENRE = frozenset({"", "(no genres listed)"})
 
-# IMDB lists no more of a film.
-_MOST_GENRES = 3
+# IMDB's own limit for a film.
+_MAX_GENRES = 3
 
 _NUM_EXAMPLES = 20
 
 
 def split_genres(text: str) -> list[str]:
-    """Returns the genres of `"Action| Drama|Action"`: stripped, without blanks, each once, in the order given."""
+    """Splits a text such as `"Action| Drama|Action"` into genres: stripped, not blank, unique, in their order."""
     return list(dict.fromkeys(name for name in map(str.strip, text.split("|")) if name not in _NO_GENRE))
 
 
 def unify_spellings(counts: Mapping[str, int]) -> dict[str, str]:
-    """Returns how each genre is read: of spellings that differ in case, spaces, hyphens and the like alone, one.
+    """Returns the canonical name of each genre: one for spellings that differ in case, spaces or punctuation only.
 
-    That is IMDB's where it has the genre (`sci fi` is read as `Sci-Fi`), and else the commonest, of equals the first by
-    name.
+    The canonical name is IMDB's if IMDB has the genre (`Sci-Fi` for `sci fi`), otherwise the most frequent spelling, or
+    the first by name of equally frequent ones.
 
     Args:
-        counts: how often each spelling is written.
+        counts: Frequency of each spelling.
+
+    Returns:
+        The canonical name of each spelling in `counts`.
     """
-    read_as = {_fold(name): name for name in IMDB_GENRES}
+    names_by_key = {_fold(name): name for name in IMDB_GENRES}
     for name in sorted(counts, key=lambda name: (-counts[name], name)):
-        read_as.setdefault(_fold(name), name)
-    return {name: read_as[_fold(name)] for name in counts}
+        names_by_key.setdefault(_fold(name), name)
+    return {name: names_by_key[_fold(name)] for name in counts}
 
 
 def _fold(name: str) -> str:
@@ -46,26 +49,28 @@ def _fold(name: str) -> str:
     return letters or name
 
 
-def count_doubts(written: Mapping[str, int], read_as: Mapping[str, str]) -> dict[str, Any]:
-    """Counts what is doubtful about the genres of films.
+def count_doubts(num_films_by_text: Mapping[str, int], canonical_names: Mapping[str, str]) -> dict[str, Any]:
+    """Counts films with doubtful genres.
 
     Args:
-        written: how many films have each text in the column `Genre`.
-        read_as: as `unify_spellings` gives it.
+        num_films_by_text: Number of films with each text of the column `Genre`.
+        canonical_names: Canonical name of each spelling, as `unify_spellings` returns it.
 
     Returns:
-        How many films have `more than three genres` and `spaces around genres`; and by name those of each of the
-        `spellings read as another` (`sci fi as Sci-Fi`) and of the `genres unknown to IMDB`.
+        The number of films with `more than three genres`, and with `spaces around genres`; and, by name, the numbers
+        with each of the `spellings read as another` (`sci fi as Sci-Fi`) and each of the `genres unknown to IMDB`.
     """
     counts: Counter[str] = Counter()
     spellings: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
-    for text, num_films in written.items():
+    for text, num_films in num_films_by_text.items():
         names = split_genres(text)
-        genres = {read_as[name] for name in names}
-        counts["more than three genres"] += num_films * (len(genres) > _MOST_GENRES)
+        genres = {canonical_names[name] for name in names}
+        counts["more than three genres"] += num_films * (len(genres) > _MAX_GENRES)
         counts["spaces around genres"] += num_films * any(name != name.strip() for name in text.split("|"))
-        spellings.update({f"{name} as {read_as[name]}": num_films for name in names if read_as[name] != name})
+        spellings.update(
+            {f"{name} as {canonical_names[name]}": num_films for name in names if canonical_names[name] != name}
+        )
         unknown.update(dict.fromkeys(genres.difference(IMDB_GENRES), num_films))
     return {
         **{name: counts[name] for name in ("more than three genres", "spaces around genres")},
@@ -75,13 +80,13 @@ def count_doubts(written: Mapping[str, int], read_as: Mapping[str, str]) -> dict
 
 
 def find_disagreements(rows: Sequence[tuple[int, Sequence[str]]]) -> dict[str, Any]:
-    """Finds films whose repeated rows name different genres, in whatever order.
+    """Finds films whose repeated rows have different genres; the order of genres doesn't matter.
 
     Args:
-        rows: id and genres of each row of a film that has several; of each film the one that is kept comes first.
+        rows: IMDB id and genres of each row of the films that have several rows; a film's kept row is its first.
 
     Returns:
-        How many `films` there are, and some `examples`: id, genres that are kept, genres of another row.
+        The number of such `films`, and some `examples`: id, genres of the kept row, genres of another row.
     """
     kept: dict[int, Sequence[str]] = {}
     found: dict[int, dict[str, Any]] = {}

@@ -1,10 +1,13 @@
-"""Read MovieGenre.csv as it is: text columns only, from a path or an http(s) address."""
+"""Read MovieGenre.csv as text columns, from a path, an http(s) address or an object store."""
 
 import codecs
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.csv
 import requests
@@ -12,9 +15,11 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from tasks.errors import CatalogError
+from tasks.filesystems import list_filesystem_errors
 
 COLUMNS = ("imdbId", "Imdb Link", "Title", "IMDB Score", "Genre", "Poster")
-_ADDRESS_TIMEOUT_SECONDS = 30
+_EXPECTED = "expected the path of MovieGenre.csv, or its address (http(s), s3, gs or another that fsspec knows)"
+_HTTP_TIMEOUT_SECONDS = 30
 _MAX_HEADER_BYTES = 64 * 1024
 _RETRY = Retry(total=3, backoff_factor=1.0, backoff_jitter=0.5, status_forcelist=(429, 500, 502, 503, 504))
 
@@ -22,20 +27,20 @@ _RETRY = Retry(total=3, backoff_factor=1.0, backoff_jitter=0.5, status_forcelist
 def read_rows(source: str, required: Sequence[str] = COLUMNS, optional: Sequence[str] = ()) -> tuple[pa.Table, int]:
     """Reads the rows of a MovieGenre.csv.
 
-    The encoding is found out: UTF-8 with or without a byte-order mark where the bytes are UTF-8, ISO-8859-1 (the
-    published file's) otherwise.
+    The encoding is detected: UTF-8, with or without a byte-order mark, if the bytes are valid UTF-8, otherwise
+    ISO-8859-1, the published file's.
 
     Args:
-        source: path or http(s) address.
-        required: the columns it must have.
-        optional: the columns that are read if it has them.
+        source: Path or address of the file, as in `read_bytes`.
+        required: Names of the columns that the file must have.
+        optional: Names of the columns that are read if the file has them.
 
     Returns:
-        These columns as strings, others left out; and the number of rows that were left out because they do not have
-        as many fields as the header.
+        These columns as strings, without any others; and the number of malformed rows, which are left out: those whose
+        number of fields differs from the header's.
 
     Raises:
-        CatalogError: if there is no such file, it is empty, no CSV, or lacks a column.
+        CatalogError: If the file can't be read, is empty, is no CSV, or lacks a required column.
     """
     content = read_bytes(source)
     if not content.strip():
@@ -56,7 +61,7 @@ def read_rows(source: str, required: Sequence[str] = COLUMNS, optional: Sequence
     try:
         rows = pyarrow.csv.read_csv(
             pa.BufferReader(_as_utf8(content)),
-            # The names as they were checked, not as they stand there: with spaces around them, say.
+            # The stripped names: the header may have spaces around them.
             read_options=pyarrow.csv.ReadOptions(column_names=names, skip_rows=1),
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
             convert_options=pyarrow.csv.ConvertOptions(
@@ -68,25 +73,70 @@ def read_rows(source: str, required: Sequence[str] = COLUMNS, optional: Sequence
     return rows, malformed
 
 
+def is_address(source: str) -> bool:
+    """Returns whether `source` is an address, such as `s3://bucket/MovieGenre.csv`, and not a local path."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source) is not None
+
+
 def read_bytes(source: str) -> bytes:
-    """Returns the bytes at a path or an http(s) address; raises `CatalogError` where there are none to be had."""
+    """Returns the content of a file.
+
+    Args:
+        source: Local path, http(s) address, or any other address that fsspec and the packages installed beside it
+            know. Credentials come from the environment, as those packages read them.
+
+    Raises:
+        CatalogError: If the file can't be read.
+    """
     if source.startswith(("http://", "https://")):
-        try:
-            with requests.Session() as session:
-                session.mount("http://", HTTPAdapter(max_retries=_RETRY))
-                session.mount("https://", HTTPAdapter(max_retries=_RETRY))
-                response = session.get(source, timeout=_ADDRESS_TIMEOUT_SECONDS)
-                response.raise_for_status()
-        except requests.RequestException as error:
-            raise CatalogError(f"the catalog can't be read from {source}: {error}") from error
-        return response.content
+        return _read_http(source)
+    if is_address(source):
+        return _read_object(source)
     try:
         return Path(source).read_bytes()
     except OSError as error:
         raise CatalogError(
-            f"the catalog can't be read from {source}: {error.strerror}; expected the path or http(s) address of "
-            "MovieGenre.csv (--catalog)"
+            f"the catalog can't be read from {source}: {error.strerror}; {_EXPECTED} (--catalog)"
         ) from error
+
+
+def _read_http(address: str) -> bytes:
+    # Not by fsspec, whose HTTP client has neither these retries nor this time limit.
+    try:
+        with requests.Session() as session:
+            session.mount("http://", HTTPAdapter(max_retries=_RETRY))
+            session.mount("https://", HTTPAdapter(max_retries=_RETRY))
+            response = session.get(address, timeout=_HTTP_TIMEOUT_SECONDS)
+            response.raise_for_status()
+    except requests.RequestException as error:
+        raise CatalogError(f"the catalog can't be read from {address}: {error}") from error
+    return response.content
+
+
+def _read_object(address: str) -> bytes:
+    try:
+        filesystem, path = _find_object(address)
+        return bytes(filesystem.cat_file(path))
+    except list_filesystem_errors() as error:
+        raise _reading_error(address, error) from error
+
+
+def _find_object(address: str) -> tuple[Any, str]:
+    """Returns the filesystem of an address, and the path in it."""
+    try:
+        filesystem, path = fsspec.core.url_to_fs(address)
+    except (ImportError, TypeError) as error:
+        # A package that is not installed; an address without a part that its filesystem requires.
+        raise _reading_error(address, error) from error
+    return filesystem, path
+
+
+def _reading_error(address: str, error: Exception) -> CatalogError:
+    # The message of fsspec's FileNotFoundError is often the path alone.
+    message = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
+    return CatalogError(
+        f"the catalog can't be read from {address}: {message or type(error).__name__}; {_EXPECTED} (--catalog)"
+    )
 
 
 def _as_utf8(content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The catalog stage."""
+"""The task of the catalog stage."""
 
 import json
 import logging
@@ -24,10 +24,10 @@ class Catalog:
     """The films of a catalog.
 
     Attributes:
-        films_path: their table.
-        num_films: in it.
-        dropped: how many rows were left out, by reason.
-        doubts: what is doubtful about the genres, as `tasks.catalog.cleaning.clean` gives it.
+        films_path: Path of the table of films, schema `tasks.catalog.cleaning.FILMS`.
+        num_films: Number of films in the table.
+        dropped: Number of rows dropped, by reason.
+        doubts: Doubtful values, as in `tasks.catalog.cleaning.CleanedRows`.
     """
 
     films_path: Path
@@ -36,7 +36,7 @@ class Catalog:
     doubts: dict[str, Any]
 
     def count_doubts(self) -> dict[str, int]:
-        """Returns the doubts that there are in words, with how many films each is about."""
+        """Returns the number of films with each doubtful value, by description; only numbers over 0."""
         counts = {name: number for name, number in self.doubts.items() if isinstance(number, int)}
         counts["rows that disagree"] = self.doubts["rows that disagree"]["films"]
         for name in ("spellings read as another", "genres unknown to IMDB"):
@@ -48,24 +48,27 @@ class Catalog:
 def read_catalog(settings: CatalogSettings, catalog_dir: Path) -> Catalog:
     """Reads, types and cleans MovieGenre.csv into `films.parquet` (schema `tasks.catalog.cleaning.FILMS`).
 
+    Args:
+        settings: Settings of the stage.
+        catalog_dir: Folder for the table and the counts of dropped and doubtful rows.
+
     Raises:
-        CatalogError: if it can't be read, or no row of it can be used.
+        CatalogError: If the file can't be read, or has no usable row.
     """
     rows, malformed = read_rows(settings.source)
-    films, dropped, doubts = clean(rows, settings.excluded_genres)
-    dropped = {"wrong number of fields": malformed, **dropped}
-    if not films.num_rows:
+    cleaned = clean(rows, settings.excluded_genres)
+    dropped = {"wrong number of fields": malformed, **cleaned.dropped}
+    num_films = cleaned.films.num_rows
+    if not num_films:
         counts = ", ".join(f"{reason}: {count}" for reason, count in dropped.items() if count)
-        raise CatalogError(
-            f"no film of {settings.source} can be used: rows dropped for {counts or 'none: it has none'}"
-        )
+        raise CatalogError(f"no row of {settings.source} is usable; dropped: {counts or 'none, the file has no rows'}")
     films_path = catalog_dir / "films.parquet"
     with atomic_file(films_path) as partial:
-        pq.write_table(films, partial)
+        pq.write_table(cleaned.films, partial)
     write_text(catalog_dir / "dropped.json", json.dumps(dropped, indent=2) + "\n")
-    write_text(catalog_dir / "doubts.json", json.dumps(doubts, indent=2, ensure_ascii=False) + "\n")
-    logger.info("catalog: %d films, %d rows dropped: %s", films.num_rows, sum(dropped.values()), dropped)
-    catalog = Catalog(films_path, films.num_rows, dropped, doubts)
+    write_text(catalog_dir / "doubts.json", json.dumps(cleaned.doubts, indent=2, ensure_ascii=False) + "\n")
+    logger.info("catalog: %d films, %d rows dropped: %s", num_films, sum(dropped.values()), dropped)
+    catalog = Catalog(films_path=films_path, num_films=num_films, dropped=dropped, doubts=cleaned.doubts)
     if doubtful := catalog.count_doubts():
         logger.warning("catalog: doubtful genres: %s", doubtful)
     return catalog

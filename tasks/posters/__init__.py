@@ -1,1 +1,1 @@
-"""Download posters: films in, poster parts (Parquet) out, which are also the ledger of what was asked and answered."""
+"""The posters stage: downloads films' posters into poster parts (Parquet), which are also the ledger of downloads."""

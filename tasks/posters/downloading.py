@@ -1,4 +1,4 @@
-"""Download one part of the posters, and write it down."""
+"""Download the posters of one part, and update the part."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.posters import ledger
-from tasks.posters.fetching import Fetched, Validators, fetch_posters
+from tasks.posters.fetching import Fetched, PosterRequest, Validators, fetch_posters
 from tasks.settings import PosterSettings
 
 
@@ -18,28 +18,30 @@ def download(
     connections: int,
     on_fetched: Callable[[Fetched], None],
 ) -> Counter[str]:
-    """Downloads posters, `connections` at a time, and writes their part of the ledger once, if anything is new.
+    """Downloads posters, and writes their part once if a row of it is new or changed.
 
     Args:
-        path: of the part.
-        films: to ask for, as in `PartPlan`.
-        settings: of the stage.
-        connections: open at once.
-        on_fetched: is called with each poster as it comes.
+        path: Path of the part.
+        films: Films whose posters are downloaded, as in `tasks.posters.task.PartPlan`.
+        settings: Settings of the stage.
+        connections: Number of posters downloaded at the same time.
+        on_fetched: Callback for each result, in the order of completion.
 
     Returns:
-        How many came out how: `new`, `failed`; and of those that were there before `changed`, `unchanged` and `kept`,
-        the latter where the server would not say.
+        The number of posters with each outcome: `new` and `failed`; and for posters of earlier runs `changed`,
+        `unchanged`, and `kept` if the request failed.
     """
-    asked = [
-        (film["poster_url"], Validators(film["etag"], film["last_modified"]) if "sha256" in film else None)
-        for film in films
-    ]
-    answers = list(zip(films, fetch_posters(asked, settings, connections, on_fetched), strict=True))
-    rows = [_row(film, fetched) for film, fetched in answers if _is_news(film, fetched)]
+    requests = [_build_request(film) for film in films]
+    results = list(zip(films, fetch_posters(requests, settings, connections, on_fetched), strict=True))
+    rows = [_row(film, fetched) for film, fetched in results if _is_row_changed(film, fetched)]
     if rows:
         ledger.update_part(path, rows)
-    return Counter(_outcome(film, fetched) for film, fetched in answers)
+    return Counter(_outcome(film, fetched) for film, fetched in results)
+
+
+def _build_request(film: Mapping[str, Any]) -> PosterRequest:
+    validators = Validators(etag=film["etag"], last_modified=film["last_modified"]) if "sha256" in film else None
+    return PosterRequest(film["poster_url"], validators)
 
 
 def _outcome(film: Mapping[str, Any], fetched: Fetched) -> str:
@@ -50,8 +52,8 @@ def _outcome(film: Mapping[str, Any], fetched: Fetched) -> str:
     return "unchanged" if fetched.unchanged or fetched.sha256 == film["sha256"] else "changed"
 
 
-def _is_news(film: Mapping[str, Any], fetched: Fetched) -> bool:
-    """Whether the ledger has to be told: not of a poster that is as it was, nor of one that is kept."""
+def _is_row_changed(film: Mapping[str, Any], fetched: Fetched) -> bool:
+    """Returns whether the ledger needs another row: not for an unchanged poster, nor for a kept one."""
     if "sha256" not in film:
         return True
     if fetched.reason or fetched.unchanged:

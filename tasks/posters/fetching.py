@@ -1,7 +1,7 @@
-"""Fetch posters over HTTP: bounded in bytes and time, tried again where that can help, the fate of each put in words.
+"""Download posters over HTTP, bounded in bytes and time, with retries; a failure is a reason, not an exception.
 
-By aiohttp: a deadline holds for a whole exchange, however slowly a server drips, which requests does not know; and one
-process gets several times as many posters as with threads, which wait for each other.
+With aiohttp: its deadline applies to a whole exchange, however slowly a server sends, for which requests has no
+setting; and one process downloads several times as many posters as with threads, which block each other.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_base, wait_random_exponential
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
 
 from tasks.posters.images import ImageInfo, NotAPosterError, check_image
 from tasks.settings import PosterSettings
@@ -32,20 +32,51 @@ _USER_AGENT = "poster-genres/0.1"
 
 @dataclass(frozen=True)
 class Validators:
-    """What a server said a poster can be told by: the headers ETag and Last-Modified."""
+    """Validators of a poster, for a conditional request (RFC 9110, 13.1).
+
+    Attributes:
+        etag: Header ETag of an earlier response.
+        last_modified: Header Last-Modified of an earlier response.
+    """
 
     etag: str | None
     last_modified: str | None
 
     def as_headers(self) -> dict[str, str]:
-        """Returns the headers that ask for the poster only if it is another one."""
+        """Returns the headers with which a server sends the poster only if it has changed."""
         headers = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
         return {name: value for name, value in headers.items() if value}
 
 
 @dataclass(frozen=True)
+class PosterRequest:
+    """A request for one poster.
+
+    Attributes:
+        url: Address of the poster.
+        validators: Validators of the copy that exists already; None for an unconditional request.
+    """
+
+    url: str
+    validators: Validators | None = None
+
+
+@dataclass(frozen=True)
 class Fetched:
-    """What came of asking for one poster. `reason` is None exactly when there is a poster, sent now or unchanged."""
+    """The result of one request for a poster.
+
+    Attributes:
+        attempts: Number of attempts.
+        seconds: Duration of all attempts, with the waits between them.
+        reason: Why the download failed; None if it succeeded or the poster is unchanged.
+        http_status: Status of the last response, if there was one.
+        content: Image bytes as received; None if the download failed or the poster is unchanged.
+        sha256: Hash of `content`, hexadecimal.
+        image: Format and size of the image.
+        etag: Header ETag of the response.
+        last_modified: Header Last-Modified of the response.
+        unchanged: Whether the server confirmed the validators of the request.
+    """
 
     attempts: int = 0
     seconds: float = 0.0
@@ -60,7 +91,7 @@ class Fetched:
 
 
 class _FetchError(Exception):
-    """A try that gave no poster."""
+    """A failed attempt."""
 
     def __init__(
         self, reason: str, *, http_status: int | None = None, transient: bool = False, retry_after: float = 0.0
@@ -72,57 +103,60 @@ class _FetchError(Exception):
         self.retry_after = retry_after
 
 
-class _WaitAsAsked(wait_base):
-    """Exponential backoff with full jitter, or as long as the server's Retry-After asks where that is longer."""
+class _WaitForRetryAfter(wait_base):
+    """Exponential backoff with full jitter, or the server's Retry-After if that is longer."""
 
     def __init__(self, backoff_seconds: float) -> None:
         self._backoff = wait_random_exponential(multiplier=backoff_seconds, max=30)
 
     def __call__(self, retry_state: RetryCallState) -> float:
         error = retry_state.outcome and retry_state.outcome.exception()
-        asked = error.retry_after if isinstance(error, _FetchError) else 0.0
-        return max(asked, self._backoff(retry_state))
+        retry_after = error.retry_after if isinstance(error, _FetchError) else 0.0
+        return max(retry_after, self._backoff(retry_state))
 
 
 def fetch_posters(
-    asked: Sequence[tuple[str, Validators | None]],
+    requests: Sequence[PosterRequest],
     settings: PosterSettings,
     connections: int,
     on_fetched: Callable[[Fetched], None] = lambda _: None,
 ) -> list[Fetched]:
-    """Downloads and checks posters, `connections` at a time, and returns what came of each, in order.
+    """Downloads and checks posters.
 
     Args:
-        asked: addresses; see `fetch_poster`.
-        settings: bounds and retries.
-        connections: are kept open from poster to poster.
-        on_fetched: is called with each as it comes.
+        requests: Requests for posters.
+        settings: Bounds and retries.
+        connections: Number of posters downloaded at the same time; connections are reused.
+        on_fetched: Callback for each result, in the order of completion.
+
+    Returns:
+        The results, in the order of the requests.
     """
-    return asyncio.run(_fetch_posters(asked, settings, connections, on_fetched))
+    return asyncio.run(_fetch_posters(requests, settings, connections, on_fetched))
 
 
 async def _fetch_posters(
-    asked: Sequence[tuple[str, Validators | None]],
+    requests: Sequence[PosterRequest],
     settings: PosterSettings,
     connections: int,
     on_fetched: Callable[[Fetched], None],
 ) -> list[Fetched]:
     fetched: dict[int, Fetched] = {}
-    waiting = iter(enumerate(asked))
+    waiting = iter(enumerate(requests))
 
     async def fetch_next() -> None:
-        for number, (url, validators) in waiting:
-            fetched[number] = await fetch_poster(session, url, settings, validators)
+        for number, request in waiting:
+            fetched[number] = await fetch_poster(session, request, settings)
             on_fetched(fetched[number])
 
     async with open_session(settings, connections) as session, asyncio.TaskGroup() as tasks:
-        for _ in range(min(connections, len(asked))):
+        for _ in range(min(connections, len(requests))):
             tasks.create_task(fetch_next())
-    return [fetched[number] for number in range(len(asked))]
+    return [fetched[number] for number in range(len(requests))]
 
 
 def open_session(settings: PosterSettings, connections: int) -> aiohttp.ClientSession:
-    """Returns a session, to be closed by the caller. Cookies are not kept."""
+    """Returns a session that keeps no cookies; the caller closes it."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections),
         headers={"User-Agent": _USER_AGENT},
@@ -133,31 +167,33 @@ def open_session(settings: PosterSettings, connections: int) -> aiohttp.ClientSe
 
 @functools.lru_cache(maxsize=1024)
 def _find_proxy(scheme: str, host: str) -> str | None:
-    # As aiohttp's trust_env does; but that looks anew for every request, which takes as long as the request.
+    # As aiohttp's trust_env does; but that has no cache, and a look-up takes as long as a request.
     return None if proxy_bypass(host) else getproxies().get(scheme)
 
 
-async def fetch_poster(
-    session: aiohttp.ClientSession, url: str, settings: PosterSettings, validators: Validators | None = None
-) -> Fetched:
-    """Downloads and checks one poster. Whatever goes wrong on the way is told in the answer, not raised.
+async def fetch_poster(session: aiohttp.ClientSession, request: PosterRequest, settings: PosterSettings) -> Fetched:
+    """Downloads and checks one poster. A failure is the result's `reason`, and is not raised.
 
-    With `validators` the server is asked for it only if it is another than the one that came with them (RFC 9110,
-    13.1); one that gave none sends it again.
+    With validators the request is conditional; a server that doesn't support them sends the poster again.
 
-    Tried again: 429 (after its Retry-After), 5xx, and connections that fail or break. Not tried again: other
-    statuses, pictures that are broken or too large, and whatever no longer fits into the deadline.
+    Retried: 429 (after its Retry-After), 5xx, and connections that fail or break. Not retried: other statuses, images
+    that are broken or too large, and attempts that would start after the deadline.
+
+    Args:
+        session: Open session.
+        request: Request for the poster.
+        settings: Bounds and retries.
     """
     start = time.monotonic()
     retrying = AsyncRetrying(
         retry=retry_if_exception(lambda error: isinstance(error, _FetchError) and error.transient),
-        wait=_WaitAsAsked(settings.backoff_seconds),
+        wait=_WaitForRetryAfter(settings.backoff_seconds),
         stop=stop_after_attempt(settings.attempts) | stop_before_delay(settings.deadline_seconds),
         reraise=True,
     )
     try:
         async with asyncio.timeout(settings.deadline_seconds):
-            fetched = await _check(await retrying(_request, session, url, settings, validators), settings)
+            fetched = await _check(await retrying(_send_request, session, request, settings), settings)
     except TimeoutError:
         fetched = Fetched(reason="timeout")
     except _FetchError as error:
@@ -170,10 +206,10 @@ async def _check(response: "_Response", settings: PosterSettings) -> Fetched:
     if response.status == _NOT_MODIFIED:
         return Fetched(http_status=_NOT_MODIFIED, unchanged=True)
     try:
-        arguments = (response.content, settings.min_side_pixels)
-        # A small picture is checked sooner than a thread has it; a large one must not keep the other downloads waiting.
+        check = functools.partial(check_image, response.content, min_side_pixels=settings.min_side_pixels)
+        # Checking a small image takes less time than handing it to a thread; a large one must not block the others.
         is_small = len(response.content) <= _MAX_BYTES_CHECKED_AT_ONCE
-        image = check_image(*arguments) if is_small else await asyncio.to_thread(check_image, *arguments)
+        image = check() if is_small else await asyncio.to_thread(check)
     except NotAPosterError as error:
         raise _FetchError(error.reason, http_status=response.status) from error
     return Fetched(
@@ -194,23 +230,24 @@ class _Response:
     last_modified: str | None
 
 
-async def _request(
-    session: aiohttp.ClientSession, url: str, settings: PosterSettings, validators: Validators | None
-) -> _Response:
-    headers = validators.as_headers() if validators else {}
+async def _send_request(session: aiohttp.ClientSession, request: PosterRequest, settings: PosterSettings) -> _Response:
+    headers = request.validators.as_headers() if request.validators else {}
     try:
-        address = urlsplit(url)
+        address = urlsplit(request.url)
         proxy = _find_proxy(address.scheme, address.hostname or "")
-        async with session.get(url, headers=headers, max_redirects=_MAX_REDIRECTS, proxy=proxy) as response:
+        async with session.get(request.url, headers=headers, max_redirects=_MAX_REDIRECTS, proxy=proxy) as response:
             content = b""
             if not (headers and response.status == _NOT_MODIFIED):
                 await _check_status(response)
                 content = await _read_body(response, settings.max_bytes)
             return _Response(
-                response.status, content, response.headers.get("ETag"), response.headers.get("Last-Modified")
+                status=response.status,
+                content=content,
+                etag=response.headers.get("ETag"),
+                last_modified=response.headers.get("Last-Modified"),
             )
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, ValueError) as error:
-        # The latter from redirects to what is no address.
+        # ValueError: a redirect to an invalid address.
         raise _FetchError("bad address") from error
     except aiohttp.TooManyRedirects as error:
         raise _FetchError("too many redirects") from error
@@ -224,7 +261,7 @@ async def _check_status(response: aiohttp.ClientResponse) -> None:
     status = response.status
     if status != 200:
         if (response.content_length or _MAX_SKIPPED_BYTES) < _MAX_SKIPPED_BYTES:
-            await response.read()  # or the connection could not be used again
+            await response.read()  # an unread body would prevent reuse of the connection
         raise _FetchError(
             f"http {status}",
             http_status=status,
@@ -247,11 +284,9 @@ async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
 
 
 def _parse_retry_after(value: str) -> float:
-    """Returns the seconds a Retry-After header asks to wait (RFC 9110, 10.2.3: seconds or a date); 0 without one."""
+    """Returns the seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3); 0 if missing or invalid."""
     try:
-        if value.strip().isdigit():
-            return float(value)
-        at = parsedate_to_datetime(value)
-        return max(0.0, (at.astimezone(UTC) - datetime.now(UTC)).total_seconds())
-    except (ValueError, OverflowError):
+        return float(Retry().parse_retry_after(value))
+    except (InvalidHeader, ValueError, OverflowError):
+        # The last two: numbers of thousands of digits, dates beyond the calendar.
         return 0.0

@@ -1,4 +1,4 @@
-"""Check that the bytes a server gave are a poster the model can be shown."""
+"""Check that received bytes are an image that the model's decoder accepts."""
 
 import io
 import struct
@@ -10,14 +10,14 @@ from PIL import Image, UnidentifiedImageError
 
 ImageFormat = Literal["jpeg", "png"]
 
-# What Pillow calls the formats that TensorFlow's decoder shares with it. MPO is a JPEG with further frames behind it.
+# Pillow's names of the formats that TensorFlow's decoder supports, too. MPO is a JPEG followed by further frames.
 _FORMATS: dict[str, ImageFormat] = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}
 # A 6,000 x 9,000 scan; beyond it a few kilobytes can unpack to gigabytes.
 _MAX_PIXELS = 54_000_000
 
 
 class NotAPosterError(ValueError):
-    """The bytes are no usable poster; `reason` says why, in the ledger's words."""
+    """The bytes are no usable poster; `reason` is the reason as the ledger has it."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -26,7 +26,7 @@ class NotAPosterError(ValueError):
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What is known of a picture once it was decoded. Sizes in pixels."""
+    """Format and size, in pixels, of a decoded image."""
 
     format: ImageFormat
     width: int
@@ -34,21 +34,24 @@ class ImageInfo:
 
 
 def check_image(content: bytes, min_side_pixels: int = 1) -> ImageInfo:
-    """Decodes a picture to its end, to know that it is one.
+    """Decodes an image to its end, as proof that it can be decoded.
 
     Args:
-        content: the bytes of a file.
-        min_side_pixels: the shortest side that counts as a poster.
+        content: Bytes of the file.
+        min_side_pixels: Minimum of width and height.
+
+    Returns:
+        The image's format and size.
 
     Raises:
-        NotAPosterError: with the reason `empty`, `not an image`, `format gif` (or another that is not JPEG or PNG),
-            `too many pixels`, `too small` or `broken image`.
+        NotAPosterError: With the reason `empty`, `not an image`, `format gif` (or another that is neither JPEG nor
+            PNG), `too many pixels`, `too small` or `broken image`.
     """
     if not content:
         raise NotAPosterError("empty")
     try:
         with warnings.catch_warnings():
-            # Pillow warns of broken EXIF data and large pictures; the first is no matter, the second is checked here.
+            # Pillow warns of broken EXIF data, which does no harm, and of large images, which are rejected below.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content)) as image:
                 return _decode(image, content, min_side_pixels)
@@ -57,7 +60,7 @@ def check_image(content: bytes, min_side_pixels: int = 1) -> ImageInfo:
     except Image.DecompressionBombError as error:
         raise NotAPosterError("too many pixels") from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError) as error:
-        # What Pillow's decoders raise on broken data.
+        # The errors of Pillow's decoders for broken data.
         if isinstance(error, NotAPosterError):
             raise
         raise NotAPosterError("broken image") from error
@@ -71,13 +74,13 @@ def _decode(image: Image.Image, content: bytes, min_side_pixels: int) -> ImageIn
         raise NotAPosterError("too many pixels")
     if min(image.size) < min_side_pixels:
         raise NotAPosterError("too small")
-    size = image.size
-    if _FORMATS[name] == "jpeg":
-        # All of the file is read, as for the whole picture; of the pixels an eighth each way is worked out.
+    info = ImageInfo(_FORMATS[name], width=image.width, height=image.height)  # before draft changes the size
+    if info.format == "jpeg":
+        # The whole file is read, as for the full image, but only an eighth of the pixels each way is computed.
         image.draft(image.mode, (1, 1))
     image.load()
     if name == "PNG":
-        # Pillow loads picture data whose checksums are wrong, TensorFlow does not.
+        # Pillow loads image data with wrong checksums, TensorFlow does not.
         with Image.open(io.BytesIO(content)) as again:
             again.verify()
-    return ImageInfo(_FORMATS[name], *size)
+    return info

@@ -1,4 +1,4 @@
-"""The poster parts: Parquet files that hold the posters, and the fate of every one that was asked for."""
+"""The poster parts: Parquet files with the posters, and a row for every requested poster, failed ones included."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ LEDGER = pa.schema(
         pa.field("imdb_id", pa.int64(), nullable=False),
         pa.field("url", pa.string(), nullable=False),
         pa.field("status", pa.string(), nullable=False),  # OK or FAILED
-        pa.field("reason", pa.string()),  # why FAILED
+        pa.field("reason", pa.string()),  # reason of the failure
         pa.field("attempts", pa.int16(), nullable=False),
         pa.field("http_status", pa.int16()),
         pa.field("sha256", pa.string()),  # of content, hexadecimal
@@ -29,9 +29,9 @@ LEDGER = pa.schema(
         pa.field("height", pa.int32()),
         pa.field("etag", pa.string()),
         pa.field("last_modified", pa.string()),
-        pa.field("seconds", pa.float32(), nullable=False),  # all tries together
+        pa.field("seconds", pa.float32(), nullable=False),  # of all attempts
         pa.field("fetched_at", pa.timestamp("ms", tz="UTC"), nullable=False),
-        pa.field("content", pa.large_binary()),  # the poster as it came
+        pa.field("content", pa.large_binary()),  # image bytes as received
     ]
 )
 _LIGHT_COLUMNS = [name for name in LEDGER.names if name != "content"]
@@ -40,9 +40,14 @@ ROWS_PER_GROUP = 128
 
 
 def fix_num_parts(posters_dir: Path, num_films: int, posters_per_part: int) -> int:
-    """Returns the number of parts of the ledger, which is chosen once: a poster stays in its part for good.
+    """Returns the number of parts of the ledger. It never changes, so that a poster stays in its part.
 
-    Chosen, when the ledger is new, as the power of two that makes parts of about `posters_per_part`.
+    For a new ledger it is the power of two that results in parts of about `posters_per_part`.
+
+    Args:
+        posters_dir: Folder of the parts.
+        num_films: Number of films in the catalog.
+        posters_per_part: Number of posters in a part, approximately.
     """
     path = posters_dir / "ledger.json"
     if path.exists():
@@ -54,68 +59,68 @@ def fix_num_parts(posters_dir: Path, num_films: int, posters_per_part: int) -> i
     return num_parts
 
 
-def part_of(imdb_id: int, num_parts: int) -> int:
-    """Returns the part of a film, in [0, num_parts), from a hash of its id alone."""
+def assign_part(imdb_id: int, num_parts: int) -> int:
+    """Returns the number of a film's part, in [0, num_parts); it depends on a hash of the id only."""
     digest = hashlib.blake2b(str(imdb_id).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % num_parts
 
 
 def part_path(posters_dir: Path, part: int) -> Path:
-    """Returns where part number `part` is kept."""
+    """Returns the path of part number `part`."""
     return posters_dir / f"part-{part:05d}.parquet"
 
 
 def part_paths(posters_dir: Path) -> list[Path]:
-    """Returns the parts there are, in order."""
+    """Returns the paths of the existing parts, in order."""
     return sorted(posters_dir.glob("part-*.parquet"))
 
 
 def split_into_parts(films: pa.Table, num_parts: int) -> list[list[dict[str, Any]]]:
-    """Returns for each part its films, as dicts with `imdb_id` and `poster_url`, in the order of the catalog."""
+    """Returns the films of each part, as dicts with `imdb_id` and `poster_url`, in the order of the catalog."""
     parts: list[list[dict[str, Any]]] = [[] for _ in range(num_parts)]
     for film in films.select(["imdb_id", "poster_url"]).to_pylist():
-        parts[part_of(film["imdb_id"], num_parts)].append(film)
+        parts[assign_part(film["imdb_id"], num_parts)].append(film)
     return parts
 
 
-def films_to_ask_for(
+def select_films(
     films: Iterable[Mapping[str, Any]], ledger: pa.Table, *, retry_failed: bool, refresh: bool
 ) -> list[Mapping[str, Any]]:
-    """Returns the films of a part that are not in its ledger under their present address, and more if told to.
+    """Returns the films of a part whose posters are to be downloaded: those without a row for their present address.
 
     Args:
-        films: with `imdb_id` and `poster_url`.
-        ledger: the part, with at least `imdb_id`, `url` and `status`; to refresh also `sha256`, `etag` and
-            `last_modified`, which the films of known posters then have, too.
-        retry_failed: ask again for those that failed.
-        refresh: ask for those that are there whether they have changed.
+        films: Films of the part, with `imdb_id` and `poster_url`.
+        ledger: Rows of the part, with at least `imdb_id`, `url` and `status`; with `refresh` also `sha256`, `etag` and
+            `last_modified`, which are then added to the films that have a poster.
+        retry_failed: Whether films whose download failed are selected, too.
+        refresh: Whether films that have a poster are selected, too.
     """
-    asked: list[Mapping[str, Any]] = []
+    selected: list[Mapping[str, Any]] = []
     rows = {(row["imdb_id"], row["url"]): row for row in ledger.to_pylist()}
     for film in films:
         row = rows.get((film["imdb_id"], film["poster_url"]))
         if row is None or (row["status"] == FAILED and retry_failed):
-            asked.append(film)
+            selected.append(film)
         elif row["status"] == OK and refresh:
-            asked.append({**film, **{name: row[name] for name in ("sha256", "etag", "last_modified")}})
-    return asked
+            selected.append({**film, **{name: row[name] for name in ("sha256", "etag", "last_modified")}})
+    return selected
 
 
 def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Returns a part's rows; an empty table where the part is not there yet."""
+    """Returns a part's rows, schema `LEDGER`; an empty table if the part doesn't exist."""
     if not path.exists():
         return LEDGER.empty_table().select(list(columns or LEDGER.names))
     return pq.read_table(path, columns=list(columns) if columns else None)
 
 
 def read_ledger(posters_dir: Path) -> pa.Table:
-    """Returns all rows of all parts, without the posters themselves."""
+    """Returns the rows of all parts, without `content`."""
     parts = [read_part(path, _LIGHT_COLUMNS) for path in part_paths(posters_dir)]
     return pa.concat_tables(parts) if parts else LEDGER.empty_table().select(_LIGHT_COLUMNS)
 
 
 def iterate_posters(posters_dir: Path, imdb_ids: Collection[int]) -> Iterator[tuple[int, bytes]]:
-    """Yields ids and posters of films, in the order of the parts; memory does not grow with their number."""
+    """Yields ids and image bytes of films, in the order of the parts; one row group is in memory at a time."""
     for path in part_paths(posters_dir):
         for batch in pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_GROUP, columns=["imdb_id", "content"]):
             wanted = batch.filter(
@@ -125,17 +130,21 @@ def iterate_posters(posters_dir: Path, imdb_ids: Collection[int]) -> Iterator[tu
 
 
 def update_part(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes a part anew with `rows` added, each in place of the row of the same film if there is one.
+    """Rewrites a part with `rows` added; a row replaces that of the same film.
 
-    A poster that is there is not given up for a failure: when a film's address changed and nothing came from the new
-    one, its row stays as it was, and is asked for again in the next run.
+    A failure doesn't replace a poster: if the download from a film's new address fails, the row with the old address
+    stays, and the next run repeats the download.
 
-    Rows are kept in the order of their ids, so that the same posters make the same part whatever came first.
+    Rows are sorted by id, so that the part's bytes don't depend on the order of the downloads.
+
+    Args:
+        path: Path of the part.
+        rows: New rows, as in `LEDGER`.
     """
     old = read_part(path)
-    there = set(old.filter(pc.field("status") == OK)["imdb_id"].to_pylist())
-    gained = [row for row in rows if row["status"] == OK or row["imdb_id"] not in there]
-    new = pa.Table.from_pylist(gained, schema=LEDGER)
+    available = set(old.filter(pc.field("status") == OK)["imdb_id"].to_pylist())
+    accepted = [row for row in rows if row["status"] == OK or row["imdb_id"] not in available]
+    new = pa.Table.from_pylist(accepted, schema=LEDGER)
     replaced = set(new["imdb_id"].to_pylist())
     kept = old.filter(pa.array([imdb_id not in replaced for imdb_id in old["imdb_id"].to_pylist()], pa.bool_()))
     table = pa.concat_tables([kept, new]).sort_by("imdb_id")

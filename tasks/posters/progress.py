@@ -1,4 +1,4 @@
-"""How a download is getting on, in lines for a log."""
+"""Progress of a download, for the log."""
 
 import logging
 import threading
@@ -10,11 +10,11 @@ logger = logging.getLogger(__name__)
 
 
 class Progress:
-    """Counts posters over all parts and threads, and logs a line now and then.
+    """Counts posters over all parts and threads, and logs a line at intervals.
 
     Args:
-        total: posters that will be asked for.
-        seconds_between_lines: at least this long passes between two lines, but for the last.
+        total: Number of posters to download.
+        seconds_between_lines: Minimum interval between two log lines; the last line is logged in any case.
     """
 
     def __init__(self, total: int, seconds_between_lines: float = 5.0) -> None:
@@ -26,7 +26,7 @@ class Progress:
         self._lock = threading.Lock()
 
     def count(self, reasons: Mapping[str, int]) -> None:
-        """Counts posters by the reason why there is none; "" where there is one."""
+        """Adds posters, by reason of failure; the reason "" is success."""
         with self._lock:
             self._done += sum(reasons.values())
             self.failures.update({reason: number for reason, number in reasons.items() if reason})

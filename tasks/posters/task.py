@@ -1,4 +1,4 @@
-"""The posters stage: one task a part."""
+"""The task of the posters stage: one run a part."""
 
 import logging
 from collections import Counter
@@ -23,9 +23,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PartPlan:
-    """The posters to ask for in one part, as dicts with `imdb_id` and `poster_url`.
+    """The downloads of one part.
 
-    Those that are there and may have changed have `sha256`, `etag` and `last_modified` as well.
+    Attributes:
+        path: Path of the part.
+        films: Films whose posters are downloaded, as dicts with `imdb_id` and `poster_url`; those of which the part has
+            a poster also have its `sha256`, `etag` and `last_modified`.
     """
 
     path: Path
@@ -34,9 +37,13 @@ class PartPlan:
 
 @dataclass(frozen=True)
 class PosterCounts:
-    """How many of the catalog's posters are there, failed by reason, and what came of those asked for in this run.
+    """Numbers of posters.
 
-    `outcomes` is what `downloading.download` returns, over all parts.
+    Attributes:
+        num_films: Number of films in the catalog.
+        num_ok: Number of films with a poster.
+        failed: Number of failed downloads, by reason, in this run and earlier ones.
+        outcomes: Number of downloads of this run, by outcome, as `downloading.download` returns it, over all parts.
     """
 
     num_films: int
@@ -49,21 +56,27 @@ class PosterCounts:
         return self.num_ok / self.num_films
 
 
-def plan_downloads(films_path: Path, posters_dir: Path, settings: PosterSettings) -> list[PartPlan]:
-    """Returns the parts in which there are posters to ask for, with those."""
-    films = pq.read_table(films_path, columns=["imdb_id", "poster_url"])
+def plan_downloads(catalog_path: Path, posters_dir: Path, settings: PosterSettings) -> list[PartPlan]:
+    """Returns the parts with posters to download.
+
+    Args:
+        catalog_path: Path of the catalog's `films.parquet`.
+        posters_dir: Folder of the parts.
+        settings: Settings of the stage.
+    """
+    films = pq.read_table(catalog_path, columns=["imdb_id", "poster_url"])
     num_parts = ledger.fix_num_parts(posters_dir, films.num_rows, settings.posters_per_part)
     plans = []
     for part, part_films in enumerate(ledger.split_into_parts(films, num_parts)):
         path = ledger.part_path(posters_dir, part)
         known = ledger.read_part(path, ["imdb_id", "url", "status", "sha256", "etag", "last_modified"])
-        asked = ledger.films_to_ask_for(part_films, known, retry_failed=settings.retry_failed, refresh=settings.refresh)
-        if asked:
-            plans.append(PartPlan(path, asked))
+        selected = ledger.select_films(part_films, known, retry_failed=settings.retry_failed, refresh=settings.refresh)
+        if selected:
+            plans.append(PartPlan(path, selected))
     return plans
 
 
-# Every poster's own failures are data. What is left to go wrong is the machine: worth a second try.
+# A poster's failure is data, not an exception. The exceptions left are the machine's, which a retry may cure.
 @task(
     name="download posters",
     task_run_name="download posters {plan.path.stem}",
@@ -74,19 +87,35 @@ def plan_downloads(films_path: Path, posters_dir: Path, settings: PosterSettings
 def download_part(
     plan: PartPlan, settings: PosterSettings, connections: int, workers: Workers, progress: Progress
 ) -> Counter[str]:
-    """Downloads the posters of one part, as `downloading.download` does, in a process of its own.
+    """Downloads the posters of one part with `downloading.download`, in another process.
+
+    Args:
+        plan: Downloads of the part.
+        settings: Settings of the stage.
+        connections: Number of posters downloaded at the same time.
+        workers: Processes that download.
+        progress: Counts of all parts, for the log.
+
+    Returns:
+        The number of posters with each outcome.
 
     Raises:
-        DownloadError: if that fails: not for a poster, but for what the machine lacks.
+        DownloadError: If the part can't be written, or the process ends.
     """
     outcomes = workers.download(plan.path, plan.films, settings, connections, progress)
     logger.info("posters: %s, %s", plan.path.stem, dict(outcomes), extra={"part": plan.path.stem})
     return outcomes
 
 
-def count_posters(films_path: Path, posters_dir: Path, outcomes: Mapping[str, int]) -> PosterCounts:
-    """Counts what became of the catalog's posters, in this run and before."""
-    films = pq.read_table(films_path, columns=["imdb_id"])
+def count_posters(catalog_path: Path, posters_dir: Path, outcomes: Mapping[str, int]) -> PosterCounts:
+    """Counts the posters of the catalog's films.
+
+    Args:
+        catalog_path: Path of the catalog's `films.parquet`.
+        posters_dir: Folder of the parts.
+        outcomes: Number of downloads of this run, by outcome.
+    """
+    films = pq.read_table(catalog_path, columns=["imdb_id"])
     rows = ledger.read_ledger(posters_dir)
     rows = rows.filter(pc.is_in(rows["imdb_id"], films["imdb_id"].combine_chunks()))
     reasons = Counter(rows.filter(pc.field("status") == ledger.FAILED)["reason"].to_pylist())
@@ -97,7 +126,7 @@ def count_posters(films_path: Path, posters_dir: Path, outcomes: Mapping[str, in
         outcomes=dict(outcomes),
     )
     logger.info(
-        "posters: %d of %d there; failed: %s; asked for now: %s",
+        "posters: %d of %d available; failed: %s; requested now: %s",
         counts.num_ok,
         counts.num_films,
         counts.failed or "none",
@@ -107,11 +136,19 @@ def count_posters(films_path: Path, posters_dir: Path, outcomes: Mapping[str, in
 
 
 def check_success(counts: PosterCounts, min_success_rate: float) -> None:
-    """Raises `DownloadError`, with the table of reasons, if fewer than `min_success_rate` of the posters are there."""
+    """Checks that enough films have a poster.
+
+    Args:
+        counts: Numbers of posters.
+        min_success_rate: Minimum share of the films, in [0, 1].
+
+    Raises:
+        DownloadError: If fewer have one; its message has a table of the reasons.
+    """
     if counts.success_rate < min_success_rate:
         table = "\n".join(f"{count:>8,}  {reason}" for reason, count in counts.failed.items())
         raise DownloadError(
             f"only {counts.num_ok:,} of {counts.num_films:,} posters could be downloaded ({counts.success_rate:.1%}; "
-            f"posters.min_success_rate is {min_success_rate:.0%}). Ask again for the failed ones with --retry-failed, "
-            f"or lower the rate. Why they failed:\n{table}"
+            f"posters.min_success_rate is {min_success_rate:.0%}). Retry the failed ones with --retry-failed, or lower "
+            f"the rate. Reasons of the failures:\n{table}"
         )

@@ -1,7 +1,10 @@
-"""A process that downloads parts: orders in, what comes of them out, a line of JSON each. See `tasks.posters.workers`.
+"""A worker process that downloads parts. See `tasks.posters.workers`.
 
-Processes, since the work on a poster (HTTP, hash, decoding) is a core's; and started by hand, not by `multiprocessing`,
-whose children import the main program anew and outlive one that was killed.
+It reads jobs from standard input and writes messages to standard output, one JSON object a line. Messages have one key:
+`counts` (progress of the job), `outcomes` (the job's result) or `error` (the job failed).
+
+Processes, since the work on a poster (HTTP, hash, decoding) occupies a core; and not those of `multiprocessing`, whose
+children import the main program again and outlive a killed parent.
 """
 
 import json
@@ -18,53 +21,58 @@ from tasks.posters.downloading import download
 from tasks.posters.fetching import Fetched
 from tasks.settings import PosterSettings
 
-_SECONDS_BETWEEN_REPORTS = 0.5
+_SECONDS_BETWEEN_COUNTS = 0.5
 
 
 def main() -> None:
-    """Carries out orders until there are no more."""
-    orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+    """Runs jobs until standard input ends."""
+    jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
     while True:
-        order = orders.get()
-        reports = _Reports()
-        settings = PosterSettings.model_validate(order["settings"])
+        job = jobs.get()
+        counter = _Counter()
         try:
-            outcomes = download(Path(order["path"]), order["films"], settings, order["connections"], reports.count)
-        except OSError as error:  # of the disk
-            _say({"error": str(error)})
+            outcomes = download(
+                path=Path(job["path"]),
+                films=job["films"],
+                settings=PosterSettings.model_validate(job["settings"]),
+                connections=job["connections"],
+                on_fetched=counter.add,
+            )
+        except OSError as error:  # a full disk, for example; a poster's failure is an outcome
+            _write_message({"error": str(error)})
         else:
-            reports.send()
-            _say({"outcomes": outcomes})
+            counter.send()
+            _write_message({"outcomes": outcomes})
 
 
-class _Reports:
-    """Tells now and then how many posters there are, and why there are none of others."""
+class _Counter:
+    """Counts posters by reason of failure ("" for success), and sends the counts at intervals."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._last = time.monotonic()
 
-    def count(self, fetched: Fetched) -> None:
+    def add(self, fetched: Fetched) -> None:
         self._counts[fetched.reason or ""] += 1
-        if time.monotonic() >= self._last + _SECONDS_BETWEEN_REPORTS:
+        if time.monotonic() >= self._last + _SECONDS_BETWEEN_COUNTS:
             self.send()
 
     def send(self) -> None:
-        _say({"counts": self._counts})
+        _write_message({"counts": self._counts})
         self._counts.clear()
         self._last = time.monotonic()
 
 
-def _listen(orders: "queue.SimpleQueue[dict[str, Any]]") -> None:
+def _read_jobs(jobs: "queue.SimpleQueue[dict[str, Any]]") -> None:
     for line in sys.stdin:
-        orders.put(json.loads(line))
-    # Whoever gave the orders has no more, or is gone: what is not finished is not to be.
+        jobs.put(json.loads(line))
+    # The parent process closed the pipe or was killed: an unfinished job is abandoned.
     os._exit(0)
 
 
-def _say(what: dict[str, Any]) -> None:
-    print(json.dumps(what), flush=True)
+def _write_message(message: dict[str, Any]) -> None:
+    print(json.dumps(message), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Processes that download posters, a part each at a time."""
+"""A pool of worker processes that download posters, one part at a time each."""
 
 import json
 import os
@@ -20,12 +20,12 @@ _STOP_SECONDS = 10
 
 
 class Workers:
-    """Some processes, for as many threads to give orders to. A context manager: they end with it, at once.
+    """A pool of worker processes, shared by as many threads. A context manager: its end kills the processes.
 
-    They end, too, when this process is killed: their standard input ends then.
+    They also end when this process is killed, because that closes their standard input.
 
     Args:
-        count: of processes.
+        count: Number of processes.
     """
 
     def __init__(self, count: int) -> None:
@@ -42,7 +42,7 @@ class Workers:
                 stdout=subprocess.PIPE,
                 text=True,
                 env={**os.environ, "PYTHONPATH": path},
-                process_group=0,  # Ctrl-C is for this process, which ends them
+                process_group=0,  # Ctrl-C interrupts this process only, which then kills them
             )
             self._processes.append(process)
             self._idle.put(process)
@@ -54,7 +54,7 @@ class Workers:
         for process in self._processes:
             process.kill()
         for process in self._processes:
-            # Closes the pipes as well; nothing is left in them that is wanted.
+            # Also closes the pipes, whose remaining content is not needed.
             process.communicate(timeout=_STOP_SECONDS)
 
     def download(
@@ -65,32 +65,42 @@ class Workers:
         connections: int,
         progress: Progress,
     ) -> Counter[str]:
-        """Has one process, once one is idle, do what `downloading.download` does.
+        """Runs `downloading.download` in the next idle process.
+
+        Args:
+            path: Path of the part.
+            films: Films whose posters are downloaded, as in `tasks.posters.task.PartPlan`.
+            settings: Settings of the stage.
+            connections: Number of posters downloaded at the same time.
+            progress: Receives the counts while the process downloads.
+
+        Returns:
+            The number of posters with each outcome.
 
         Raises:
-            DownloadError: if that fails, or the process ends.
+            DownloadError: If the download fails, or the process ends.
         """
         process = self._idle.get()
         assert process.stdin is not None
         assert process.stdout is not None
-        order = {
+        job = {
             "path": str(path.resolve()),
             "films": list(films),
             "settings": settings.model_dump(mode="json"),
             "connections": connections,
         }
         try:
-            print(json.dumps(order), file=process.stdin, flush=True)
+            print(json.dumps(job), file=process.stdin, flush=True)
             for line in process.stdout:
-                said = json.loads(line)
-                if "counts" in said:
-                    progress.count(said["counts"])
-                elif "outcomes" in said:
-                    return Counter(said["outcomes"])
+                message = json.loads(line)
+                if "counts" in message:
+                    progress.count(message["counts"])
+                elif "outcomes" in message:
+                    return Counter(message["outcomes"])
                 else:
-                    raise DownloadError(f"{path.name} could not be downloaded: {said['error']}")
+                    raise DownloadError(f"{path.name} could not be downloaded: {message['error']}")
         except BrokenPipeError:
-            pass  # it has ended, as is said below
+            pass  # the process ended: the error is raised below
         finally:
-            self._idle.put(process)  # also one that has ended: nobody waits for it for ever
+            self._idle.put(process)  # also if it ended: otherwise another thread could wait for ever
         raise DownloadError(f"{path.name} could not be downloaded: its process ended, exit code {process.wait()}")

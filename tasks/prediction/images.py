@@ -102,10 +102,11 @@ def _fetch_images(addresses: Sequence[str]) -> list[bytes | NotAPosterError]:
     if not addresses:
         return []
     # aiohttp takes half a second to import, which files do without.
-    from tasks.posters.fetching import fetch_posters
+    from tasks.posters.fetching import PosterRequest, fetch_posters
 
     settings = PosterSettings(min_side_pixels=1)
-    fetched = fetch_posters([(address, None) for address in addresses], settings, settings.connections)
+    requests = [PosterRequest(address) for address in addresses]
+    fetched = fetch_posters(requests, settings, settings.connections)
     return [poster.content if poster.content is not None else NotAPosterError(str(poster.reason)) for poster in fetched]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from tasks.atomic import atomic_file, atomic_folder, remove_partials
 from tasks.errors import RegistryError, StoreError
+from tasks.filesystems import list_filesystem_errors
 from tasks.registry.manifest import MANIFEST, check_files, parse_manifest
 from tasks.registry.models import (
     CHAMPION,
@@ -25,14 +25,6 @@ from tasks.registry.models import (
 )
 
 logger = logging.getLogger(__name__)
-
-# What the libraries behind fsspec raise beside OSError and ValueError, by module.
-_FOREIGN_ERRORS = {
-    "aiohttp": ("ClientError",),
-    "botocore.exceptions": ("BotoCoreError", "ClientError"),
-    "gcsfs.retry": ("HttpError",),
-    "google.auth.exceptions": ("GoogleAuthError",),
-}
 
 
 class Store:
@@ -125,7 +117,7 @@ class Store:
             yield
         except RegistryError:
             raise
-        except _store_errors() as error:
+        except list_filesystem_errors() as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise StoreError(f"{self._name(path)} can't be had or written: {reason}") from error
 
@@ -195,13 +187,3 @@ def push_champion(artifacts_dir: Path, address: str) -> bool:
     store.write_champion(champion)
     logger.info("registry: pushed champion %s to %s", folder.name, address)
     return True
-
-
-def _store_errors() -> tuple[type[Exception], ...]:
-    """Returns what a store that can't be used may raise; called once something is raised."""
-    found: list[type[Exception]] = [OSError, ValueError, NotImplementedError]  # the last: where it can only be read
-    for module, names in _FOREIGN_ERRORS.items():
-        # What raised it has been imported.
-        if module in sys.modules:
-            found += [getattr(sys.modules[module], name) for name in names]
-    return tuple(found)

@@ -1,1 +1,1 @@
-"""A small film site to try everything on: synthetic posters, their MovieGenre.csv, and a server on loopback."""
+"""The sample: synthetic posters, their MovieGenre.csv, and a server on loopback that serves them."""

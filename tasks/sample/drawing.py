@@ -1,8 +1,7 @@
-"""Draw film posters in which genre shows: in palette, shapes, light and lettering, none of which is certain.
+"""Draw film posters with four cues of their genres: palette, shapes, light and lettering, all of them unreliable.
 
-A film has up to three genres; each of the four cues of its poster is taken from one of them at random, and now and
-then from none. So one genre is often hidden behind another, and a head has something to learn that it can't learn
-wholly.
+A film has up to three genres; each cue is that of one of them, chosen at random, and sometimes that of any genre. So a
+genre is often hidden by another, and a model can learn the genres, but not perfectly.
 """
 
 import io
@@ -25,7 +24,14 @@ Shapes = Callable[[ImageDraw.ImageDraw, Sequence[Colour], Generator], None]
 
 @dataclass(frozen=True)
 class Look:
-    """How a genre's posters look: `light` is level and contrast, `lettering` the title's size and stroke, in pixels."""
+    """Cues of a genre.
+
+    Attributes:
+        palette: Colours of the background's top, of the shapes and of the background's bottom.
+        shapes: Function that draws the shapes.
+        light: Level and contrast of the whole image, as factors.
+        lettering: Size and stroke width of the title, in pixels.
+    """
 
     palette: tuple[Colour, Colour, Colour]
     shapes: Shapes
@@ -124,26 +130,26 @@ def draw_poster(title: str, genres: Sequence[str], rng: Generator) -> bytes:
     """Draws a poster.
 
     Args:
-        title: lettered at the foot.
-        genres: names in `LOOKS`.
-        rng: the same state draws the same poster.
+        title: Title of the film, drawn at the foot.
+        genres: Genres of the film, names in `LOOKS`.
+        rng: Random generator; the same state draws the same poster.
 
     Returns:
         JPEG bytes, `WIDTH` x `HEIGHT` pixels.
     """
 
-    def look() -> Look:
+    def choose_look() -> Look:
         names = list(LOOKS) if rng.random() < _CUE_IS_RANDOM else list(genres)
         return LOOKS[names[rng.integers(len(names))]]
 
-    palette = [_jitter(colour, rng) for colour in look().palette]
+    palette = [_jitter(colour, rng) for colour in choose_look().palette]
     image = Image.fromarray(_gradient(palette[0], palette[2], rng))
     draw = ImageDraw.Draw(image)
-    look().shapes(draw, palette, rng)
+    choose_look().shapes(draw, palette, rng)
     if len(genres) > 1:
-        look().shapes(draw, [_jitter(colour, rng) for colour in look().palette], rng)
-    _letter(image, title, look().lettering, palette[1])
-    level, contrast = look().light
+        choose_look().shapes(draw, [_jitter(colour, rng) for colour in choose_look().palette], rng)
+    _letter(image, title, choose_look().lettering, palette[1])
+    level, contrast = choose_look().light
     pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.2))), np.float64)
     pixels = (pixels - 128) * contrast * rng.uniform(0.85, 1.15) + 128 * level + rng.normal(0, 12, pixels.shape)
     out = io.BytesIO()
@@ -165,10 +171,10 @@ def _gradient(top: Colour, bottom: Colour, rng: Generator) -> NDArray[np.uint8]:
 def _letter(image: Image.Image, title: str, lettering: tuple[int, int], colour: Colour) -> None:
     size, width = lettering
     draw = ImageDraw.Draw(image)
-    # A band the other way round from what is beneath it keeps the title legible on any picture.
+    # A band of inverted colours keeps the title legible on any image.
     band = (0, int(HEIGHT * 0.82), WIDTH, HEIGHT)
     image.paste(ImageChops.invert(image.crop(band).filter(ImageFilter.GaussianBlur(12))), band)
-    # Pillow's own font, the only one that is everywhere, has no accented letters.
+    # Pillow's own font, the only one available everywhere, has no accented letters.
     lettered = unicodedata.normalize("NFKD", title.rsplit(" (", 1)[0]).encode("ascii", "ignore").decode()
     draw.text(
         (WIDTH / 2, HEIGHT * 0.91),

@@ -1,4 +1,4 @@
-"""Serve the sample over HTTP on loopback, as a film site would."""
+"""Serve files over HTTP on loopback."""
 
 import contextlib
 import functools
@@ -8,19 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_POLL_SECONDS = 0.05  # how soon the server stops when told to
+_POLL_SECONDS = 0.05  # maximum delay of a shutdown
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keeps connections open between posters
 
     def log_message(self, *args: Any) -> None:
-        """A line a poster would drown the run's own log."""
+        """Logs nothing: a line a poster would bury the run's own log."""
 
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 256  # as many clients may connect at once
+    request_queue_size = 256  # connections not yet accepted; the default of 5 refuses a burst
 
 
 @contextlib.contextmanager
@@ -28,8 +28,8 @@ def serve(folder: Path, port: int = 0) -> Iterator[str]:
     """Serves the files of `folder` on 127.0.0.1 while the block runs.
 
     Args:
-        folder: what is served.
-        port: taken if it is free, so that addresses stay the same from run to run; else, or for 0, any free one.
+        folder: Folder whose files are served.
+        port: Preferred port, with which addresses stay the same from run to run; any free port if it is taken, or 0.
 
     Yields:
         The base address, `http://127.0.0.1:<port>`.

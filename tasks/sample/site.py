@@ -1,4 +1,4 @@
-"""Make the sample: posters, and a MovieGenre.csv with the blemishes of the published one."""
+"""Make the sample: posters, and a MovieGenre.csv with the defects of the published one."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from tasks.atomic import atomic_folder, write_text
 from tasks.catalog.reading import COLUMNS
 from tasks.sample.drawing import LOOKS, draw_poster
 
-# Of a film, as its first genre; the rest are chosen evenly. The last two end up with too few posters to be learned.
+# Probability of a film's first genre; further genres are uniform. The last two get too few posters to be learned.
 _SHARES = {
     "Comedy": 0.24,
     "Drama": 0.22,
@@ -32,14 +32,14 @@ _FIRST_ID = 100_000
 
 
 def make_site(folder: Path, num_films: int = 1200, seed: int = 0) -> None:
-    """Draws the posters of the sample into `folder/posters`, unless they are there already.
+    """Draws the posters of the sample into `folder/posters`, unless they exist already.
 
-    Of sixty films one has the same picture as the one before it, and one has none (its address answers 404).
+    Of every sixty films, one has the same image as the film before it, and one has no poster: its address returns 404.
 
     Args:
-        folder: appears whole or not at all.
-        num_films: usable films; `write_catalog` adds rows that are not.
-        seed: the same seed makes the same films and posters.
+        folder: Folder of the sample; it appears whole or not at all.
+        num_films: Number of usable films; `write_catalog` adds unusable rows.
+        seed: Seed of films and posters.
     """
     description = {"num_films": num_films, "seed": seed, "looks": sorted(LOOKS), "version": 1}
     about = folder / "sample.json"
@@ -53,7 +53,7 @@ def make_site(folder: Path, num_films: int = 1200, seed: int = 0) -> None:
             title, genres = _invent_film(rng)
             poster = partial / "posters" / f"{_FIRST_ID + index}.jpg"
             if index % 60 == 1:
-                # The same picture as the film before, as a re-release has; whatever its genres.
+                # The same image as the film before it, as of a re-release, with possibly other genres.
                 shutil.copy(poster.with_stem(str(_FIRST_ID + index - 1)), poster)
             elif index % 60 != 59:
                 poster.write_bytes(draw_poster(title, genres, rng))
@@ -63,19 +63,26 @@ def make_site(folder: Path, num_films: int = 1200, seed: int = 0) -> None:
 
 
 def write_catalog(folder: Path, base_url: str) -> Path:
-    """Writes `folder/MovieGenre.csv`, in ISO-8859-1, with poster addresses below `base_url`; returns its path.
+    """Writes `folder/MovieGenre.csv`, in ISO-8859-1.
 
-    Beside the films it has rows with a blank Genre, with a blank Poster, of genre Adult, and repeated ones.
+    Besides the films it has rows with a blank Genre, with a blank Poster, of genre Adult, and repeated ones.
+
+    Args:
+        folder: Folder of the sample.
+        base_url: Address under which `folder` is served.
+
+    Returns:
+        The path of the file.
     """
     films = json.loads((folder / "sample.json").read_text("utf-8"))["films"]
     rows = [_row(imdb_id, title, score, genres, base_url) for imdb_id, title, score, genres in films]
-    spoiled = max(1, len(films) // 100)
-    blank_genre = [[*row[:4], "", row[5]] for row in _renumbered(rows[:spoiled], 900_000)]
-    blank_poster = [[*row[:5], ""] for row in _renumbered(rows[:spoiled], 910_000)]
-    adult = [[*row[:4], "Adult|Drama", row[5]] for row in _renumbered(rows[:spoiled], 920_000)]
+    num_unusable = max(1, len(films) // 100)
+    blank_genre = [[*row[:4], "", row[5]] for row in _renumbered(rows[:num_unusable], 900_000)]
+    blank_poster = [[*row[:5], ""] for row in _renumbered(rows[:num_unusable], 910_000)]
+    adult = [[*row[:4], "Adult|Drama", row[5]] for row in _renumbered(rows[:num_unusable], 920_000)]
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([COLUMNS, *rows, *blank_genre, *blank_poster, *adult])
-    csv.writer(table, lineterminator="\n").writerows(rows[-spoiled:])
+    csv.writer(table, lineterminator="\n").writerows(rows[-num_unusable:])
     path = folder / "MovieGenre.csv"
     write_text(path, table.getvalue(), encoding="iso-8859-1")
     return path

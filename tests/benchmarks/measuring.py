@@ -74,7 +74,7 @@ def put_real_posters(work: Path) -> Path:
     for path in (REAL_POSTERS / "posters").iterdir():
         imdb_id, content = int(path.stem), path.read_bytes()
         row = as_downloaded(imdb_id, path.name, hashlib.sha256(content).hexdigest(), content)
-        rows[ledger.part_of(imdb_id, len(rows))].append(row)
+        rows[ledger.assign_part(imdb_id, len(rows))].append(row)
     for part, of_part in rows.items():
         ledger.update_part(ledger.part_path(work / "posters", part), of_part)
     return catalog.films_path

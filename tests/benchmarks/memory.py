@@ -59,7 +59,7 @@ def _make_input(folder: Path, size: int) -> None:
     num_parts = ledger.fix_num_parts(folder / "posters", size, POSTERS_PER_PART)
     parts: list[list[int]] = [[] for _ in range(num_parts)]
     for imdb_id in ids.tolist():
-        parts[ledger.part_of(imdb_id, num_parts)].append(imdb_id)
+        parts[ledger.assign_part(imdb_id, num_parts)].append(imdb_id)
     cache = cache_dir(folder / "features", FINGERPRINT, [])
     cache.mkdir(parents=True)
     for part, of_part in enumerate(parts):

@@ -33,6 +33,7 @@ def call(*arguments: object, cwd: Path | None = None, **environment: str) -> sub
         (["run", "--min-posters", "0"], "bad value for dataset.min_posters_per_genre"),
         (["run", "--settings", "none.yaml"], "none.yaml can't be read"),
         (["compare", "--catalog", "none.csv"], "no catalog at none.csv"),
+        (["compare", "--catalog", "s3://bucket/films.csv", "--recipe", "best"], "no recipe 'best'"),
         (["compare", "--seeds", "0"], "Invalid value for '--seeds'"),
         (["predict", "champion", "poster.jpg"], "there is no champion in artifacts"),
         (["predict", "none", "poster.jpg"], "no model 'none'"),

@@ -270,7 +270,7 @@ def grown_run(small_run, tmp_path_factory: pytest.TempPathFactory) -> GrownRun:
 
 def test_new_films_touch_only_their_own(small_run, grown_run: GrownRun, tmp_path: Path) -> None:
     run, folder = grown_run.run, grown_run.folder
-    assert any("asked for now: {'new': 3}" in path.read_text("utf-8") for path in (folder / "data" / "logs").iterdir())
+    assert any("requested now: {'new': 3}" in path.read_text("utf-8") for path in (folder / "data" / "logs").iterdir())
     assert run.is_new
     before, after = grown_run.films_before, read_films(folder / "data")
     assert len(after) == len(before) + 3

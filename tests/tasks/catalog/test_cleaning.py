@@ -23,9 +23,9 @@ def table(*rows: dict[str, str]) -> pa.Table:
 
 
 def test_a_good_row() -> None:
-    films, dropped, _ = clean(table({}), ["Adult"])
-    assert films.schema == FILMS
-    assert films.to_pylist() == [
+    cleaned = clean(table({}), ["Adult"])
+    assert cleaned.films.schema == FILMS
+    assert cleaned.films.to_pylist() == [
         {
             "imdb_id": 114709,
             "title": "Toy Story (1995)",
@@ -35,7 +35,7 @@ def test_a_good_row() -> None:
             "poster_url": "https://images.example/114709.jpg",
         }
     ]
-    assert set(dropped.values()) == {0}
+    assert set(cleaned.dropped.values()) == {0}
 
 
 @pytest.mark.parametrize(
@@ -54,16 +54,16 @@ def test_a_good_row() -> None:
         ({"imdbId": "", "Genre": ""}, "no id"),
     ],
 )
-def test_dropped_for_the_first_reason_that_holds(row: dict[str, str], reason: str) -> None:
-    films, dropped, _ = clean(table(row, {}), ["Adult"])
-    assert films["imdb_id"].to_pylist() == [114709]
-    assert {name: count for name, count in dropped.items() if count} == {reason: 1}
+def test_dropped_for_the_first_reason_that_applies(row: dict[str, str], reason: str) -> None:
+    cleaned = clean(table(row, {}), ["Adult"])
+    assert cleaned.films["imdb_id"].to_pylist() == [114709]
+    assert {name: count for name, count in cleaned.dropped.items() if count} == {reason: 1}
 
 
-def test_of_repeated_ids_the_first_usable_row_is_kept() -> None:
-    films, dropped, _ = clean(table({"Genre": ""}, {"Title": "first"}, {"Title": "second"}, {"imdbId": "0114709"}), [])
-    assert films["title"].to_pylist() == ["first"]
-    assert (dropped["no genre"], dropped["repeated id"]) == (1, 2)
+def test_first_usable_row_of_a_repeated_id_is_kept() -> None:
+    cleaned = clean(table({"Genre": ""}, {"Title": "first"}, {"Title": "second"}, {"imdbId": "0114709"}), [])
+    assert cleaned.films["title"].to_pylist() == ["first"]
+    assert (cleaned.dropped["no genre"], cleaned.dropped["repeated id"]) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -79,19 +79,19 @@ def test_of_repeated_ids_the_first_usable_row_is_kept() -> None:
     ],
 )
 def test_year_from_title(title: str, year: int | None) -> None:
-    assert clean(table({"Title": title}), [])[0]["year"].to_pylist() == [year]
+    assert clean(table({"Title": title}), []).films["year"].to_pylist() == [year]
 
 
 @pytest.mark.parametrize(
     ("score", "number"), [("", None), ("n/a", None), (" 7 ", 7.0), ("72", None), ("inf", None), ("-1", None)]
 )
 def test_score(score: str, number: float | None) -> None:
-    films, _, doubts = clean(table({"IMDB Score": score}), [])
-    assert films["score"].to_pylist() == [number]
-    assert doubts["scores not from 1 to 10"] == (bool(score) and number is None)
+    cleaned = clean(table({"IMDB Score": score}), [])
+    assert cleaned.films["score"].to_pylist() == [number]
+    assert cleaned.doubts["scores not from 1 to 10"] == (bool(score) and number is None)
 
 
-def test_doubts_are_counted_of_the_films_that_are_kept() -> None:
+def test_doubts_are_counted_for_the_kept_films() -> None:
     rows = table(
         {"imdbId": "1", "Genre": "Sci-Fi|Drama"},
         {"imdbId": "2", "Genre": "sci fi| Drama"},
@@ -101,14 +101,14 @@ def test_doubts_are_counted_of_the_films_that_are_kept() -> None:
         {"imdbId": "", "Genre": "Nonsense"},
         {"imdbId": "4", "Genre": "ADULT"},
     )
-    films, dropped, doubts = clean(rows, ["Adult"])
-    assert films["genres"].to_pylist() == [
+    cleaned = clean(rows, ["Adult"])
+    assert cleaned.films["genres"].to_pylist() == [
         ["Sci-Fi", "Drama"],
         ["Sci-Fi", "Drama"],
         ["Drama", "Comedy", "War", "Western", "Slapstick"],
     ]
-    assert dropped["genre Adult"] == 1
-    assert doubts == {
+    assert cleaned.dropped["genre Adult"] == 1
+    assert cleaned.doubts == {
         "more than three genres": 1,
         "spaces around genres": 1,
         "spellings read as another": {"sci fi as Sci-Fi": 1},
@@ -122,12 +122,12 @@ def test_doubts_are_counted_of_the_films_that_are_kept() -> None:
 
 
 def test_an_excluded_genre_is_excluded_in_any_spelling() -> None:
-    films, dropped, _ = clean(table({"Genre": "Talk Show"}, {"imdbId": "2"}), ["talk-show"])
-    assert films["imdb_id"].to_pylist() == [2]
-    assert dropped["genre talk-show"] == 1
+    cleaned = clean(table({"Genre": "Talk Show"}, {"imdbId": "2"}), ["talk-show"])
+    assert cleaned.films["imdb_id"].to_pylist() == [2]
+    assert cleaned.dropped["genre talk-show"] == 1
 
 
 @given(st.lists(st.fixed_dictionaries({name: st.text(max_size=12) for name in COLUMNS}), max_size=8))
 def test_every_row_is_kept_or_counted(rows: list[dict[str, str]]) -> None:
-    films, dropped, _ = clean(pa.Table.from_pylist(rows, schema=table().schema), ["Adult"])
-    assert films.num_rows + sum(dropped.values()) == len(rows)
+    cleaned = clean(pa.Table.from_pylist(rows, schema=table().schema), ["Adult"])
+    assert cleaned.films.num_rows + sum(cleaned.dropped.values()) == len(rows)

@@ -8,7 +8,7 @@ def test_genres_are_stripped_and_unique() -> None:
     assert split_genres("Action| Drama |Action||Sci-Fi") == ["Action", "Drama", "Sci-Fi"]
 
 
-def test_spellings_are_read_as_imdb_s_or_the_commonest() -> None:
+def test_canonical_names_are_imdb_s_or_the_commonest_spelling() -> None:
     counts = {"SCI FI": 900, "Film Noir": 1, "krimi": 5, "Krimi": 7, "K-rimi": 1, "Drama": 3, "--": 1, "...": 1}
     assert unify_spellings(counts) == {
         "SCI FI": "Sci-Fi",
@@ -24,17 +24,17 @@ def test_spellings_are_read_as_imdb_s_or_the_commonest() -> None:
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=6), st.integers(0, 9), max_size=8))
-def test_reading_again_changes_nothing(counts: dict[str, int]) -> None:
-    read_as = unify_spellings(counts)
-    assert set(read_as) == set(counts)
-    assert set(read_as.values()) <= {*counts, *IMDB_GENRES}
-    assert all(unify_spellings({name: 0, **counts})[name] == name for name in read_as.values())
+def test_canonical_names_are_canonical(counts: dict[str, int]) -> None:
+    canonical_names = unify_spellings(counts)
+    assert set(canonical_names) == set(counts)
+    assert set(canonical_names.values()) <= {*counts, *IMDB_GENRES}
+    assert all(unify_spellings({name: 0, **counts})[name] == name for name in canonical_names.values())
 
 
-def test_doubts_are_worked_by_hand() -> None:
-    written = {"Drama": 10, "Drama|scifi": 2, "Drama|Sci-Fi|War|Western": 3, "Krimi |Drama": 4}
-    read_as = unify_spellings({"Drama": 19, "scifi": 2, "Sci-Fi": 3, "War": 3, "Western": 3, "Krimi": 4})
-    assert count_doubts(written, read_as) == {
+def test_doubts_match_hand_computed_counts() -> None:
+    num_films = {"Drama": 10, "Drama|scifi": 2, "Drama|Sci-Fi|War|Western": 3, "Krimi |Drama": 4}
+    canonical_names = unify_spellings({"Drama": 19, "scifi": 2, "Sci-Fi": 3, "War": 3, "Western": 3, "Krimi": 4})
+    assert count_doubts(num_films, canonical_names) == {
         "more than three genres": 3,
         "spaces around genres": 4,
         "spellings read as another": {"scifi as Sci-Fi": 2},
@@ -42,7 +42,7 @@ def test_doubts_are_worked_by_hand() -> None:
     }
 
 
-def test_rows_that_disagree_count_once_a_film() -> None:
+def test_each_film_whose_rows_disagree_counts_once() -> None:
     rows = [(1, ["Drama"]), (2, ["War"]), (1, ["Drama", "War"]), (1, ["Comedy"]), (2, ["War"])]
     assert find_disagreements(rows) == {
         "films": 1,

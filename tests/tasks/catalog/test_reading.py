@@ -3,10 +3,15 @@ import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
+import boto3
+import fsspec
 import pytest
+import s3fs
+from fsspec.registry import known_implementations
 
-from tasks.catalog.reading import COLUMNS, read_rows
+from tasks.catalog.reading import COLUMNS, is_address, read_rows
 from tasks.errors import CatalogError
 from tasks.sample.server import serve
 
@@ -66,7 +71,7 @@ def test_rows_of_another_length_are_counted(write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (b"", "is empty"),
         (b"  \n\n", "is empty"),
@@ -75,12 +80,12 @@ def test_rows_of_another_length_are_counted(write) -> None:
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", "is no CSV"),
     ],
 )
-def test_files_that_are_no_catalog(write, content: bytes, says: str) -> None:
-    with pytest.raises(CatalogError, match=says):
+def test_files_that_are_no_catalog(write, content: bytes, message: str) -> None:
+    with pytest.raises(CatalogError, match=message):
         read_rows(write(content))
 
 
-def test_header_alone_is_no_error_here(write) -> None:
+def test_header_alone_is_no_error(write) -> None:
     assert read_rows(write(HEADER.encode()))[0].num_rows == 0
 
 
@@ -102,14 +107,14 @@ def test_http_address(tmp_path: Path) -> None:
             read_rows(f"{base_url}/none.csv")
 
 
-def test_http_busy_server_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_http_request_is_repeated_when_the_server_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = []
 
     class Busy(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
             body = (HEADER + ROW).encode()
-            self.send_response(503 if len(asked) == 1 else 200)
+            self.send_response(503 if len(requests) == 1 else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -122,7 +127,76 @@ def test_http_busy_server_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> Non
         rows, _ = read_rows(f"http://127.0.0.1:{server.server_port}/films.csv")
         server.shutdown()
     assert rows.num_rows == 1
-    assert len(asked) == 2
+    assert len(requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("s3://bucket/MovieGenre.csv", True),
+        ("HTTPS://host/MovieGenre.csv", True),
+        ("zip://MovieGenre.csv::s3://bucket/films.zip", True),
+        ("MovieGenre.csv", False),
+        ("/films://MovieGenre.csv", False),
+        ("://MovieGenre.csv", False),
+        ("", False),
+    ],
+)
+def test_is_address(source: str, expected: bool) -> None:
+    assert is_address(source) == expected
+
+
+def test_fsspec_address() -> None:
+    with fsspec.open("memory://catalogs/films.csv", "wb") as file:
+        file.write((HEADER + ROW).encode("iso-8859-1"))
+    rows, malformed = read_rows("memory://catalogs/films.csv")
+    assert (rows["Title"].to_pylist(), malformed) == (['Götz, "der" (1955)'], 0)
+
+
+def test_s3_address(s3: str) -> None:
+    boto3.client("s3").put_object(Bucket="posters", Key="genres/films.csv", Body=(HEADER + ROW).encode())
+    assert read_rows(f"{s3}/films.csv")[0].num_rows == 1
+    with pytest.raises(CatalogError, match=r"^the catalog can't be read from s3://.*/none\.csv: no such file"):
+        read_rows(f"{s3}/none.csv")
+    with pytest.raises(CatalogError, match=r"s3://nobucket/films\.csv: no such file"):
+        read_rows("s3://nobucket/films.csv")
+
+
+def test_s3_without_credentials(s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(CatalogError, match=r"films\.csv: Unable to locate credentials"):
+        read_rows(f"{s3}/films.csv")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("memory://catalogs/none.csv", "no such file"),
+        ("zip://films.csv::memory://none.zip", "no such file"),
+        ("nonsense://films.csv", "Protocol not known: nonsense"),
+        ("nopackage://films.csv", "Install nopackage to read it"),
+        ("github://films.csv", "missing 2 required positional arguments"),
+    ],
+)
+def test_fsspec_addresses_that_can_not_be_read(source: str, message: str) -> None:
+    missing = {"class": "nopackage.NoPackageFileSystem", "err": "Install nopackage to read it"}
+    with (
+        mock.patch.dict(known_implementations, nopackage=missing),
+        pytest.raises(CatalogError) as raised,
+    ):
+        read_rows(source)
+    assert str(raised.value).startswith(f"the catalog can't be read from {source}: ")
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_fsspec_folder(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="Is a directory"):
+        read_rows(f"file://{tmp_path}")
 
 
 @pytest.mark.real_posters

@@ -1,4 +1,4 @@
-"""A poster server that misbehaves on request, by path."""
+"""A poster server whose faults are selected by the path of a request."""
 
 import contextlib
 import hashlib
@@ -26,11 +26,20 @@ def make_etag(content: bytes) -> str:
 
 @dataclass
 class FaultyServer:
-    """`url(path)` gives an address; `asked` counts requests, `not_modified` answers that it has not changed."""
+    """A running server.
+
+    Attributes:
+        base_url: Address of the server.
+        poster: Bytes of the poster at every path, unless replaced.
+        requests: Number of requests, by path.
+        connections: Number of connections opened.
+        not_modified: Number of responses with status 304.
+        replaced: Bytes of the replaced posters, by path.
+    """
 
     base_url: str
     poster: bytes
-    asked: Counter[str] = field(default_factory=Counter)
+    requests: Counter[str] = field(default_factory=Counter)
     connections: int = 0
     not_modified: int = 0
     replaced: dict[str, bytes] = field(default_factory=dict)
@@ -39,7 +48,7 @@ class FaultyServer:
         return f"{self.base_url}/{path}"
 
     def replace(self, path: str) -> None:
-        """Puts another poster at an address."""
+        """Replaces the poster at a path."""
         self.replaced[path] = encode("JPEG", (61, 81))
 
     @property
@@ -63,11 +72,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def handle(self) -> None:
-        # Whoever asked may have heard enough: of a body that is too large, say.
+        # The client may close the connection early: while it receives a body that is too large, for example.
         with contextlib.suppress(ConnectionError):
             super().handle()
 
-    def reply(self, body: bytes = b"", status: int = 200, length: int | None = None, **headers: str) -> None:
+    def send(self, body: bytes = b"", status: int = 200, length: int | None = None, **headers: str) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body) if length is None else length))
         for name, value in headers.items():
@@ -78,40 +87,40 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         fault = self.path.strip("/")
         poster = self.state.poster_at(fault)
-        self.state.asked[fault] += 1
-        first = self.state.asked[fault] == 1
+        self.state.requests[fault] += 1
+        first = self.state.requests[fault] == 1
         kind, _, number = fault.partition("-")
         if kind == "status" or (kind == "once" and first):
-            self.reply(b"no", int(number))
+            self.send(b"no", int(number))
         elif kind == "gone" and not first:
-            self.reply(b"no", 404)
+            self.send(b"no", 404)
         elif kind == "plain":
-            self.reply(poster)
+            self.send(poster)
         elif kind == "later" and first:
-            self.reply(b"no", 429, Retry_After=number)
+            self.send(b"no", 429, Retry_After=number)
         elif kind == "redirect":
-            self.reply(b"", 302, Location="/good")
+            self.send(b"", 302, Location="/good")
         elif kind == "astray":
-            self.reply(b"", 302, Location="http://[x")
+            self.send(b"", 302, Location="http://[x")
         elif kind == "loop":
-            self.reply(b"", 302, Location="/loop")
+            self.send(b"", 302, Location="/loop")
         elif kind == "html":
-            self.reply(b"<html>sign in</html>", Content_Type="image/jpeg")
+            self.send(b"<html>sign in</html>", Content_Type="image/jpeg")
         elif kind == "half":
-            self.reply(poster[: len(poster) // 2])
+            self.send(poster[: len(poster) // 2])
         elif kind == "empty":
-            self.reply(b"")
+            self.send(b"")
         elif kind == "gif":
-            self.reply(encode("GIF"))
+            self.send(encode("GIF"))
         elif kind == "tiny":
-            self.reply(encode("PNG", (1, 1)))
+            self.send(encode("PNG", (1, 1)))
         elif kind == "short":
-            self.reply(poster[:100], length=len(poster))
+            self.send(poster[:100], length=len(poster))
             self.close_connection = True
         elif kind == "hangup" or (kind == "cut" and first):
             self.close_connection = True
         elif kind == "long":
-            self.reply(b"\xff" * 200_000)
+            self.send(b"\xff" * 200_000)
         elif kind == "unannounced":
             # No length and no end: only the limit stops it.
             self.send_response(200)
@@ -138,7 +147,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.send_response(304)
                 self.end_headers()
                 return
-            self.reply(poster, ETag=etag, Last_Modified="Sat, 21 Nov 2020 00:00:00 GMT")
+            self.send(poster, ETag=etag, Last_Modified="Sat, 21 Nov 2020 00:00:00 GMT")
 
     def drip(self, byte: bytes) -> None:
         with contextlib.suppress(OSError):

@@ -1,5 +1,6 @@
 import asyncio
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -7,8 +8,18 @@ from email.utils import format_datetime
 
 import aiohttp
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tasks.posters.fetching import Fetched, _find_proxy, _parse_retry_after, fetch_poster, fetch_posters, open_session
+from tasks.posters.fetching import (
+    Fetched,
+    PosterRequest,
+    _find_proxy,
+    _parse_retry_after,
+    fetch_poster,
+    fetch_posters,
+    open_session,
+)
 from tasks.settings import PosterSettings
 
 SETTINGS = PosterSettings(backoff_seconds=0.01, deadline_seconds=10, attempts=3, max_bytes=100_000, min_side_pixels=32)
@@ -19,18 +30,18 @@ Fetch = Callable[..., Fetched]
 
 @pytest.fixture
 def fetch() -> Iterator[Fetch]:
-    """Fetches posters one after the other, over one session."""
+    """Downloads posters one after the other, over one session."""
 
     async def start() -> aiohttp.ClientSession:
         return open_session(SETTINGS, connections=4)
 
     with asyncio.Runner() as runner:
         session = runner.run(start())
-        yield lambda url, settings=SETTINGS: runner.run(fetch_poster(session, url, settings))
+        yield lambda url, settings=SETTINGS: runner.run(fetch_poster(session, PosterRequest(url), settings))
         runner.run(session.close())
 
 
-def test_a_good_poster_is_kept_as_it_came(server, fetch: Fetch) -> None:
+def test_poster_is_unaltered(server, fetch: Fetch) -> None:
     fetched = fetch(server.url("good"))
     assert fetched.content == server.poster
     assert fetched.sha256 == hashlib.sha256(server.poster).hexdigest()
@@ -60,19 +71,19 @@ def test_a_good_poster_is_kept_as_it_came(server, fetch: Fetch) -> None:
         ("hangup", "connection broken", None, 3),
     ],
 )
-def test_failures_are_told_and_tried_again_where_that_can_help(
+def test_failures_have_a_reason_and_transient_ones_are_retried(
     server, fetch: Fetch, path: str, reason: str, http_status: int | None, attempts: int
 ) -> None:
     fetched = fetch(server.url(path))
     assert (fetched.reason, fetched.http_status, fetched.attempts) == (reason, http_status, attempts)
     assert fetched.content is None
-    # A connection that ends without an answer may have been an old one: aiohttp itself asks once more on a new one.
+    # A connection that ends without a response may have been stale: aiohttp itself repeats the request on a new one.
     if path != "loop":
-        assert server.asked[path] == (2 * attempts if path == "hangup" else attempts)
+        assert server.requests[path] == (2 * attempts if path == "hangup" else attempts)
 
 
 @pytest.mark.parametrize(("path", "attempts"), [("once-503", 2), ("once-500", 2), ("cut", 1), ("redirect", 1)])
-def test_what_heals_gives_a_poster(server, fetch: Fetch, path: str, attempts: int) -> None:
+def test_transient_failures_end_in_a_poster(server, fetch: Fetch, path: str, attempts: int) -> None:
     fetched = fetch(server.url(path))
     assert (fetched.reason, fetched.attempts, fetched.content) == (None, attempts, server.poster)
 
@@ -96,53 +107,53 @@ def test_no_server_holds_a_thread_past_the_deadline(server, fetch: Fetch, path: 
     fetched = fetch(server.url(path), settings)
     assert fetched.reason == "timeout"
     assert time.monotonic() - start < 2.0
-    # The session is as good as before.
+    # The session is still usable.
     assert fetch(server.url("good")).reason is None
 
 
-def test_nobody_listens(fetch: Fetch, closed_port: int) -> None:
+def test_closed_port(fetch: Fetch, closed_port: int) -> None:
     fetched = fetch(f"http://127.0.0.1:{closed_port}/1.jpg")
     assert (fetched.reason, fetched.attempts) == ("connection broken", 3)
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[::1/x", "ftp://127.0.0.1/x", "no address"])
-def test_addresses_that_are_none(fetch: Fetch, url: str) -> None:
+def test_invalid_addresses(fetch: Fetch, url: str) -> None:
     assert fetch(url) == Fetched(1, pytest.approx(0, abs=1), "bad address")
 
 
 def test_connections_are_kept_open(server, fetch: Fetch) -> None:
     for _ in range(5):
         fetch(server.url("good"))
-    assert (server.asked["good"], server.connections) == (5, 1)
+    assert (server.requests["good"], server.connections) == (5, 1)
 
 
 def test_proxies_of_the_environment_are_used(server, fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", server.base_url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     _find_proxy.cache_clear()
-    # The address is asked of the proxy as it is.
+    # A proxy receives the whole address as the request's target.
     assert fetch("http://posters.invalid/1.jpg").content == server.poster
-    assert list(server.asked) == ["http://posters.invalid/1.jpg"]
+    assert list(server.requests) == ["http://posters.invalid/1.jpg"]
     assert fetch(server.url("good")).reason is None
-    assert server.asked["good"] == 1
+    assert server.requests["good"] == 1
     _find_proxy.cache_clear()
 
 
-def test_many_come_back_in_order_over_few_connections(server) -> None:
+def test_results_are_in_the_order_of_requests_over_few_connections(server) -> None:
     paths = [f"good-{number}" if number % 5 else f"status-40{number % 10}" for number in range(40)]
     seen: list[Fetched] = []
-    fetched = fetch_posters([(server.url(path), None) for path in paths], SETTINGS, 3, seen.append)
+    fetched = fetch_posters([PosterRequest(server.url(path)) for path in paths], SETTINGS, 3, seen.append)
     assert [one.reason is None for one in fetched] == [path.startswith("good") for path in paths]
     assert sorted(map(id, seen)) == sorted(map(id, fetched))
     assert server.connections <= 3
     assert fetch_posters([], SETTINGS, 3) == []
 
 
-def test_a_slow_server_delays_the_others_not(server) -> None:
+def test_a_slow_response_does_not_delay_the_others(server) -> None:
     settings = SETTINGS.model_copy(update={"deadline_seconds": 1.0})
     start = time.monotonic()
-    asked = [(server.url("drip"), None), *((server.url(f"good-{number}"), None) for number in range(30))]
-    first, *others = fetch_posters(asked, settings, 2)
+    paths = ["drip", *(f"good-{number}" for number in range(30))]
+    first, *others = fetch_posters([PosterRequest(server.url(path)) for path in paths], settings, 2)
     assert first.reason == "timeout"
     assert all(other.reason is None for other in others)
     assert time.monotonic() - start < 2.5
@@ -152,10 +163,26 @@ def test_retry_after_as_a_date() -> None:
     in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     assert _parse_retry_after(in_a_minute) == pytest.approx(60, abs=2)
     assert _parse_retry_after("Sat, 21 Nov 2020 00:00:00 GMT") == 0
-    assert [_parse_retry_after(value) for value in ("7", "", "soon", "²", "Sat, 21 Nov 99999 00:00:00 GMT")] == [
-        7,
-        0,
-        0,
-        0,
-        0,
-    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7),
+        (" 7 ", 7),
+        ("", 0),
+        ("-7", 0),
+        ("soon", 0),
+        ("²", 0),
+        ("9" * 5000, 0),
+        ("Sat, 21 Nov 99999 00:00:00 GMT", 0),
+        (f"21 Nov {'9' * 20} 0:0 GMT", 0),
+    ],
+)
+def test_retry_after_values(value: str, seconds: float) -> None:
+    assert _parse_retry_after(value) == seconds
+
+
+@given(st.text(max_size=40) | st.text("0123456789 :+-,JanGMT", max_size=40) | st.integers(0, 10**400).map(str))
+def test_retry_after_is_a_finite_number_for_any_value(value: str) -> None:
+    assert 0 <= _parse_retry_after(value) < math.inf

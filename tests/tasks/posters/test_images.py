@@ -34,7 +34,7 @@ def encode(format: str, mode: str, size: tuple[int, int] = (40, 50), **options: 
         (encode("PNG", "I;16"), "png"),
     ],
 )
-def test_what_passes_is_what_the_model_can_decode(content: bytes, format: str) -> None:
+def test_accepted_images_can_be_decoded_by_the_model(content: bytes, format: str) -> None:
     assert check_image(content) == ImageInfo(format, 40, 50)
     assert decode_poster(tf.constant(content)).shape == (50, 40, 3)
 
@@ -54,7 +54,7 @@ def test_what_passes_is_what_the_model_can_decode(content: bytes, format: str) -
         (encode("JPEG", "RGB", (31, 500)), "too small"),
     ],
 )
-def test_what_is_no_poster(content: bytes, reason: str) -> None:
+def test_reasons_of_rejection(content: bytes, reason: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(NotAPosterError) as raised:
@@ -62,9 +62,9 @@ def test_what_is_no_poster(content: bytes, reason: str) -> None:
     assert raised.value.reason == reason
 
 
-def test_png_with_a_wrong_checksum_is_broken_here_as_it_is_for_the_model() -> None:
+def test_png_with_a_wrong_checksum_is_broken_as_for_the_model() -> None:
     content = bytearray(encode("PNG", "RGB"))
-    content[content.index(b"IEND") - 5] ^= 1  # in the checksum of the last chunk of picture data
+    content[content.index(b"IEND") - 5] ^= 1  # in the checksum of the last chunk of image data
     with pytest.raises(NotAPosterError, match="broken image"):
         check_image(bytes(content))
     with pytest.raises(tf.errors.InvalidArgumentError):
@@ -73,9 +73,9 @@ def test_png_with_a_wrong_checksum_is_broken_here_as_it_is_for_the_model() -> No
 
 @settings(deadline=None)
 @given(st.binary(max_size=40), st.integers(0, 2000), st.sampled_from(["JPEG", "PNG"]))
-def test_damaged_files_are_told_apart_not_raised(noise: bytes, at: int, format: str) -> None:
+def test_damaged_files_raise_no_other_error(noise: bytes, at: int, format: str) -> None:
     content = bytearray(encode(format, "RGB"))
     content[at : at + len(noise)] = noise
-    # Whatever else it raises fails the test.
+    # Any other exception fails the test.
     with contextlib.suppress(NotAPosterError):
         assert check_image(bytes(content)).format == format.lower()

@@ -24,7 +24,7 @@ def row(imdb_id: int, content: bytes | None, url: str = "http://x/1.jpg") -> dic
 
 
 @pytest.mark.parametrize(("num_films", "num_parts"), [(1, 1), (1500, 1), (1501, 2), (7972, 8), (40_000, 32), (0, 1)])
-def test_parts_are_about_as_large_as_asked(tmp_path: Path, num_films: int, num_parts: int) -> None:
+def test_parts_have_about_the_configured_size(tmp_path: Path, num_films: int, num_parts: int) -> None:
     assert ledger.fix_num_parts(tmp_path, num_films, 1000) == num_parts
 
 
@@ -35,12 +35,12 @@ def test_number_of_parts_is_chosen_once(tmp_path: Path) -> None:
 
 @given(st.integers(0, 10**12), st.integers(1, 64))
 def test_part_is_in_range(imdb_id: int, num_parts: int) -> None:
-    assert 0 <= ledger.part_of(imdb_id, num_parts) < num_parts
+    assert 0 <= ledger.assign_part(imdb_id, num_parts) < num_parts
 
 
-def test_part_of_a_film_never_changes() -> None:
-    # Written down once: another value would send every known poster to another part.
-    assert [ledger.part_of(imdb_id, 64) for imdb_id in (114709, 1, 0)] == [15, 54, 53]
+def test_assigned_part_never_changes() -> None:
+    # Recorded once: other values would assign existing posters to other parts.
+    assert [ledger.assign_part(imdb_id, 64) for imdb_id in (114709, 1, 0)] == [15, 54, 53]
 
 
 def test_films_are_spread_evenly() -> None:
@@ -50,14 +50,15 @@ def test_films_are_spread_evenly() -> None:
     assert all(900 < size < 1100 for size in sizes)
 
 
-def test_only_what_is_missing_is_asked_for(tmp_path: Path) -> None:
+def test_only_films_without_a_row_are_selected(tmp_path: Path) -> None:
     path = ledger.part_path(tmp_path, 0)
     ledger.update_part(path, [row(1, b"a", "u1"), row(2, None, "u2"), row(3, b"c", "old")])
     films = [{"imdb_id": index, "poster_url": f"u{index}"} for index in (1, 2, 3, 4)]
     known = ledger.read_part(path, ["imdb_id", "url", "status"])
-    asked = [film["imdb_id"] for film in ledger.films_to_ask_for(films, known, retry_failed=False, refresh=False)]
-    again = [film["imdb_id"] for film in ledger.films_to_ask_for(films, known, retry_failed=True, refresh=False)]
-    assert (asked, again) == ([3, 4], [2, 3, 4])
+    missing = ledger.select_films(films, known, retry_failed=False, refresh=False)
+    with_failed = ledger.select_films(films, known, retry_failed=True, refresh=False)
+    assert [film["imdb_id"] for film in missing] == [3, 4]
+    assert [film["imdb_id"] for film in with_failed] == [2, 3, 4]
 
 
 def test_update_replaces_rows_and_keeps_the_order_of_ids(tmp_path: Path) -> None:
@@ -73,16 +74,16 @@ def test_update_replaces_rows_and_keeps_the_order_of_ids(tmp_path: Path) -> None
     ]
 
 
-def test_a_poster_is_not_given_up_for_a_failure(tmp_path: Path) -> None:
+def test_a_failure_does_not_replace_a_poster(tmp_path: Path) -> None:
     path = ledger.part_path(tmp_path, 0)
     ledger.update_part(path, [row(1, b"good", "old")])
     ledger.update_part(path, [row(1, None, "new")])
     assert ledger.read_part(path)["content"].to_pylist() == [b"good"]
     film = {"imdb_id": 1, "poster_url": "new"}
-    assert ledger.films_to_ask_for([film], ledger.read_part(path), retry_failed=False, refresh=False) == [film]
+    assert ledger.select_films([film], ledger.read_part(path), retry_failed=False, refresh=False) == [film]
 
 
-def test_same_posters_make_the_same_bytes_in_whatever_order(tmp_path: Path) -> None:
+def test_bytes_of_a_part_do_not_depend_on_the_order_of_updates(tmp_path: Path) -> None:
     first, second = tmp_path / "a.parquet", tmp_path / "b.parquet"
     ledger.update_part(first, [row(1, b"x"), row(2, b"y")])
     ledger.update_part(second, [row(2, b"y")])
@@ -90,12 +91,12 @@ def test_same_posters_make_the_same_bytes_in_whatever_order(tmp_path: Path) -> N
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_posters_of_a_part_can_be_read_a_few_at_a_time(tmp_path: Path) -> None:
+def test_a_part_has_small_row_groups(tmp_path: Path) -> None:
     path = ledger.part_path(tmp_path, 0)
     ledger.update_part(path, [row(index, b"x") for index in range(300)])
     assert pq.ParquetFile(path).metadata.num_row_groups == 3
 
 
-def test_ledger_of_nothing(tmp_path: Path) -> None:
+def test_empty_ledger(tmp_path: Path) -> None:
     assert ledger.read_ledger(tmp_path).num_rows == 0
     assert ledger.read_part(tmp_path / "none.parquet").num_rows == 0

@@ -15,7 +15,7 @@ def test_last_line_has_counts_and_reasons(caplog: pytest.LogCaptureFixture) -> N
     assert line.endswith("0 s left; failed: http 404: 2, timeout: 1")
 
 
-def test_a_line_whenever_it_is_time(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_at_each_interval(caplog: pytest.LogCaptureFixture) -> None:
     progress = Progress(total=3, seconds_between_lines=0)
     with caplog.at_level(logging.INFO):
         for _ in range(3):

@@ -20,24 +20,24 @@ def write_films(path: Path, urls: dict[int, str]) -> Path:
 
 
 def download(films: Path, posters_dir: Path, settings: PosterSettings = SETTINGS) -> Counter[str]:
-    """As the flow does, but in this process."""
+    """Downloads as the flow does, but in this process."""
     plans = plan_downloads(films, posters_dir, settings)
     return sum((downloading.download(plan.path, plan.films, settings, 4, lambda _: None) for plan in plans), Counter())
 
 
-def test_second_run_asks_only_for_what_is_not_there(server, tmp_path: Path) -> None:
+def test_second_run_requests_only_missing_posters(server, tmp_path: Path) -> None:
     urls = {index: server.url(f"good-{index}") for index in range(40)} | {99: server.url("status-404")}
     films = write_films(tmp_path / "films.parquet", urls)
     assert download(films, tmp_path / "posters") == {"new": 40, "failed": 1}
     assert len(ledger.part_paths(tmp_path / "posters")) == 4
     assert download(films, tmp_path / "posters") == {}
-    assert set(server.asked.values()) == {1}
+    assert set(server.requests.values()) == {1}
 
     urls[100] = server.url("good-100")
     write_films(films, urls)
     assert download(films, tmp_path / "posters") == {"new": 1}
     assert download(films, tmp_path / "posters", SETTINGS.model_copy(update={"retry_failed": True})) == {"failed": 1}
-    assert server.asked["status-404"] == 2
+    assert server.requests["status-404"] == 2
 
 
 def test_counts_and_the_table_of_reasons(server, tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_counts_and_the_table_of_reasons(server, tmp_path: Path) -> None:
         check_success(counts, 0.51)
 
 
-def test_posters_of_films_that_left_the_catalog_do_not_count(server, tmp_path: Path) -> None:
+def test_posters_of_films_outside_the_catalog_do_not_count(server, tmp_path: Path) -> None:
     films = write_films(tmp_path / "films.parquet", {1: server.url("good"), 2: server.url("status-404")})
     download(films, tmp_path / "posters")
     write_films(films, {1: server.url("good")})
@@ -63,7 +63,7 @@ def test_posters_of_films_that_left_the_catalog_do_not_count(server, tmp_path: P
 REFRESH = SETTINGS.model_copy(update={"refresh": True})
 
 
-def test_refresh_asks_by_validator_and_writes_only_what_changed(server, tmp_path: Path) -> None:
+def test_refresh_sends_validators_and_writes_only_changed_parts(server, tmp_path: Path) -> None:
     urls = {index: server.url(f"good-{index}") for index in range(30)} | {99: server.url("status-404")}
     films = write_films(tmp_path / "films.parquet", urls)
     download(films, tmp_path / "posters")
@@ -91,7 +91,7 @@ def test_refresh_without_validators_compares_the_bytes(server, tmp_path: Path) -
     assert server.not_modified == 0
 
 
-def test_a_poster_that_can_not_be_refreshed_is_kept(server, tmp_path: Path) -> None:
+def test_a_poster_whose_refresh_fails_is_kept(server, tmp_path: Path) -> None:
     films = write_films(tmp_path / "films.parquet", {1: server.url("gone-1"), 2: server.url("good-2")})
     download(films, tmp_path / "posters")
     before = ledger.read_ledger(tmp_path / "posters")

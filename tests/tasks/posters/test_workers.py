@@ -30,12 +30,12 @@ def is_running(pid: int) -> bool:
     return False
 
 
-def test_parts_are_downloaded_side_by_side(server, tmp_path: Path) -> None:
+def test_parts_are_downloaded_in_parallel(server, tmp_path: Path) -> None:
     progress = Progress(9)
     paths = [tmp_path / f"part-{number}.parquet" for number in range(3)]
     with Workers(2) as workers, ThreadPoolExecutor(3) as pool:
-        asked = films(server, "good-1", "good-2", "status-404")
-        outcomes = list(pool.map(lambda path: workers.download(path, asked, SETTINGS, 2, progress), paths))
+        part_films = films(server, "good-1", "good-2", "status-404")
+        outcomes = list(pool.map(lambda path: workers.download(path, part_films, SETTINGS, 2, progress), paths))
         pids = [process.pid for process in workers._processes]
     assert outcomes == [Counter(new=2, failed=1)] * 3
     assert (progress._done, progress.failures) == (9, {"http 404": 3})
@@ -44,7 +44,7 @@ def test_parts_are_downloaded_side_by_side(server, tmp_path: Path) -> None:
     assert not any(map(is_running, pids))
 
 
-def test_what_the_disk_says_is_passed_on_and_the_process_goes_on(server, tmp_path: Path) -> None:
+def test_errors_of_the_disk_are_raised_and_the_process_continues(server, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with Workers(1) as workers:
         with pytest.raises(DownloadError, match=r"part-0.parquet could not be downloaded: .*file"):
@@ -54,22 +54,22 @@ def test_what_the_disk_says_is_passed_on_and_the_process_goes_on(server, tmp_pat
         }
 
 
-def test_a_process_that_is_killed_is_noticed(server, tmp_path: Path) -> None:
+def test_a_killed_process_is_an_error(server, tmp_path: Path) -> None:
     with Workers(1) as workers, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(
             workers.download, tmp_path / "p.parquet", films(server, "silent"), SETTINGS, 1, Progress(1)
         )
-        while not server.asked["silent"]:
+        while not server.requests["silent"]:
             time.sleep(0.02)
         os.kill(workers._processes[0].pid, signal.SIGKILL)
         with pytest.raises(DownloadError, match=r"p.parquet could not be downloaded: its process ended, exit code -9"):
             waiting.result(timeout=10)
-        # And so is every other part: nobody waits for it.
+        # The next part fails as well, rather than wait for ever.
         with pytest.raises(DownloadError, match="its process ended"):
             workers.download(tmp_path / "q.parquet", films(server, "good"), SETTINGS, 1, Progress(1))
 
 
-def test_they_end_with_a_parent_that_is_killed(server, tmp_path: Path) -> None:
+def test_processes_end_when_their_parent_is_killed(server, tmp_path: Path) -> None:
     script = (
         "import pathlib, sys, threading\n"
         "from tasks.posters.progress import Progress\n"
@@ -85,7 +85,7 @@ def test_they_end_with_a_parent_that_is_killed(server, tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=root) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
-        while not server.asked["silent"]:
+        while not server.requests["silent"]:
             time.sleep(0.02)
         parent.kill()
     deadline = time.monotonic() + 10

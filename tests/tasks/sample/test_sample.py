@@ -36,13 +36,13 @@ def test_site_is_drawn_once(site: Path) -> None:
         assert path.read_bytes() == (site.with_name("again") / "posters" / path.name).read_bytes()
 
 
-def test_some_films_have_no_poster_and_some_share_one(site: Path) -> None:
+def test_some_films_have_no_poster_and_some_share_an_image(site: Path) -> None:
     posters = list((site / "posters").iterdir())
     assert len(posters) == 118
     assert len({hashlib.sha256(path.read_bytes()).hexdigest() for path in posters}) == 116
 
 
-def test_catalog_has_the_blemishes_of_the_published_one(site: Path) -> None:
+def test_catalog_has_the_defects_of_the_published_one(site: Path) -> None:
     path = write_catalog(site, "http://127.0.0.1:1")
     content = path.read_bytes()
     with pytest.raises(UnicodeDecodeError):

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -142,7 +143,7 @@ def test_folded_into_a_head_one_half_is_optimal(make_matrix) -> None:
     features = rng.normal(size=(300, 12))
     targets = (features[:, :3] + rng.normal(size=(300, 3)) > [0.5, 1.0, 2.0]).astype(np.uint8)
     matrix = make_matrix(features)
-    examples = Examples(list(range(300)), matrix, targets, np.zeros(300, np.int32), np.zeros(300))
+    examples = Examples(pd.DataFrame(index=range(300)), matrix, targets)
     settings = TrainingSettings(
         hidden_units=8, batch_size=32, loss="binary_crossentropy", epochs=20, learning_rate=1e-2, dropout=0.0
     )
