@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.train import at_work, download_posters, embed_posters, train
+from flows.train import at_work, download_posters, extract_features, train
 from flows.watching import report_failure
 from tasks.atomic import write_text
 from tasks.catalog.task import read_catalog
@@ -60,6 +60,7 @@ def _score_all(
     from tasks.evaluation.outputs import ask_head
     from tasks.evaluation.task import score_head
     from tasks.features.backbone import load_backbone
+    from tasks.features.joining import join_features
     from tasks.training.examples import read_examples
     from tasks.training.outputs import GENRES
     from tasks.training.task import train_head
@@ -68,11 +69,15 @@ def _score_all(
     if settings.training.name not in RECIPES:
         candidates.insert(0, settings.training)
     backbone = load_backbone(settings.features)
-    features = embed_posters(backbone, settings)
+    # One set of shards, that of the first seed, has the images of all: another seed is another split of the same films.
+    folders = (settings.posters_dir, settings.splits_dir)
+    sharded = write_dataset(films_path, *folders, settings.shards_dir, settings.dataset, settings.seed)
+    features = extract_features(sharded, backbone, settings)
     scored = []
     for seed in range(settings.seed, settings.seed + num_seeds):
-        folders = (settings.posters_dir, settings.splits_dir, settings.comparison_dir / f"seed-{seed}")
-        dataset = write_dataset(films_path, *folders, settings.dataset, seed, with_shards=False)
+        folder = settings.comparison_dir / f"seed-{seed}"
+        dataset = write_dataset(films_path, *folders, folder, settings.dataset, seed, with_shards=False)
+        join_features(dataset, features)
         # Every recipe is scored on the test split; which is better is for the validation split to say.
         for candidate in candidates:
             trained = train_head(dataset, features, settings.training_dir, candidate, seed)

@@ -125,12 +125,14 @@ def _make_model(
     from tasks.evaluation.task import evaluate
     from tasks.export.task import export_model
     from tasks.features.backbone import load_backbone
+    from tasks.features.joining import join_features
     from tasks.training.task import cross_fit_heads, train_head
 
     posters_dir = settings.posters_dir
     with _timed("features", seconds):
         backbone = load_backbone(settings.features)
-        features = embed_posters(backbone, settings)
+        features = extract_features(dataset, backbone, settings)
+        join_features(dataset, features)
     with _timed("training", seconds):
         of_run = (dataset, features, settings.training_dir)
         trained = train_head(*of_run, settings.training, settings.seed, settings.heads)
@@ -181,20 +183,20 @@ def download_posters(catalog: Catalog, settings: Settings) -> PosterCounts:
     return count_posters(catalog.films_path, settings.posters_dir, outcomes)
 
 
-def embed_posters(backbone: "Backbone", settings: Settings) -> Path:
-    """Computes the features that are missing and returns their folder: one part takes all cores."""
-    from tasks.features.cache import cache_dir
-    from tasks.features.embedding import make_embedder
-    from tasks.features.task import embed_part, plan_embedding
+def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings) -> Path:
+    """Extracts the features of the images that have none, and returns their folder: one shard takes all cores."""
+    from tasks.features.cache import FeatureKey
+    from tasks.features.extraction import make_feature_extractor
+    from tasks.features.task import extract_shard, plan_extraction
 
-    folder = cache_dir(settings.features_dir, backbone.fingerprint, backbone.taps)
-    plans = plan_embedding(settings.posters_dir, folder)
+    folder = settings.features_dir / FeatureKey(backbone.fingerprint, backbone.taps).folder_name
+    plans = plan_extraction(dataset, folder)
     if not plans:
-        logger.info("features: nothing to embed, all posters' features are there")
+        logger.info("features: up to date, all images have features")
         return folder
-    embed = make_embedder(backbone, settings.features)
+    extractor = make_feature_extractor(backbone, settings.features)
     for plan in plans:
-        embed_part(plan, folder, embed)
+        extract_shard(plan, folder, extractor)
     return folder
 
 

