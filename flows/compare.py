@@ -11,7 +11,7 @@ from flows.train import at_work, download_posters, extract_features, train
 from flows.watching import report_failure
 from tasks.atomic import write_text
 from tasks.catalog.task import read_catalog
-from tasks.dataset.task import write_dataset
+from tasks.dataset.task import Dataset, write_dataset
 from tasks.posters.task import check_success
 from tasks.settings import RECIPES, RecipeName, Settings, TrainingSettings
 
@@ -70,13 +70,12 @@ def _score_all(
         candidates.insert(0, settings.training)
     backbone = load_backbone(settings.features)
     # One set of shards, that of the first seed, has the images of all: another seed is another split of the same films.
-    folders = (settings.posters_dir, settings.splits_dir)
-    sharded = write_dataset(films_path, *folders, settings.shards_dir, settings.dataset, settings.seed)
+    sharded = _write_dataset(films_path, settings.shards_dir, settings.seed, settings)
     features = extract_features(sharded, backbone, settings)
     scored = []
     for seed in range(settings.seed, settings.seed + num_seeds):
         folder = settings.comparison_dir / f"seed-{seed}"
-        dataset = write_dataset(films_path, *folders, folder, settings.dataset, seed, with_shards=False)
+        dataset = _write_dataset(films_path, folder, seed, settings, with_shards=False)
         join_features(dataset, features)
         # Every recipe is scored on the test split; which is better is for the validation split to say.
         for candidate in candidates:
@@ -85,6 +84,20 @@ def _score_all(
             scores = score_head(trained, test, expit(ask_head(trained, test)[GENRES]), dataset.vocabulary)
             scored.append({"recipe": candidate.name, "seed": seed, **scores})
     return scored
+
+
+def _write_dataset(
+    catalog_path: Path, folder: Path, seed: int, settings: Settings, *, with_shards: bool = True
+) -> Dataset:
+    return write_dataset(
+        catalog_path=catalog_path,
+        posters_dir=settings.posters_dir,
+        splits_dir=settings.splits_dir,
+        folder=folder,
+        settings=settings.dataset,
+        seed=seed,
+        with_shards=with_shards,
+    )
 
 
 def _write(scored: list[dict[str, Any]], settings: Settings) -> Comparison:

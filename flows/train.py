@@ -97,8 +97,14 @@ def _run(settings: Settings) -> Run:
         presentation.show_counts(catalog, counts)
         check_success(counts, settings.posters.min_success_rate)
     with _timed("dataset", seconds):
-        folders = (settings.posters_dir, settings.splits_dir, settings.shards_dir)
-        dataset = write_dataset(catalog.films_path, *folders, settings.dataset, settings.seed)
+        dataset = write_dataset(
+            catalog_path=catalog.films_path,
+            posters_dir=settings.posters_dir,
+            splits_dir=settings.splits_dir,
+            folder=settings.shards_dir,
+            settings=settings.dataset,
+            seed=settings.seed,
+        )
     made_of = fingerprint_inputs(dataset, counts, identify_source(settings.features), settings)
     known = find_made_of(settings.artifacts_dir, made_of)
     if known:

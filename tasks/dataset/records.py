@@ -1,4 +1,4 @@
-"""Films with their posters as records of `tf.train.Example`: the data set as others can read it."""
+"""Films with their posters as `tf.train.Example` records, written to TFRecord shards and read from them."""
 
 import contextlib
 from collections.abc import Collection, Iterable, Mapping
@@ -36,12 +36,12 @@ def encode_example(film: Mapping[str, Any]) -> bytes:
     }
     # One nested dict, in a third of the time of a message for each of its parts.
     example = tf.train.Example(features={"feature": features})
-    # Protocol buffers keep a map in no set order unless told to; the same film must give the same bytes.
+    # By default the order of a map's entries is undefined; the same film must give the same bytes.
     return bytes(example.SerializeToString(deterministic=True))
 
 
 def parse_example(serialised: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Parses what `encode_example` made; shapes and dtypes as in `FEATURES`."""
+    """Parses a record of `encode_example`; shapes and dtypes as in `FEATURES`."""
     spec = {
         name: tf.io.FixedLenFeature([], dtype)
         if shape == []
@@ -52,12 +52,12 @@ def parse_example(serialised: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def write_records(folder: Path, films: Iterable[Mapping[str, Any]], names: Iterable[str]) -> None:
-    """Writes films to their shards as they come: memory does not grow with their number.
+    """Writes films to their shards one by one: memory does not grow with their number.
 
     Args:
-        folder: exists; the shards are written in it.
-        films: with the keys that `encode_example` reads, and `shard`, one of `names`.
-        names: of the shards; one that no film is in is written, too, and empty.
+        folder: Existing folder to write the shards to.
+        films: Films with the keys that `encode_example` reads, and `shard`, one of `names`.
+        names: Names of the shards; a shard without films is written, too, and empty.
     """
     with contextlib.ExitStack() as stack:
         writers = {name: stack.enter_context(tf.io.TFRecordWriter(str(folder / name))) for name in names}

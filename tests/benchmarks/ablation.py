@@ -90,8 +90,8 @@ def main(names: Sequence[str]) -> None:
     rows = {row["recipe"]: row for row in json.loads(path.read_text("utf-8"))} if names else {}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        films_path = put_real_posters(work)
-        datasets = {seed: _split(films_path, work, seed) for seed in SEEDS}
+        catalog_path = put_real_posters(work)
+        datasets = {seed: _split(catalog_path, work, seed) for seed in SEEDS}
         features = _extract(datasets, work / "features", make_feature_extractor(backbone, FeatureSettings()))
         rows[DEFAULT] = _measure(DEFAULT, _read(datasets, features), TrainingSettings())
         for name, changes in VARIANTS.items():
@@ -159,11 +159,17 @@ def _render(rows: Sequence[dict[str, Any]]) -> str:
     return f"{pd.DataFrame(lines).to_markdown(index=False)}\n"
 
 
-def _split(films_path: Path, work: Path, seed: int) -> Dataset:
-    folders = (work / "posters", work / "splits", work / f"dataset-{seed}")
-    settings = DatasetSettings(min_posters_per_genre=400)
-    # One set of shards has the images of all: another seed is another split of the same films.
-    return write_dataset.fn(films_path, *folders, settings, seed, with_shards=seed == SEEDS[0])
+def _split(catalog_path: Path, work: Path, seed: int) -> Dataset:
+    return write_dataset.fn(
+        catalog_path=catalog_path,
+        posters_dir=work / "posters",
+        splits_dir=work / "splits",
+        folder=work / f"dataset-{seed}",
+        settings=DatasetSettings(min_posters_per_genre=400),
+        seed=seed,
+        # One set of shards has the images of all: another seed is another split of the same films.
+        with_shards=seed == SEEDS[0],
+    )
 
 
 def _extract(datasets: dict[int, Dataset], folder: Path, extractor: FeatureExtractor) -> Path:

@@ -92,8 +92,14 @@ def _dataset(folder: Path) -> None:
     from tasks.dataset.task import write_dataset
     from tasks.settings import DatasetSettings
 
-    folders = (folder / "posters", folder / "splits", folder / "shards")
-    write_dataset.fn(folder / "films.parquet", *folders, DatasetSettings(min_posters_per_genre=10), 0)
+    write_dataset.fn(
+        catalog_path=folder / "films.parquet",
+        posters_dir=folder / "posters",
+        splits_dir=folder / "splits",
+        folder=folder / "shards",
+        settings=DatasetSettings(min_posters_per_genre=10),
+        seed=0,
+    )
 
 
 def _features(folder: Path) -> None:

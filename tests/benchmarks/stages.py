@@ -37,8 +37,14 @@ def measure(work: Path) -> Results:
     paths = sorted((REAL_POSTERS / "posters").iterdir())
     results: Results = {"features": compare("posters/s", _pair_features(backbone, settings, paths[:NUM_POSTERS]))}
 
-    folders = (work / "posters", work / "splits", work / "shards")
-    dataset = write_dataset.fn(put_real_posters(work), *folders, DatasetSettings(min_posters_per_genre=400), 0)
+    dataset = write_dataset.fn(
+        catalog_path=put_real_posters(work),
+        posters_dir=work / "posters",
+        splits_dir=work / "splits",
+        folder=work / "shards",
+        settings=DatasetSettings(min_posters_per_genre=400),
+        seed=0,
+    )
     folder = work / "features" / FeatureKey(backbone.fingerprint, backbone.taps).folder_name
     start = time.perf_counter()
     extractor = make_feature_extractor(backbone, settings)

@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.dataset.task import INDEX, Dataset
+from tasks.dataset.films import FILMS_SCHEMA
+from tasks.dataset.task import Dataset
 from tasks.features.cache import write_features
 from tasks.features.joining import join_features
 from tasks.training.examples import read_examples
@@ -25,7 +26,7 @@ def test_a_row_is_a_film_with_the_features_of_its_image(tmp_path: Path) -> None:
         "split": list(splits),
         "targets": [[imdb_id % 2, 1] for imdb_id in ids],
     }
-    pq.write_table(pa.table(films, schema=INDEX), tmp_path / "films.parquet")
+    pq.write_table(pa.table(films, schema=FILMS_SCHEMA), tmp_path / "films.parquet")
     dataset, features = Dataset(tmp_path, ["Odd", "All"], {}, "fingerprint"), tmp_path / "features"
     write_features(features, list(VECTORS), np.stack(list(VECTORS.values())))
     join_features(dataset, features)

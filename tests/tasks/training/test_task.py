@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.dataset.task import INDEX, Dataset
+from tasks.dataset.films import FILMS_SCHEMA
+from tasks.dataset.task import Dataset
 from tasks.features.cache import write_features
 from tasks.features.joining import join_features
 from tasks.settings import HeadSettings, TrainingSettings
@@ -31,7 +32,7 @@ def dataset(tmp_path: Path) -> Dataset:
         }
         for number in range(NUM_FILMS)
     ]
-    pq.write_table(pa.Table.from_pylist(films, schema=INDEX), tmp_path / "films.parquet")
+    pq.write_table(pa.Table.from_pylist(films, schema=FILMS_SCHEMA), tmp_path / "films.parquet")
     return Dataset(tmp_path, ["a", "b"], {}, "fingerprint")
 
 
