@@ -92,18 +92,18 @@ def test_any_growth_can_be_split(steps: list[int], seed: int) -> None:
     assert len(known) == count
 
 
-def test_a_changed_image_stays_where_the_film_was() -> None:
+def test_a_changed_image_gets_the_split_of_its_film() -> None:
     films, targets = make_films(200, 10**6)
     known = split(films, targets)
     changed = films.assign(sha256=[f"new {sha256}" for sha256 in films["sha256"]])
     assert (split(changed, targets, known)["split"] == known["split"]).all()
 
 
-def test_a_image_never_gets_into_a_second_split() -> None:
+def test_an_image_never_gets_into_a_second_split() -> None:
     films, targets = make_films(200, 10**6)
     known = split(films, targets)
     train, test = known[known["split"] == "train"].iloc[0], known[known["split"] == "test"].iloc[0]
-    # A film of the test split now shows a image that is learned from.
+    # A film of the test split now shows an image that is learned from.
     films.loc[films["imdb_id"] == test["imdb_id"], "sha256"] = train["sha256"]
     assert set(split(films, targets, known).loc[films["sha256"] == train["sha256"], "split"]) == {"train"}
     # Films of two splits now show the same new image.
