@@ -81,7 +81,7 @@ def _score_all(
         for candidate in candidates:
             trained = train_head(dataset, features, settings.training_dir, candidate, seed)
             test = read_examples(dataset, trained.features_folder, "test")
-            scores = score_head(trained, test, expit(ask_head(trained, test)[GENRES]), dataset.vocabulary)
+            scores = score_head(trained, test, expit(ask_head(trained, test)[GENRES]), dataset.genres)
             scored.append({"recipe": candidate.name, "seed": seed, **scores})
     return scored
 

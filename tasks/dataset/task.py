@@ -33,14 +33,14 @@ class Dataset:
     Attributes:
         folder: Folder of the shards, `dataset.json`, and `films.parquet` (schema `FILMS_SCHEMA`), whose films are
             joined with the features.
-        vocabulary: Genres, in the order of the targets.
+        genres: Genres, in the order of the targets.
         num_films: Number of films of each split.
         fingerprint: Fingerprint of the films, with their images and splits, and of the genres.
         shard_names: Names of the TFRecord files; none if it was written without them.
     """
 
     folder: Path
-    vocabulary: list[str]
+    genres: list[str]
     num_films: dict[str, int]
     fingerprint: str
     shard_names: tuple[str, ...] = ()
@@ -109,7 +109,7 @@ def read_dataset(folder: Path) -> Dataset:
     description = read_description(folder)
     return Dataset(
         folder=folder,
-        vocabulary=description["vocabulary"],
+        genres=description["vocabulary"],
         num_films=description["num_films"],
         fingerprint=description["fingerprint"],
         shard_names=tuple(description["shards"]),

@@ -73,14 +73,14 @@ def compare_with_champion(
     num_films = test.genre_targets[rows].sum(axis=0)
     genres = [
         genre
-        for column, genre in enumerate(dataset.vocabulary)
+        for column, genre in enumerate(dataset.genres)
         if genre in champion.vocabulary and num_films[column] >= min_films_per_genre
     ]
     comparison: dict[str, Any] = {
         "id": champion.id,
         "num_films": len(rows),
         "genres": genres,
-        "lost_genres": [genre for genre in champion.vocabulary if genre not in dataset.vocabulary],
+        "lost_genres": [genre for genre in champion.vocabulary if genre not in dataset.genres],
     }
     if not genres:
         return {**comparison, "candidate_macro_f1": None, "champion_macro_f1": None}
@@ -96,7 +96,7 @@ def compare_with_champion(
         # Genre by genre: there may be only one, which scikit-learn would take for a problem of two classes.
         scores = [
             f1_score(
-                test.genre_targets[rows, dataset.vocabulary.index(genre)],
+                test.genre_targets[rows, dataset.genres.index(genre)],
                 asked[:, names.index(genre)] > THRESHOLD,
                 zero_division=0,
             )
@@ -106,7 +106,7 @@ def compare_with_champion(
 
     return {
         **comparison,
-        "candidate_macro_f1": macro_f1(confidences[rows], dataset.vocabulary),
+        "candidate_macro_f1": macro_f1(confidences[rows], dataset.genres),
         "champion_macro_f1": macro_f1(of_champion, champion.vocabulary),
     }
 

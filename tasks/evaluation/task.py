@@ -90,7 +90,7 @@ def evaluate(
     answers = ask_head(trained, test)
     of_test = Said.by(answers[GENRES], trained.calibration)
     of_validation = Said.by(ask_head(trained, validation)[GENRES], trained.calibration)
-    vocabulary = dataset.vocabulary
+    vocabulary = dataset.genres
     metrics: dict[str, Any] = {
         "made_of": made_of,
         "recipe": trained.settings.name,
@@ -186,7 +186,7 @@ def _find_errors(dataset: Dataset, held_out: Sequence[NDArray[np.float32]]) -> p
     """Returns likely label errors, given calibrated probabilities of the films of each split."""
     films = pq.read_table(dataset.films_path, columns=["imdb_id", "title", "split", "targets"]).to_pandas()
     films = pd.concat([films[films["split"] == split] for split in SPLITS])
-    return find_label_errors(films, np.concatenate(held_out), dataset.vocabulary, _NUM_LABEL_ERRORS)
+    return find_label_errors(films, np.concatenate(held_out), dataset.genres, _NUM_LABEL_ERRORS)
 
 
 def score_head(

@@ -93,7 +93,7 @@ def export_model(
     shutil.rmtree(folder, ignore_errors=True)
     head = keras.saving.load_model(trained.head_path)
     network = backbone.tapped if trained.settings.taps else backbone.network
-    classifier = Classifier(network, head, dataset.vocabulary, trained.decades, settings.top_k)
+    classifier = Classifier(network, head, dataset.genres, trained.decades, settings.top_k)
     test = read_examples(dataset, trained.features_folder, "test")
     checked = test.imdb_ids[:_NUM_CHECKED]
     contents = dict(ledger.iterate_posters(posters_dir, set(checked)))
@@ -116,7 +116,7 @@ def export_model(
         check["largest_difference"] = compare_answers(asked, expected, classifier.columns)
         if settings.tflite:
             check["tflite"] = {
-                "top_1_agreement": _compare_best(asked["labels"], of_lite, dataset.vocabulary),
+                "top_1_agreement": _compare_best(asked["labels"], of_lite, dataset.genres),
                 "largest_difference": compare_answers(asked, of_lite, classifier.columns),
             }
         about = {"made_of": made_of, "outputs": trained.heads.names, "check": check}

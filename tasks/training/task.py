@@ -79,7 +79,7 @@ def train_head(
     start = time.monotonic()
     train, validation = (read_examples(dataset, features_folder, split) for split in ("train", "validation"))
     with atomic_folder(folder) as partial:
-        fitted = fit_head(train, validation, dataset.vocabulary, settings, seed, heads)
+        fitted = fit_head(train, validation, dataset.genres, settings, seed, heads)
         _write(partial, fitted, validation, settings, heads, seed, start)
     return _log(_read(folder, features_folder))
 
@@ -148,7 +148,7 @@ def cross_fit_heads(
     train, validation = (read_examples(dataset, features_folder, split) for split in ("train", "validation"))
     films = pq.read_table(dataset.films_path, columns=["sha256", "split"])
     hashes = films.filter(pc.field("split") == "train")["sha256"].to_pylist()
-    probabilities = cross_fit(train, hashes, validation, dataset.vocabulary, settings, num_folds, seed)
+    probabilities = cross_fit(train, hashes, validation, dataset.genres, settings, num_folds, seed)
     with atomic_file(path) as partial, partial.open("wb") as file:
         np.save(file, probabilities)
     logger.info("training: %d heads on folds of the training split in %.1f s", num_folds, time.monotonic() - start)

@@ -126,7 +126,7 @@ def _measure(name: str, read: Source, settings: TrainingSettings, num_heads: int
         train, validation, dataset = read(seed)
         start = time.perf_counter()
         heads = [
-            fit_head(train, validation, dataset.vocabulary, settings, seed + 100 * number).head
+            fit_head(train, validation, dataset.genres, settings, seed + 100 * number).head
             for number in range(num_heads)
         ]
         seconds.append(time.perf_counter() - start)

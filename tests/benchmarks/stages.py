@@ -111,7 +111,7 @@ def _pair_features(backbone: Backbone, settings: FeatureSettings, paths: list[Pa
 def _fit(train: Examples, validation: Examples, dataset: Dataset, recipe: RecipeName, seed: int) -> tuple[float, float]:
     settings = TrainingSettings(recipe=recipe, patience=None)
     start = time.perf_counter()
-    fitted = fit_head(train, validation, dataset.vocabulary, settings, seed)
+    fitted = fit_head(train, validation, dataset.genres, settings, seed)
     seconds = time.perf_counter() - start
     raw_logits = run_head(take_logits(fitted.head), validation.features)[GENRES]
     macro_f1 = cross_validate(validation.genre_targets, raw_logits, settings.thresholds)
@@ -123,9 +123,9 @@ def _fit_by_keras(train: Examples, validation: Examples, dataset: Dataset, seed:
     settings = TrainingSettings()
     features, of_validation = (split.features.read().astype(np.float32) for split in (train, validation))
     start = time.perf_counter()
-    genres = GenresOutput(dataset.vocabulary, 1.0, MacroSoftF1())
+    genres = GenresOutput(dataset.genres, 1.0, MacroSoftF1())
     head = build_head([genres], settings, features.shape[1], measure_moments(train.features), seed)
-    metrics = {GENRES: [MacroF1(len(dataset.vocabulary))]}
+    metrics = {GENRES: [MacroF1(len(dataset.genres))]}
     head.compile(keras.optimizers.Adam(3e-4), {GENRES: genres.loss}, metrics=metrics, jit_compile=False)
     head.fit(
         features,
@@ -144,7 +144,7 @@ def _time_article_epoch(backbone: Backbone, dataset: Dataset, paths: list[Path])
     As the article describes it: JPEG files read, decoded and resized by tf.data, pixels divided by 255 and cached, the
     frozen network inside the model, 1024 ReLU and sigmoid, Adam 1e-5, batches of 256.
     """
-    num_genres = len(dataset.vocabulary)
+    num_genres = len(dataset.genres)
 
     def prepare(path: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pixels = tf.image.resize(decode_poster(tf.io.read_file(path)), (IMAGE_SIZE, IMAGE_SIZE))

@@ -88,7 +88,7 @@ def read_records(dataset: Dataset) -> list[tuple[str, dict[str, object]]]:
 def test_every_film_with_a_poster_is_in_one_shard(work: Path) -> None:
     dataset = write(work)
     records = read_records(dataset)
-    assert dataset.vocabulary == ["Comedy", "Drama"]
+    assert dataset.genres == ["Comedy", "Drama"]
     assert sorted(dataset.shard_names) == sorted(path.name for path in dataset.folder.glob("*.tfrecord"))
     assert read_dataset(dataset.folder) == dataset
     assert sorted(int(record["imdb_id"]) for _, record in records) == [n for n in range(120) if n not in (5, 6, 7)]
@@ -116,11 +116,11 @@ def test_description_and_films_agree_with_the_shards(work: Path) -> None:
     for name, about in description["shards"].items():
         assert hashlib.sha256((dataset.folder / name).read_bytes()).hexdigest() == about["sha256"]
     films = {row["imdb_id"]: row for row in pq.read_table(dataset.films_path).to_pylist()}
-    counts = {genre: Counter() for genre in dataset.vocabulary}
+    counts = {genre: Counter() for genre in dataset.genres}
     for split, record in read_records(dataset):
         row = films.pop(int(record["imdb_id"]))
         assert (row["split"], row["targets"]) == (split, record["targets"].tolist())
-        for genre, target in zip(dataset.vocabulary, row["targets"], strict=True):
+        for genre, target in zip(dataset.genres, row["targets"], strict=True):
             counts[genre][split] += target
     assert not films
     assert counts == description["num_films_by_genre"]
