@@ -7,11 +7,11 @@ from typing import Any
 
 from prefect import flow
 
-from flows.train import at_work, download_posters, embed_posters, train
+from flows.train import at_work, download_posters, extract_features, train
 from flows.watching import report_failure
 from tasks.atomic import write_text
 from tasks.catalog.task import read_catalog
-from tasks.dataset.task import write_dataset
+from tasks.dataset.task import Dataset, write_dataset
 from tasks.posters.task import check_success
 from tasks.settings import RECIPES, RecipeName, Settings, TrainingSettings
 
@@ -60,6 +60,7 @@ def _score_all(
     from tasks.evaluation.predictions import predict_logits
     from tasks.evaluation.task import score_head
     from tasks.features.backbone import load_backbone
+    from tasks.features.joining import join_features
     from tasks.outputs.genres import GenresOutput
     from tasks.training.examples import read_examples
     from tasks.training.task import train_head
@@ -68,20 +69,35 @@ def _score_all(
     if settings.training.name not in RECIPES:
         candidates.insert(0, settings.training)
     backbone = load_backbone(settings.features)
-    features = embed_posters(backbone, settings)
+    # One set of shards, that of the first seed, has the images of all: another seed is another split of the same films.
+    sharded = _write_dataset(films_path, settings.shards_dir, settings.seed, settings)
+    features = extract_features(sharded, backbone, settings)
     scored = []
     for seed in range(settings.seed, settings.seed + num_seeds):
-        folders = (settings.posters_dir, settings.splits_dir, settings.comparison_dir / f"seed-{seed}")
-        dataset = write_dataset(films_path, *folders, settings.dataset, seed, with_shards=False)
+        folder = settings.comparison_dir / f"seed-{seed}"
+        dataset = _write_dataset(films_path, folder, seed, settings, with_shards=False)
+        join_features(dataset, features)
         # Every recipe is scored on the test split; which is better is for the validation split to say.
         for candidate in candidates:
             trained = train_head(dataset, features, settings.training_dir, candidate, seed)
             test = read_examples(dataset, trained.features_folder, "test")
-            scores = score_head(
-                trained, test, expit(predict_logits(trained, test)[GenresOutput.name]), dataset.vocabulary
-            )
+            scores = score_head(trained, test, expit(predict_logits(trained, test)[GenresOutput.name]), dataset.genres)
             scored.append({"recipe": candidate.name, "seed": seed, **scores})
     return scored
+
+
+def _write_dataset(
+    catalog_path: Path, folder: Path, seed: int, settings: Settings, *, with_shards: bool = True
+) -> Dataset:
+    return write_dataset(
+        catalog_path=catalog_path,
+        posters_dir=settings.posters_dir,
+        splits_dir=settings.splits_dir,
+        folder=folder,
+        settings=settings.dataset,
+        seed=seed,
+        with_shards=with_shards,
+    )
 
 
 def _write(scored: list[dict[str, Any]], settings: Settings) -> Comparison:

@@ -97,8 +97,14 @@ def _run(settings: Settings) -> Run:
         presentation.show_counts(catalog, counts)
         check_success(counts, settings.posters.min_success_rate)
     with _timed("dataset", seconds):
-        folders = (settings.posters_dir, settings.splits_dir, settings.shards_dir)
-        dataset = write_dataset(catalog.films_path, *folders, settings.dataset, settings.seed)
+        dataset = write_dataset(
+            catalog_path=catalog.films_path,
+            posters_dir=settings.posters_dir,
+            splits_dir=settings.splits_dir,
+            folder=settings.shards_dir,
+            settings=settings.dataset,
+            seed=settings.seed,
+        )
     made_of = fingerprint_inputs(dataset, counts, identify_source(settings.features), settings)
     known = find_made_of(settings.artifacts_dir, made_of)
     if known:
@@ -125,12 +131,14 @@ def _make_model(
     from tasks.evaluation.task import TrainedHeads, evaluate
     from tasks.export.task import export_model
     from tasks.features.backbone import load_backbone
+    from tasks.features.joining import join_features
     from tasks.training.task import cross_fit_heads, train_head
 
     posters_dir, training_dir, seed = settings.posters_dir, settings.training_dir, settings.seed
     with _timed("features", seconds):
         backbone = load_backbone(settings.features)
-        features = embed_posters(backbone, settings)
+        features = extract_features(dataset, backbone, settings)
+        join_features(dataset, features)
     with _timed("training", seconds):
         trained = train_head(dataset, features, training_dir, settings.training, seed, settings.heads)
         baselines = [
@@ -186,20 +194,20 @@ def download_posters(catalog: Catalog, settings: Settings) -> PosterCounts:
     return count_posters(catalog.films_path, settings.posters_dir, outcomes)
 
 
-def embed_posters(backbone: "Backbone", settings: Settings) -> Path:
-    """Computes the features that are missing and returns their folder: one part takes all cores."""
-    from tasks.features.cache import cache_dir
-    from tasks.features.embedding import make_embedder
-    from tasks.features.task import embed_part, plan_embedding
+def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings) -> Path:
+    """Extracts the features of the images that have none, and returns their folder: one shard takes all cores."""
+    from tasks.features.cache import FeatureKey
+    from tasks.features.extraction import make_feature_extractor
+    from tasks.features.task import extract_shard, plan_extraction
 
-    folder = cache_dir(settings.features_dir, backbone.fingerprint, backbone.taps)
-    plans = plan_embedding(settings.posters_dir, folder)
+    folder = settings.features_dir / FeatureKey(backbone.fingerprint, backbone.taps).folder_name
+    plans = plan_extraction(dataset, folder)
     if not plans:
-        logger.info("features: nothing to embed, all posters' features are there")
+        logger.info("features: up to date, all images have features")
         return folder
-    embed = make_embedder(backbone, settings.features)
+    extractor = make_feature_extractor(backbone, settings.features)
     for plan in plans:
-        embed_part(plan, folder, embed)
+        extract_shard(plan, folder, extractor)
     return folder
 
 

@@ -1,1 +1,1 @@
-"""Films and posters in; genre vocabulary, leak-free split and TFRecord shards out."""
+"""The dataset stage: chooses the genres, splits the films without leaks, and writes TFRecord shards."""

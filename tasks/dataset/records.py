@@ -1,13 +1,14 @@
-"""Films with their posters as records of `tf.train.Example`: the data set as others can read it."""
+"""Films with their posters as `tf.train.Example` records, written to TFRecord shards and read from them."""
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from tasks.dataset.shards import FEATURES
+from tasks.errors import DatasetError, one_line
 
 
 def encode_example(film: Mapping[str, Any]) -> bytes:
@@ -35,12 +36,12 @@ def encode_example(film: Mapping[str, Any]) -> bytes:
     }
     # One nested dict, in a third of the time of a message for each of its parts.
     example = tf.train.Example(features={"feature": features})
-    # Protocol buffers keep a map in no set order unless told to; the same film must give the same bytes.
+    # By default the order of a map's entries is undefined; the same film must give the same bytes.
     return bytes(example.SerializeToString(deterministic=True))
 
 
 def parse_example(serialised: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Parses what `encode_example` made; shapes and dtypes as in `FEATURES`."""
+    """Parses a record of `encode_example`; shapes and dtypes as in `FEATURES`."""
     spec = {
         name: tf.io.FixedLenFeature([], dtype)
         if shape == []
@@ -51,14 +52,48 @@ def parse_example(serialised: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def write_records(folder: Path, films: Iterable[Mapping[str, Any]], names: Iterable[str]) -> None:
-    """Writes films to their shards as they come: memory does not grow with their number.
+    """Writes films to their shards one by one: memory does not grow with their number.
 
     Args:
-        folder: exists; the shards are written in it.
-        films: with the keys that `encode_example` reads, and `shard`, one of `names`.
-        names: of the shards; one that no film is in is written, too, and empty.
+        folder: Existing folder to write the shards to.
+        films: Films with the keys that `encode_example` reads, and `shard`, one of `names`.
+        names: Names of the shards; a shard without films is written, too, and empty.
     """
     with contextlib.ExitStack() as stack:
         writers = {name: stack.enter_context(tf.io.TFRecordWriter(str(folder / name))) for name in names}
         for film in films:
             writers[film["shard"]].write(encode_example(film))
+
+
+def read_images(path: Path, hashes: Collection[str]) -> dict[str, bytes]:
+    """Reads images of a shard, each once even if several films show it.
+
+    Args:
+        path: Path of the shard.
+        hashes: Hashes of the images.
+
+    Returns:
+        The images by hash, in the order of the records.
+
+    Raises:
+        DatasetError: If the shard is missing or damaged, or has not all of these images.
+    """
+    spec = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image/sha256", "image/encoded")}
+    records = tf.data.TFRecordDataset(str(path)).map(lambda record: tf.io.parse_single_example(record, spec))
+    images: dict[str, bytes] = {}
+    try:
+        for record in records.as_numpy_iterator():
+            sha256 = record["image/sha256"].decode()
+            if sha256 in hashes:
+                images[sha256] = record["image/encoded"]
+    except tf.errors.NotFoundError:
+        raise _shard_error(path, "is missing") from None
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        raise _shard_error(path, f"is damaged ({one_line(error)})") from error
+    if len(images) < len(hashes):
+        raise _shard_error(path, f"is damaged: {len(hashes) - len(images)} of {len(hashes)} images are missing")
+    return images
+
+
+def _shard_error(path: Path, problem: str) -> DatasetError:
+    return DatasetError(f"{path} {problem}; remove {path.with_name('dataset.json')} and run again to write the shards")

@@ -1,11 +1,12 @@
-"""Which shard a film is in, and which shards have to be written."""
+"""The shards of a data set: which films each holds, and which can be kept."""
 
 import hashlib
 import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pandas as pd
 
 from tasks import versions
 
-# How to parse an example, in the words of tf.io: name -> (dtype, shape), None for a length that varies.
+# How tf.io parses an example: name -> (dtype, shape), None for a variable length.
 FEATURES: dict[str, tuple[str, list[int | None]]] = {
     "imdb_id": ("int64", []),
     "title": ("string", []),
@@ -23,8 +24,8 @@ FEATURES: dict[str, tuple[str, list[int | None]]] = {
     "image/encoded": ("string", []),
     "image/format": ("string", []),  # jpeg or png
     "image/sha256": ("string", []),  # hexadecimal
-    "genres": ("string", [None]),  # all of the film's, those that are not in the vocabulary too
-    "targets": ("int64", [None]),  # 0 or 1 for each genre of the vocabulary
+    "genres": ("string", [None]),  # all genres of the film, those that the data set drops too
+    "targets": ("int64", [None]),  # 0 or 1 for each genre of the data set
 }
 
 
@@ -36,37 +37,52 @@ def shard_name(split: str, index: int, count: int) -> str:
 def count_shards(num_bytes: int, shard_bytes: int) -> int:
     """Returns the least power of two of shards of about `shard_bytes`, or less, that hold `num_bytes`.
 
-    A power of two, so that growth changes the number seldom: when it changes, every shard is another.
+    A power of two, so that growth changes the number seldom: when it changes, every shard is written again.
     """
     return 1 << max(0, math.ceil(math.log2(max(1, num_bytes) / shard_bytes)))
 
 
 def shard_of(imdb_id: int, count: int) -> int:
     """Returns the shard of a film, in [0, count), from a hash of its id alone: other films do not move it."""
-    # Another hash than the poster parts', or the shards of a part would be few.
+    # A hash other than that of the poster parts, so that the films of a part are spread over the shards.
     digest = hashlib.blake2b(str(imdb_id).encode(), digest_size=8, person=b"shard").digest()
     return int.from_bytes(digest, "big") % count
 
 
-def assign_shards(films: pd.DataFrame, shard_bytes: int) -> dict[str, pd.DataFrame]:
-    """Returns by name the shards of a split data set with the films of each.
+def locate_films(imdb_ids: Iterable[int], splits: Iterable[str], shard_names: Iterable[str]) -> list[str]:
+    """Returns for each film the name of the shard that holds it.
 
     Args:
-        films: with `imdb_id`, `split` and `num_bytes` of the picture.
-        shard_bytes: see `count_shards`.
+        imdb_ids: Ids of the films.
+        splits: Split of each film.
+        shard_names: Names of all shards of the data set.
+    """
+    counts = Counter(name.split("-")[2] for name in shard_names)
+    return [
+        shard_name(split, shard_of(imdb_id, counts[split]), counts[split])
+        for imdb_id, split in zip(imdb_ids, splits, strict=True)
+    ]
+
+
+def assign_shards(films: pd.DataFrame, shard_bytes: int) -> dict[str, pd.DataFrame]:
+    """Returns the films of each shard, by the shard's name.
+
+    Args:
+        films: Table with `imdb_id`, `split`, and `num_bytes` of the image.
+        shard_bytes: Image bytes of a shard; see `count_shards`.
     """
     shards: dict[str, pd.DataFrame] = {}
-    for split, of_split in films.groupby("split"):
-        count = count_shards(int(of_split["num_bytes"].sum()), shard_bytes)
-        indices = of_split["imdb_id"].map(lambda imdb_id, count=count: shard_of(imdb_id, count))
+    for split, split_films in films.groupby("split"):
+        count = count_shards(int(split_films["num_bytes"].sum()), shard_bytes)
+        indices = split_films["imdb_id"].map(lambda imdb_id, count=count: shard_of(imdb_id, count))
         for index in range(count):
-            shards[shard_name(str(split), index, count)] = of_split[indices == index]
+            shards[shard_name(str(split), index, count)] = split_films[indices == index]
     return shards
 
 
-def fingerprint_films(films: pd.DataFrame, vocabulary: list[str]) -> str:
-    """Returns a sha256 of all that goes into the records of films, hexadecimal."""
-    digest = hashlib.sha256(json.dumps([versions.RECORDS, vocabulary]).encode())
+def fingerprint_films(films: pd.DataFrame, genres: list[str]) -> str:
+    """Returns a sha256 of everything that the records of films hold, hexadecimal."""
+    digest = hashlib.sha256(json.dumps([versions.RECORDS, genres]).encode())
     columns = [films[name].tolist() for name in ("imdb_id", "title", "year", "score", "genres", "sha256", "split")]
     for film in zip(*columns, strict=True):
         digest.update(repr([value.tolist() if isinstance(value, np.ndarray) else value for value in film]).encode())
@@ -74,25 +90,29 @@ def fingerprint_films(films: pd.DataFrame, vocabulary: list[str]) -> str:
 
 
 def keep_shards(
-    old: Path, new: Path, described: Mapping[str, Mapping[str, Any]], made_of: Mapping[str, str]
+    *,
+    source: Path,
+    target: Path,
+    described: Mapping[str, Mapping[str, Any]],
+    fingerprints: Mapping[str, str],
 ) -> dict[str, dict[str, Any]]:
-    """Takes over the shards that would be written again just as they are.
+    """Links the unchanged shards of a data set into the folder of its next version.
 
     Args:
-        old: the folder of the data set as it is.
-        new: the folder to take them into.
-        described: under `shards` in the old `dataset.json`.
-        made_of: by name, `fingerprint_films` of the shards that are wanted.
+        source: Folder of the present data set.
+        target: Folder of the next one.
+        described: The present shards, as `dataset.json` describes them.
+        fingerprints: `fingerprint_films` of each shard of the next data set, by name.
 
     Returns:
-        The shards taken over, as they are described.
+        The descriptions of the kept shards, by name.
     """
     kept = {}
-    for name, wanted in made_of.items():
-        if described.get(name, {}).get("made_of") == wanted and (old / name).exists():
+    for name, fingerprint in fingerprints.items():
+        if described.get(name, {}).get("made_of") == fingerprint and (source / name).exists():
             try:
-                os.link(old / name, new / name)
+                os.link(source / name, target / name)
             except OSError:  # a file system without hard links
-                shutil.copy2(old / name, new / name)
+                shutil.copy2(source / name, target / name)
             kept[name] = dict(described[name])
     return kept

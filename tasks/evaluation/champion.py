@@ -80,7 +80,7 @@ def compare_with_champion(
         `id` of the champion; `num_films` and `genres` of the comparison; `lost_genres`, which only the champion has;
         `candidate_macro_f1` and `champion_macro_f1`, None where nothing can be compared.
     """
-    champion, genres = champion_test.champion, dataset.vocabulary
+    champion, genres = champion_test.champion, dataset.genres
     rows = np.flatnonzero(~_is_learned(champion.folder, test))
     num_films = test.genre_targets[rows].sum(axis=0)
     shared = [

@@ -97,7 +97,7 @@ def evaluate(
     if known := find_current(folder / "metrics.json", inputs):
         logger.info("evaluation: %s is up to date", heads.model.folder.name)
         return Evaluation(folder, known)
-    trained, genres = heads.model, dataset.vocabulary
+    trained, genres = heads.model, dataset.genres
     train, validation_films, test_films = (read_examples(dataset, trained.features_folder, split) for split in SPLITS)
     test_outputs = predict_logits(trained, test_films)
     test = _Predictions(test_films, GenreScores.from_logits(test_outputs[GenresOutput.name], trained.calibration))
@@ -207,7 +207,7 @@ def _list_label_errors(dataset: Dataset, held_out: Sequence[NDArray[np.float32]]
     """Returns likely label errors, given held-out calibrated probabilities of the films of each split."""
     films = pq.read_table(dataset.films_path, columns=["imdb_id", "title", "split", "targets"]).to_pandas()
     films = pd.concat([films[films["split"] == split] for split in SPLITS])
-    return find_label_errors(films, np.concatenate(held_out), dataset.vocabulary, _NUM_LABEL_ERRORS)
+    return find_label_errors(films, np.concatenate(held_out), dataset.genres, _NUM_LABEL_ERRORS)
 
 
 def _draw(

@@ -29,7 +29,7 @@ def make_schema(size: int) -> pa.Schema:
 def write_index(dataset: Dataset, features_folder: Path, head: keras.Model, path: Path) -> None:
     """Writes the index of a head's embeddings, some thousands of films at a time."""
     films = pq.read_table(dataset.films_path).filter(pc.field("split") == "train")
-    genres = np.array(dataset.vocabulary, object)
+    genres = np.array(dataset.genres, object)
     train = read_examples(dataset, features_folder, "train")
     start, writer = 0, None
     try:

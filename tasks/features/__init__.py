@@ -1,1 +1,1 @@
-"""Frozen MobileNetV2 features of posters, kept by image hash: a poster is embedded once in its life."""
+"""The features stage: frozen MobileNetV2 features, stored by image hash and computed once per image."""

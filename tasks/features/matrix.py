@@ -1,4 +1,4 @@
-"""Features of many pictures as one array on disk, read a piece at a time: memory does not grow with their number."""
+"""Features of many images as one array on disk, read piece by piece: memory does not grow with their number."""
 
 import os
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ _ROWS_AT_ONCE = 4096
 
 
 class FeatureMatrix:
-    """A two-dimensional float16 array in a `.npy` file, a row a picture.
+    """A two-dimensional float16 array in a `.npy` file, one row for each image.
 
     Not memory-mapped: the pages that were read would count as memory of the process.
 
     Args:
-        path: of the file.
-        num_columns: of which the first are taken; all, if there are fewer.
-        rows: of the file, ascending, that are taken; None for all.
+        path: Path of the file.
+        num_columns: Number of leading columns to read; None, or more than there are, for all.
+        rows: Rows of the file to read, ascending; None for all.
     """
 
     def __init__(self, path: Path, num_columns: int | None = None, rows: NDArray[np.int64] | None = None) -> None:
@@ -38,19 +38,19 @@ class FeatureMatrix:
         return int(self.num_rows)
 
     def take_columns(self, num_columns: int | None) -> "FeatureMatrix":
-        """Returns the same with no more than the first `num_columns`; None for all."""
+        """Returns the matrix of at most the first `num_columns` columns; None for all."""
         return FeatureMatrix(self.path, num_columns, self._rows)
 
     def take_rows(self, rows: NDArray[np.int64]) -> "FeatureMatrix":
-        """Returns the same with these rows alone, ascending."""
+        """Returns the matrix of these rows alone, ascending."""
         return FeatureMatrix(self.path, self.num_columns, rows if self._rows is None else self._rows[rows])
 
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[np.float16]:
-        """Returns the rows from `start` to before `stop`, or to the end, shape `(num_rows, num_columns)`."""
+        """Returns the rows from `start` up to `stop`, exclusive, shape `(num_rows, num_columns)`; None: to the end."""
         stop = len(self) if stop is None else min(stop, len(self))
         if self._rows is None or start >= stop:
             return self._read_file(start, max(start, stop))
-        # What lies between them is read, too, which costs little where most of it is taken; some thousands at a time.
+        # Rows between the selected ones are read, too: cheap as long as most rows are selected.
         rows = self._rows[start:stop]
         taken = np.empty((len(rows), self.num_columns), np.float16)
         first = 0
@@ -71,8 +71,8 @@ class MatrixWriter:
     """Writes a `FeatureMatrix` row by row, in any order.
 
     Args:
-        path: of the file.
-        shape: of the array: rows that are never written are zeros.
+        path: Path of the file.
+        shape: Shape of the array; rows that are never written are zeros.
     """
 
     def __init__(self, path: Path, shape: tuple[int, int]) -> None:
@@ -83,7 +83,7 @@ class MatrixWriter:
         self._file.truncate(self._start + shape[0] * self._row_bytes)
 
     def write(self, rows: Sequence[int], features: NDArray[np.float16]) -> None:
-        """Writes `features`, shape `(len(rows), num_columns)`, to these rows."""
+        """Writes features, shape `(len(rows), num_columns)`, to these rows."""
         for row, vector in zip(rows, np.ascontiguousarray(features), strict=True):
             os.pwrite(self._file.fileno(), vector.data, self._start + row * self._row_bytes)
 

@@ -1,29 +1,29 @@
-"""From the bytes of a poster to the pixels the backbone sees; the same code in training and in the exported graph.
+"""Decode and resize images to the backbone's input; the same code in training and in the exported graph.
 
-A change here is a new `tasks.versions.PREPROCESSING`.
+A change here needs a new `tasks.versions.PREPROCESSING`.
 """
 
 import tensorflow as tf
 
-IMAGE_SIZE = 224  # pixels, both sides: what the backbone was trained on
+IMAGE_SIZE = 224  # pixels, width and height, as in the backbone's training
 NUM_CHANNELS = 3
-_JPEG_RATIOS = (1, 2, 4, 8)  # what libjpeg scales by while it decodes
+_JPEG_RATIOS = (1, 2, 4, 8)  # scales that libjpeg can decode at
 
 
 def decode_poster(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Decodes one poster; a JPEG file at a half, a quarter or an eighth where that leaves enough for the backbone.
+    """Decodes one image; a JPEG file at 1/2, 1/4 or 1/8 of its size, if that is still as large as the backbone's input.
 
-    The JPEG format stores frequencies of 8 by 8 pixels, so that a smaller picture, each of its pixels the mean of many,
-    takes less time than the whole.
+    The JPEG format stores frequencies of blocks of 8 by 8 pixels, so a smaller image, each of its pixels the mean of
+    many, takes less time than the full one.
 
     Args:
-        image_bytes: string scalar, JPEG or PNG.
+        image_bytes: JPEG or PNG file, string scalar.
 
     Returns:
-        uint8 pixels, shape `(height, width, 3)`, 0-255.
+        Pixels, uint8, 0-255, shape `(height, width, 3)`.
 
     Raises:
-        tf.errors.InvalidArgumentError: if the bytes are no picture.
+        tf.errors.InvalidArgumentError: If the bytes cannot be decoded.
     """
     pixels = tf.cond(
         tf.io.is_jpeg(image_bytes),
@@ -43,20 +43,20 @@ def _decode_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def resize_pixels(pixels: tf.Tensor) -> tf.Tensor:
-    """Squashes pictures to the backbone's square, as the article does.
+    """Resizes images to the backbone's square, without keeping their aspect ratio, as the article does.
 
     Args:
-        pixels: any number type, 0-255, shape `(height, width, 3)` or `(batch_size, height, width, 3)`.
+        pixels: Pixels of any number type, 0-255, shape `(height, width, 3)` or `(batch_size, height, width, 3)`.
 
     Returns:
-        float32, 0-255, shape `(224, 224, 3)` or `(batch_size, 224, 224, 3)`.
+        Pixels, float32, 0-255, shape `(224, 224, 3)` or `(batch_size, 224, 224, 3)`.
     """
     pixels = tf.cast(pixels, tf.float32)
 
     def resize(*, antialias: bool) -> tf.Tensor:
         return tf.image.resize(pixels, (IMAGE_SIZE, IMAGE_SIZE), method="bilinear", antialias=antialias)
 
-    # Without antialiasing, which doubles the time, a picture over twice as large would be sampled at few pixels.
+    # Antialiasing doubles the time; without it, an image more than twice as large would be sampled at few pixels.
     resized = tf.cond(
         tf.reduce_max(tf.shape(pixels)[-3:-1]) > 2 * IMAGE_SIZE,
         lambda: resize(antialias=True),
@@ -66,12 +66,12 @@ def resize_pixels(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def prepare_poster(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Decodes and resizes one poster: float32, shape `(224, 224, 3)`, 0-255."""
+    """Decodes and resizes one image: float32, 0-255, shape `(224, 224, 3)`."""
     return resize_pixels(decode_poster(image_bytes))
 
 
 @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
 def prepare_posters(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Decodes and resizes posters one after the other: float32, shape `(num_posters, 224, 224, 3)`, 0-255."""
+    """Decodes and resizes images one after the other: float32, 0-255, shape `(num_images, 224, 224, 3)`."""
     spec = tf.TensorSpec([IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], tf.float32)
     return tf.map_fn(prepare_poster, image_bytes, fn_output_signature=spec)

@@ -1,4 +1,4 @@
-"""Keep what compiled code writes about itself off the terminal."""
+"""Suppress the messages of compiled code on the terminal."""
 
 import os
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_native_code() -> Iterator[None]:
-    """Sends standard error nowhere while the block runs: the converter and LiteRT know no other way to be quiet.
+    """Discards standard error while the block runs: the converter and LiteRT have no option to be quiet.
 
-    For blocks of a second or two whose failures are exceptions: what other threads write meanwhile is lost.
+    For blocks of a second or two whose failures are exceptions: output of other threads is lost meanwhile.
     """
     saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -1,59 +1,71 @@
-"""The features stage: one task a poster part."""
+"""The features stage: one task for each shard with images that have no features."""
 
 import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.dataset.records import read_images
+from tasks.dataset.shards import locate_films
+from tasks.dataset.task import Dataset
 from tasks.features import cache
-from tasks.features.embedding import Embedder
-from tasks.posters import ledger
+from tasks.features.extraction import FeatureExtractor
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class EmbedPlan:
-    """The pictures to embed of one poster part, by their hashes."""
+class ExtractionPlan:
+    """Images of one shard whose features are to be extracted.
 
-    part: Path
+    Attributes:
+        shard: Path of the TFRecord file.
+        hashes: Hashes of the images.
+    """
+
+    shard: Path
     hashes: frozenset[str]
 
 
-def plan_embedding(posters_dir: Path, folder: Path) -> list[EmbedPlan]:
-    """Returns the poster parts with pictures whose features are not in `folder`; each picture in one part only."""
-    known = cache.read_hashes(folder)
-    plans = []
-    for part in ledger.part_paths(posters_dir):
-        rows = ledger.read_part(part, ["sha256", "status"]).filter(pc.field("status") == ledger.OK)
-        hashes = frozenset(rows["sha256"].to_pylist()) - known
-        if hashes:
-            plans.append(EmbedPlan(part, hashes))
-            known |= hashes
-    return plans
+def plan_extraction(dataset: Dataset, folder: Path) -> list[ExtractionPlan]:
+    """Returns the shards with images that have no features in `folder`; each image is in one plan only.
+
+    Raises:
+        ValueError: If such images exist and the data set was written without shards.
+    """
+    films = pq.read_table(dataset.films_path, columns=["imdb_id", "sha256", "split"]).to_pandas()
+    films = films[~films["sha256"].isin(cache.read_hashes(folder))]
+    if films.empty:
+        return []
+    if not dataset.shard_names:
+        raise ValueError(f"{dataset.folder} was written without shards, from which features are extracted")
+    films["shard"] = locate_films(films["imdb_id"], films["split"], shard_names=dataset.shard_names)
+    # An image that several films show may be in several shards.
+    films = films.sort_values("shard", kind="stable").drop_duplicates("sha256")
+    return [
+        ExtractionPlan(dataset.folder / str(shard), frozenset(shard_films["sha256"]))
+        for shard, shard_films in films.groupby("shard")
+    ]
 
 
 @task(
-    name="embed posters",
-    task_run_name="embed posters {plan.part.stem}",
+    name="extract features",
+    task_run_name="extract features {plan.shard.stem}",
     cache_policy=NO_CACHE,
 )
-def embed_part(plan: EmbedPlan, folder: Path, embed: Embedder) -> None:
-    """Computes the features of the planned pictures of one poster part, and writes them once."""
+def extract_shard(plan: ExtractionPlan, folder: Path, extractor: FeatureExtractor) -> None:
+    """Extracts the features of the planned images of one shard, and writes them to a new file in `folder`.
+
+    Raises:
+        DatasetError: If the shard is missing or damaged.
+    """
     start = time.monotonic()
-    rows = ledger.read_part(plan.part, ["sha256", "content"])
-    # A picture that several films of the part show is embedded once.
-    posters = {
-        sha256: content
-        for sha256, content in zip(rows["sha256"].to_pylist(), rows["content"].to_pylist(), strict=True)
-        if sha256 in plan.hashes
-    }
-    features = embed(list(posters.values()))
-    cache.append_features(folder / plan.part.name, list(posters), features)
-    rate = len(posters) / (time.monotonic() - start)
-    part = plan.part.stem
-    logger.info("features: %s, %d posters embedded, %.0f/s", part, len(posters), rate, extra={"part": part})
+    images = read_images(plan.shard, plan.hashes)
+    cache.write_features(folder, hashes=list(images), features=extractor(list(images.values())))
+    rate = len(images) / (time.monotonic() - start)
+    shard = plan.shard.stem
+    logger.info("features: %s, %d images extracted, %.0f/s", shard, len(images), rate, extra={"part": shard})

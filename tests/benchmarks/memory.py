@@ -44,7 +44,7 @@ def measure(work: Path) -> Results:
 
 def _make_input(folder: Path, size: int) -> None:
     """Writes films, poster parts and features of `size` posters."""
-    from tasks.features.cache import cache_dir, make_schema
+    from tasks.features.cache import FeatureKey, write_features
 
     rng = np.random.default_rng(0)
     posters = [path.read_bytes() for path in sorted((REAL_POSTERS / "posters").iterdir())]
@@ -60,8 +60,7 @@ def _make_input(folder: Path, size: int) -> None:
     parts: list[list[int]] = [[] for _ in range(num_parts)]
     for imdb_id in ids.tolist():
         parts[ledger.assign_part(imdb_id, num_parts)].append(imdb_id)
-    cache = cache_dir(folder / "features", FINGERPRINT, [])
-    cache.mkdir(parents=True)
+    features_folder = folder / "features" / FeatureKey(FINGERPRINT, ()).folder_name
     for part, of_part in enumerate(parts):
         contents = [posters[imdb_id % len(posters)] for imdb_id in of_part]
         hashes = [hashlib.sha256(str(imdb_id).encode()).hexdigest() for imdb_id in of_part]
@@ -70,10 +69,7 @@ def _make_input(folder: Path, size: int) -> None:
             for imdb_id, sha256, content in zip(of_part, hashes, contents, strict=True)
         ]
         ledger.update_part(ledger.part_path(folder / "posters", part), rows)
-        flat = pa.array(rng.random(len(of_part) * NUM_FEATURES, np.float32).astype(np.float16))
-        vectors = pa.FixedSizeListArray.from_arrays(flat, NUM_FEATURES)
-        table = pa.table([pa.array(hashes), vectors], schema=make_schema(NUM_FEATURES))
-        pq.write_table(table, cache / f"part-{part:05d}.parquet", compression="none")
+        write_features(features_folder, hashes, rng.random((len(of_part), NUM_FEATURES), np.float32))
 
 
 def _plan_downloads(folder: Path) -> None:
@@ -96,35 +92,45 @@ def _dataset(folder: Path) -> None:
     from tasks.dataset.task import write_dataset
     from tasks.settings import DatasetSettings
 
-    folders = (folder / "posters", folder / "splits", folder / "shards")
-    write_dataset.fn(folder / "films.parquet", *folders, DatasetSettings(min_posters_per_genre=10), 0)
+    write_dataset.fn(
+        catalog_path=folder / "films.parquet",
+        posters_dir=folder / "posters",
+        splits_dir=folder / "splits",
+        folder=folder / "shards",
+        settings=DatasetSettings(min_posters_per_genre=10),
+        seed=0,
+    )
 
 
 def _features(folder: Path) -> None:
+    from tasks.dataset.task import read_dataset
     from tasks.features.backbone import load_backbone
-    from tasks.features.embedding import make_embedder
-    from tasks.features.task import embed_part, plan_embedding
+    from tasks.features.extraction import make_feature_extractor
+    from tasks.features.task import extract_shard, plan_extraction
     from tasks.settings import FeatureSettings
 
     settings = FeatureSettings(wheel_dir=ROOT / "data" / "backbone")
-    # None is there: all are planned, and two parts embedded, each of which takes what every other would.
-    plans = plan_embedding(folder / "posters", folder / "none")
-    embed = make_embedder(load_backbone(settings), settings)
+    # No image has features: all are planned, and two shards extracted, each of which takes what every other would.
+    plans = plan_extraction(read_dataset(folder / "shards"), folder / "none")
+    extractor = make_feature_extractor(load_backbone(settings), settings)
     for plan in plans[:2]:
-        embed_part.fn(plan, folder / "embedded", embed)
+        extract_shard.fn(plan, folder / "extracted", extractor)
 
 
 def _training(folder: Path) -> None:
     import keras
 
-    from tasks.dataset.task import _read
+    from tasks.dataset.task import read_dataset
     from tasks.evaluation.task import evaluate
     from tasks.export.index import write_index
-    from tasks.features.cache import cache_dir
+    from tasks.features.cache import FeatureKey
+    from tasks.features.joining import join_features
     from tasks.settings import TrainingSettings
     from tasks.training.task import cross_fit_heads, train_head
 
-    dataset, features = _read(folder / "shards"), cache_dir(folder / "features", FINGERPRINT, [])
+    dataset = read_dataset(folder / "shards")
+    features = folder / "features" / FeatureKey(FINGERPRINT, ()).folder_name
+    join_features(dataset, features)
     trained = train_head.fn(dataset, features, folder / "training", TrainingSettings(epochs=2), 0)
     cross_fitted = cross_fit_heads.fn(dataset, features, folder / "training", TrainingSettings(epochs=1), 2, 0)
     evaluate.fn(*(dataset, folder / "posters", trained, [], None, 5, folder / "evaluation"), cross_fitted=cross_fitted)

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from measuring import REAL_POSTERS, ROUNDS, Results, compare, rate, take_turns
 
 from tasks.catalog.task import read_catalog
+from tasks.dataset.genres import choose_genres, count_genres, encode_genres
 from tasks.dataset.records import write_records
 from tasks.dataset.splits import split_films
-from tasks.dataset.vocabulary import choose_vocabulary, count_genres, encode_genres
 from tasks.settings import CatalogSettings
 
 NUM_ROWS = 1_000_000
@@ -38,11 +38,11 @@ def measure(work: Path) -> Results:
         )
     }
     genres = pq.read_table(work / "catalog" / "films.parquet", columns=["genres"])["genres"].to_pylist()
-    targets = encode_genres(genres, choose_vocabulary(count_genres(genres), 1000))
+    targets = encode_genres(genres, choose_genres(count_genres(genres), 1000))
     hashes = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(len(genres))]
     films = pd.DataFrame({"imdb_id": np.arange(len(genres)), "sha256": hashes})
     known = pd.DataFrame(columns=["imdb_id", "sha256", "split"])
-    seconds = _time(lambda: split_films(films, targets, known, 0.1, 0.1, 0))
+    seconds = _time(lambda: split_films(films, targets, known, validation_fraction=0.1, test_fraction=0.1, seed=0))
     results[f"split of {len(genres):,} films"] = compare("s", {"stratified": [seconds]})
     results["shards"] = compare("MB/s", take_turns(_pair_shards(work)))
     command = [sys.executable, "-m", "flows.cli", "--help"]

@@ -10,12 +10,12 @@ from measuring import EPOCHS, REAL_POSTERS, ROOT, Results, compare, put_real_pos
 
 from tasks.dataset.task import Dataset, write_dataset
 from tasks.features.backbone import Backbone, load_backbone
-from tasks.features.cache import cache_dir
-from tasks.features.embedding import embed_with_tensorflow, make_embedder
+from tasks.features.cache import FeatureKey
+from tasks.features.extraction import extract_with_tensorflow, make_feature_extractor
+from tasks.features.joining import join_features
 from tasks.features.preprocessing import IMAGE_SIZE, decode_poster, prepare_poster
-from tasks.features.task import embed_part, plan_embedding
+from tasks.features.task import extract_shard, plan_extraction
 from tasks.outputs.losses import MacroSoftF1
-from tasks.outputs.metrics import MacroF1
 from tasks.settings import DatasetSettings, FeatureSettings, RecipeName, TrainingSettings
 from tasks.training.examples import Examples, read_examples
 from tasks.training.fitting import fit_head
@@ -36,14 +36,21 @@ def measure(work: Path) -> Results:
     paths = sorted((REAL_POSTERS / "posters").iterdir())
     results: Results = {"features": compare("posters/s", _pair_features(backbone, settings, paths[:NUM_POSTERS]))}
 
-    folders = (work / "posters", work / "splits", work / "shards")
-    dataset = write_dataset.fn(put_real_posters(work), *folders, DatasetSettings(min_posters_per_genre=400), 0)
-    folder = cache_dir(work / "features", backbone.fingerprint, backbone.taps)
+    dataset = write_dataset.fn(
+        catalog_path=put_real_posters(work),
+        posters_dir=work / "posters",
+        splits_dir=work / "splits",
+        folder=work / "shards",
+        settings=DatasetSettings(min_posters_per_genre=400),
+        seed=0,
+    )
+    folder = work / "features" / FeatureKey(backbone.fingerprint, backbone.taps).folder_name
     start = time.perf_counter()
-    embed = make_embedder(backbone, settings)
-    for plan in plan_embedding(work / "posters", folder):
-        embed_part.fn(plan, folder, embed)
+    extractor = make_feature_extractor(backbone, settings)
+    for plan in plan_extraction(dataset, folder):
+        extract_shard.fn(plan, folder, extractor)
     feature_seconds = time.perf_counter() - start
+    join_features(dataset, folder)
     train, validation = (read_examples(dataset, folder, split) for split in ("train", "validation"))
     recipes: tuple[RecipeName, ...] = ("default", "seed")
     trained = {recipe: [_fit(train, validation, dataset, recipe, seed) for seed in SEEDS] for recipe in recipes}
@@ -80,7 +87,7 @@ def measure(work: Path) -> Results:
 
 def _pair_features(backbone: Backbone, settings: FeatureSettings, paths: list[Path]) -> dict[str, list[float]]:
     posters = [path.read_bytes() for path in paths]
-    embed = make_embedder(backbone, settings)
+    extractor = make_feature_extractor(backbone, settings)
     prepared = (
         tf.data.Dataset.from_tensor_slices(tf.constant(posters))
         .map(prepare_poster, num_parallel_calls=tf.data.AUTOTUNE)
@@ -88,9 +95,10 @@ def _pair_features(backbone: Backbone, settings: FeatureSettings, paths: list[Pa
         .prefetch(tf.data.AUTOTUNE)
     )
     ways = {
-        "LiteRT, decoding included": lambda: rate(len(posters), lambda: embed(posters)),
+        "LiteRT, decoding included": lambda: rate(len(posters), lambda: extractor(posters)),
         "plain tf.function": lambda: rate(
-            len(posters), lambda: embed_with_tensorflow(backbone, posters, settings.batch_size)
+            len(posters),
+            lambda: extract_with_tensorflow(posters, backbone=backbone, batch_size=settings.batch_size),
         ),
         "Keras predict": lambda: rate(len(posters), lambda: backbone.tapped.predict(prepared, verbose=0)),
     }
@@ -102,7 +110,7 @@ def _pair_features(backbone: Backbone, settings: FeatureSettings, paths: list[Pa
 def _fit(train: Examples, validation: Examples, dataset: Dataset, recipe: RecipeName, seed: int) -> tuple[float, float]:
     settings = TrainingSettings(recipe=recipe, patience=None)
     start = time.perf_counter()
-    fitted = fit_head(train, validation, dataset.vocabulary, settings, seed)
+    fitted = fit_head(train, validation, dataset.genres, settings, seed)
     seconds = time.perf_counter() - start
     raw_logits = run_head(take_logits(fitted.head), validation.features)[GENRES]
     macro_f1 = cross_validate(validation.genre_targets, raw_logits, settings.thresholds)
@@ -114,9 +122,9 @@ def _fit_by_keras(train: Examples, validation: Examples, dataset: Dataset, seed:
     settings = TrainingSettings()
     features, of_validation = (split.features.read().astype(np.float32) for split in (train, validation))
     start = time.perf_counter()
-    genres = GenresOutput(dataset.vocabulary, 1.0, MacroSoftF1())
+    genres = GenresOutput(dataset.genres, 1.0, MacroSoftF1())
     head = build_head([genres], settings, features.shape[1], measure_moments(train.features), seed)
-    metrics = {GENRES: [MacroF1(len(dataset.vocabulary))]}
+    metrics = {GENRES: [MacroF1(len(dataset.genres))]}
     head.compile(keras.optimizers.Adam(3e-4), {GENRES: genres.loss}, metrics=metrics, jit_compile=False)
     head.fit(
         features,
@@ -135,7 +143,7 @@ def _time_article_epoch(backbone: Backbone, dataset: Dataset, paths: list[Path])
     As the article describes it: JPEG files read, decoded and resized by tf.data, pixels divided by 255 and cached, the
     frozen network inside the model, 1024 ReLU and sigmoid, Adam 1e-5, batches of 256.
     """
-    num_genres = len(dataset.vocabulary)
+    num_genres = len(dataset.genres)
 
     def prepare(path: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pixels = tf.image.resize(decode_poster(tf.io.read_file(path)), (IMAGE_SIZE, IMAGE_SIZE))

@@ -167,7 +167,7 @@ def test_a_watched_run_makes_a_model_and_the_next_finds_nothing_new(
         "read catalog",
         "download posters part",
         "write dataset",
-        "embed posters part",
+        "extract features movie-posters-train-00000-of",
         "train head default",
         "evaluate",
         "export model",

@@ -13,7 +13,7 @@ import pytest
 import requests
 from prefect.settings import PREFECT_API_URL
 
-from tasks.features.cache import cache_dir
+from tasks.features.cache import FeatureKey
 from tasks.registry.manifest import check_files, parse_manifest
 from tasks.registry.models import find_champion
 from tasks.sample.server import serve
@@ -21,16 +21,17 @@ from tasks.settings import EvaluationSettings, ExportSettings, FeatureSettings
 
 pytestmark = pytest.mark.backbone
 
-FEATURES = cache_dir(Path(), "", FeatureSettings().taps).name  # but for the backbone's fingerprint, which is in front
+FEATURES = FeatureKey("", FeatureSettings().taps).folder_name  # but for the backbone's fingerprint, which is in front
 
-# What is about to get its final name when the process is killed, and what must be there by then, whole.
+# What is about to get its final name when the process is killed, and what must be there by then, whole. Features files
+# are named by their images: FIRST and SECOND stand for those that the small run wrote first.
 KILLS = [
     ("catalog/films.parquet", []),
     ("posters/part-00001.parquet", ["catalog/films.parquet"]),
     ("data/splits/", ["posters/part-00001.parquet"]),
     ("data/shards", ["splits/seed-0-0.1-0.1.parquet"]),
-    (f"{FEATURES}/part-00001.parquet", ["shards/dataset.json", "features/*/part-00000.parquet"]),
-    ("training/seed_bce-", ["features/*/part-00001.parquet", "training/default-*/training.json"]),
+    (f"{FEATURES}/SECOND", ["shards/dataset.json", "features/*/FIRST"]),
+    ("training/seed_bce-", ["features/*/SECOND", "training/default-*/training.json"]),
     ("data/evaluation", ["training/seed_bce-*/training.json"]),
     ("data/export", ["evaluation/metrics.json"]),
     ("artifacts/models/", ["export/export.json"]),
@@ -70,11 +71,13 @@ def test_killed_in_every_stage_and_in_the_end_the_same(small_run, tmp_path: Path
     }
     # JSON is YAML, too.
     settings_file.write_text(small_run.settings.model_copy(update=changes).model_dump_json(), "utf-8")
+    written = sorted((small_run.data_dir / "features").glob("*/features-*"), key=lambda path: path.stat().st_mtime_ns)
+    first, second, *_ = (path.name for path in written)
     with serve(small_run.data_dir / "site", small_run.port):
         for target, finished in KILLS:
-            done = run(settings_file, target)
+            done = run(settings_file, target.replace("SECOND", second))
             assert done.returncode == -signal.SIGKILL, f"{target}: {done.stdout}{done.stderr}"
-            for pattern in finished:
+            for pattern in (name.replace("FIRST", first).replace("SECOND", second) for name in finished):
                 assert list(data_dir.glob(pattern)) or list(tmp_path.glob(pattern.removeprefix("../"))), target
         before = stat_all(tmp_path)
         last = run(settings_file)

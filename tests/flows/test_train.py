@@ -209,7 +209,7 @@ def test_server_has_named_tasks_and_artifacts(small_run) -> None:
         found = client.read_artifacts(flow_run_filter=of_run, limit=200)
     tasks = {run.name.rsplit("-", 1)[0] for run in task_runs}
     assert {"read catalog", "write dataset", "evaluate", "export model", "publish model"} <= tasks
-    assert {"download posters part", "embed posters part"} <= tasks
+    assert {"download posters part", "extract features movie-posters-train-00000-of"} <= tasks
     artifacts = {artifact.key: artifact.data for artifact in found}
     assert f"{small_run.run.metrics['model']['macro_f1']:.3f}" in artifacts["report"]
     assert len(json.loads(artifacts["metrics"])) == 4
@@ -442,7 +442,10 @@ def test_log_has_run_stage_and_part(small_run) -> None:
     stages = {line["stage"] for line in lines}
     assert {"catalog", "posters", "dataset", "features", "training", "evaluation", "export", "registry"} <= stages
     parts = {(line["stage"], line["part"]) for line in lines if line["part"]}
-    assert parts == {(stage, f"part-{part:05d}") for stage in ("posters", "features") for part in range(4)}
+    assert parts == {
+        *(("posters", f"part-{part:05d}") for part in range(4)),
+        *(("features", f"movie-posters-{split}-00000-of-00001") for split in ("train", "validation", "test")),
+    }
     assert len({line["run_id"] for line in lines}) == len({line["run"] for line in lines}) >= 1
 
 

@@ -10,6 +10,7 @@ from tasks.dataset.shards import (
     count_shards,
     fingerprint_films,
     keep_shards,
+    locate_films,
     shard_name,
     shard_of,
 )
@@ -58,9 +59,10 @@ def test_every_film_is_in_one_shard_of_its_split() -> None:
         *(shard_name("test", index, 1) for index in range(1)),
         *(shard_name("train", index, 8) for index in range(8)),
     ]
-    assert sorted(imdb_id for of_shard in shards.values() for imdb_id in of_shard["imdb_id"]) == list(range(1000))
-    for name, of_shard in shards.items():
-        assert set(of_shard["split"]) == {name.split("-")[2]}
+    assert sorted(imdb_id for shard_films in shards.values() for imdb_id in shard_films["imdb_id"]) == list(range(1000))
+    for name, shard_films in shards.items():
+        assert set(shard_films["split"]) == {name.split("-")[2]}
+        assert locate_films(shard_films["imdb_id"], shard_films["split"], shards) == [name] * len(shard_films)
 
 
 def test_a_new_film_touches_one_shard() -> None:
@@ -91,6 +93,7 @@ def test_only_shards_of_the_same_films_are_kept(tmp_path: Path) -> None:
     described = {name: {"sha256": "0", "made_of": name * 2} for name in ("a", "b", "gone")}
     (old / "a").write_text("A")
     (old / "b").write_text("B")
-    kept = keep_shards(old, new, described, {"a": "aa", "b": "other", "gone": "gonegone", "c": "cc"})
+    fingerprints = {"a": "aa", "b": "other", "gone": "gonegone", "c": "cc"}
+    kept = keep_shards(source=old, target=new, described=described, fingerprints=fingerprints)
     assert kept == {"a": {"sha256": "0", "made_of": "aa"}}
     assert [path.read_text() for path in new.iterdir()] == ["A"]

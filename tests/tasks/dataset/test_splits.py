@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.dataset.splits import split_films
+from tasks.dataset.splits import read_known_splits, split_films, write_known_splits
 from tasks.errors import DatasetError
 
 NOTHING = pd.DataFrame({"imdb_id": [], "sha256": [], "split": []})
@@ -17,8 +19,15 @@ def make_films(num_films: int, num_images: int, seed: int = 0) -> tuple[pd.DataF
     return pd.DataFrame({"imdb_id": range(num_films), "sha256": images}), targets
 
 
+def run_split(
+    films: pd.DataFrame, targets: np.ndarray, known: pd.DataFrame, seed: int, test_fraction: float = 0.1
+) -> np.ndarray:
+    fractions = {"validation_fraction": 0.1, "test_fraction": test_fraction}
+    return split_films(films, targets, known, **fractions, seed=seed)
+
+
 def split(films: pd.DataFrame, targets: np.ndarray, known: pd.DataFrame = NOTHING, seed: int = 0) -> pd.DataFrame:
-    return films.assign(split=split_films(films, targets, known, 0.1, 0.1, seed))
+    return films.assign(split=run_split(films, targets, known, seed))
 
 
 def test_fractions_and_stratification() -> None:
@@ -32,20 +41,20 @@ def test_fractions_and_stratification() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(60, 300), st.integers(0, 2**31 - 1))
-def test_no_picture_is_in_two_splits(num_films: int, seed: int) -> None:
+def test_no_image_is_in_two_splits(num_films: int, seed: int) -> None:
     films, targets = make_films(num_films, num_images=50, seed=seed)
-    splits = split_films(films, targets, NOTHING, 0.1, 0.2, seed)
+    splits = run_split(films, targets, NOTHING, seed, test_fraction=0.2)
     assert len(set(zip(films["sha256"], splits, strict=True))) == films["sha256"].nunique()
     assert set(splits) == {"train", "validation", "test"}
 
 
-def test_same_seed_same_split_in_whatever_order() -> None:
+def test_same_seed_same_split_in_any_order() -> None:
     films, targets = make_films(500, 400)
-    splits = split_films(films, targets, NOTHING, 0.1, 0.1, seed=3)
+    splits = run_split(films, targets, NOTHING, seed=3)
     order = np.random.default_rng(1).permutation(500)
-    shuffled = split_films(films.iloc[order], targets[order], NOTHING, 0.1, 0.1, seed=3)
+    shuffled = run_split(films.iloc[order], targets[order], NOTHING, seed=3)
     assert (shuffled == splits[order]).all()
-    assert (split_films(films, targets, NOTHING, 0.1, 0.1, seed=4) != splits).any()
+    assert (run_split(films, targets, NOTHING, seed=4) != splits).any()
 
 
 @settings(max_examples=25, deadline=None)
@@ -83,26 +92,45 @@ def test_any_growth_can_be_split(steps: list[int], seed: int) -> None:
     assert len(known) == count
 
 
-def test_a_changed_picture_stays_where_the_film_was() -> None:
+def test_a_changed_image_gets_the_split_of_its_film() -> None:
     films, targets = make_films(200, 10**6)
     known = split(films, targets)
     changed = films.assign(sha256=[f"new {sha256}" for sha256 in films["sha256"]])
     assert (split(changed, targets, known)["split"] == known["split"]).all()
 
 
-def test_a_picture_never_gets_into_a_second_split() -> None:
+def test_an_image_never_gets_into_a_second_split() -> None:
     films, targets = make_films(200, 10**6)
     known = split(films, targets)
     train, test = known[known["split"] == "train"].iloc[0], known[known["split"] == "test"].iloc[0]
-    # A film of the test split now shows a picture that is learned from.
+    # A film of the test split now shows an image that is learned from.
     films.loc[films["imdb_id"] == test["imdb_id"], "sha256"] = train["sha256"]
     assert set(split(films, targets, known).loc[films["sha256"] == train["sha256"], "split"]) == {"train"}
-    # Films of two splits now show the same new picture.
+    # Films of two splits now show the same new image.
     films.loc[films["imdb_id"].isin([test["imdb_id"], train["imdb_id"]]), "sha256"] = "new"
     assert split(films, targets, known).loc[films["sha256"] == "new", "split"].nunique() == 1
 
 
-def test_too_few_pictures() -> None:
+def test_too_few_images() -> None:
     films = pd.DataFrame({"imdb_id": range(50), "sha256": ["a", "b", "c", "d", "e"] * 10})
     with pytest.raises(DatasetError, match="5 different posters are too few.*expected at least 10"):
         split(films, np.ones((50, 2), np.uint8))
+
+
+def test_known_splits_are_written_when_they_change_and_absent_films_keep_theirs(tmp_path: Path) -> None:
+    path = tmp_path / "splits" / "seed-0.parquet"
+    assert read_known_splits(path).empty
+    films = pd.DataFrame({"imdb_id": [3, 1], "sha256": ["c", "a"], "split": ["test", "train"], "title": "T"})
+    write_known_splits(path, films, read_known_splits(path))
+    known = read_known_splits(path)
+    assert known.to_dict("list") == {"imdb_id": [1, 3], "sha256": ["a", "c"], "split": ["train", "test"]}
+    before = path.stat().st_mtime_ns
+    write_known_splits(path, films, known)
+    assert path.stat().st_mtime_ns == before
+    later = pd.DataFrame({"imdb_id": [2, 1], "sha256": ["b", "new"], "split": ["validation", "train"]})
+    write_known_splits(path, later, known)
+    assert read_known_splits(path).to_numpy().tolist() == [
+        [1, "new", "train"],
+        [2, "b", "validation"],
+        [3, "c", "test"],
+    ]

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import logging
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 from tasks.catalog.cleaning import FILMS
 from tasks.dataset.records import parse_example
-from tasks.dataset.task import Dataset, write_dataset
+from tasks.dataset.task import Dataset, read_dataset, write_dataset
 from tasks.errors import DatasetError
 from tasks.posters import ledger
 from tasks.settings import DatasetSettings
@@ -19,7 +20,7 @@ from tasks.settings import DatasetSettings
 SETTINGS = DatasetSettings(min_posters_per_genre=20, shard_bytes=10_000)
 
 
-def genres_of(index: int) -> list[str]:
+def list_genres(index: int) -> list[str]:
     if index % 10 == 9:
         return ["Western"]
     return [["Drama"], ["Comedy"], ["Comedy", "Drama"]][index % 3]
@@ -27,7 +28,7 @@ def genres_of(index: int) -> list[str]:
 
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
-    """Films and posters of 120 films: every twelfth has the picture of the one before, three have none."""
+    """Films and posters of 120 films: every twelfth has the image of the one before, three have none."""
     films, parts = [], {0: [], 1: []}
     for index in range(120):
         content = f"poster {index - (index % 12 == 1)}".encode() * 50
@@ -38,7 +39,7 @@ def work(tmp_path: Path) -> Path:
                 "title": f"T{index}",
                 "year": 1990 if index % 2 else None,
                 "score": None if index % 2 else 6.5,
-                "genres": genres_of(index),
+                "genres": list_genres(index),
                 "poster_url": "u",
             }
         )
@@ -62,9 +63,18 @@ def work(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write(work: Path, name: str = "shards", settings: DatasetSettings = SETTINGS, seed: int = 0) -> Dataset:
-    folders = (work / "posters", work / "splits", work / name)
-    return write_dataset.fn(work / "films.parquet", *folders, settings, seed)
+def write(
+    work: Path, name: str = "shards", settings: DatasetSettings = SETTINGS, seed: int = 0, **options: bool
+) -> Dataset:
+    return write_dataset.fn(
+        catalog_path=work / "films.parquet",
+        posters_dir=work / "posters",
+        splits_dir=work / "splits",
+        folder=work / name,
+        settings=settings,
+        seed=seed,
+        **options,
+    )
 
 
 def read_records(dataset: Dataset) -> list[tuple[str, dict[str, object]]]:
@@ -78,17 +88,19 @@ def read_records(dataset: Dataset) -> list[tuple[str, dict[str, object]]]:
 def test_every_film_with_a_poster_is_in_one_shard(work: Path) -> None:
     dataset = write(work)
     records = read_records(dataset)
-    assert dataset.vocabulary == ["Comedy", "Drama"]
+    assert dataset.genres == ["Comedy", "Drama"]
+    assert sorted(dataset.shard_names) == sorted(path.name for path in dataset.folder.glob("*.tfrecord"))
+    assert read_dataset(dataset.folder) == dataset
     assert sorted(int(record["imdb_id"]) for _, record in records) == [n for n in range(120) if n not in (5, 6, 7)]
     assert Counter(split for split, _ in records) == dataset.num_films
     for _, record in records:
         index = int(record["imdb_id"])
         assert record["image/encoded"].startswith(f"poster {index - (index % 12 == 1)}".encode())
         assert record["image/sha256"].decode() == hashlib.sha256(record["image/encoded"]).hexdigest()
-        assert record["targets"].tolist() == [genre in genres_of(index) for genre in ("Comedy", "Drama")]
+        assert record["targets"].tolist() == [genre in list_genres(index) for genre in ("Comedy", "Drama")]
 
 
-def test_no_picture_is_in_two_splits(work: Path) -> None:
+def test_no_image_is_in_two_splits(work: Path) -> None:
     splits_of: dict[bytes, set[str]] = {}
     for split, record in read_records(write(work)):
         splits_of.setdefault(record["image/sha256"], set()).add(split)
@@ -96,21 +108,21 @@ def test_no_picture_is_in_two_splits(work: Path) -> None:
     assert all(len(splits) == 1 for splits in splits_of.values())
 
 
-def test_description_and_index_agree_with_the_shards(work: Path) -> None:
+def test_description_and_films_agree_with_the_shards(work: Path) -> None:
     dataset = write(work)
     description = json.loads((dataset.folder / "dataset.json").read_text())
     assert description["dropped_genres"] == {"Western": 12}
     assert description["num_films_without_label"] == 12
     for name, about in description["shards"].items():
         assert hashlib.sha256((dataset.folder / name).read_bytes()).hexdigest() == about["sha256"]
-    index = {row["imdb_id"]: row for row in pq.read_table(dataset.films_path).to_pylist()}
-    counts = {genre: Counter() for genre in dataset.vocabulary}
+    films = {row["imdb_id"]: row for row in pq.read_table(dataset.films_path).to_pylist()}
+    counts = {genre: Counter() for genre in dataset.genres}
     for split, record in read_records(dataset):
-        row = index.pop(int(record["imdb_id"]))
+        row = films.pop(int(record["imdb_id"]))
         assert (row["split"], row["targets"]) == (split, record["targets"].tolist())
-        for genre, target in zip(dataset.vocabulary, row["targets"], strict=True):
+        for genre, target in zip(dataset.genres, row["targets"], strict=True):
             counts[genre][split] += target
-    assert not index
+    assert not films
     assert counts == description["num_films_by_genre"]
 
 
@@ -131,6 +143,36 @@ def test_unchanged_input_is_left_alone_and_changed_input_is_not(work: Path) -> N
     assert [path.stat().st_mtime_ns for path in files] == before
     dropped = write(work, settings=SETTINGS.model_copy(update={"films_with_only_rare_genres": "drop"}))
     assert sum(dropped.num_films.values()) == 117 - 12
+
+
+def test_what_changed_is_logged(work: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    write(work)
+    assert "inputs have changed" not in caplog.text
+    assert "dataset: unchanged" not in caplog.text
+    write(work)
+    assert "dataset: unchanged, {'train': " in caplog.text
+    caplog.clear()
+    write(work, settings=SETTINGS.model_copy(update={"min_posters_per_genre": 19}))
+    assert "dataset: inputs have changed: settings.min_posters_per_genre 20 -> 19" in caplog.text
+    assert "shards: 0 written" in caplog.text
+
+
+def test_without_shards_the_films_are_the_same(work: Path) -> None:
+    dataset, without = write(work), write(work, "without", with_shards=False)
+    assert without.shard_names == ()
+    assert without.fingerprint == dataset.fingerprint
+    assert pq.read_table(without.films_path).equals(pq.read_table(dataset.films_path))
+    assert sorted(path.name for path in without.folder.iterdir()) == ["dataset.json", "films.parquet"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"version": 2}'])
+def test_a_description_that_cannot_be_read_is_written_again(work: Path, content: str) -> None:
+    dataset = write(work)
+    expected = {path.name: path.read_bytes() for path in dataset.folder.iterdir()}
+    (dataset.folder / "dataset.json").write_text(content)
+    assert write(work) == dataset
+    assert {path.name: path.read_bytes() for path in dataset.folder.iterdir()} == expected
 
 
 def test_other_shard_sizes_are_other_shards(work: Path) -> None:
@@ -154,7 +196,7 @@ def test_a_new_film_rewrites_its_shard_and_no_other(work: Path) -> None:
     again = {film["imdb_id"]: film["split"] for film in pq.read_table(after.films_path).to_pylist()}
     assert again.pop(119)
     assert again == splits
-    # The films that are there, written at one go with the same splits, are the same bytes.
+    # All films, written at once with the same splits, are the same bytes.
     fresh = write(work, "fresh")
     for path in after.folder.iterdir():
         assert path.read_bytes() == (fresh.folder / path.name).read_bytes(), path.name
@@ -178,5 +220,5 @@ def test_too_few_genres(work: Path) -> None:
 def test_no_poster_at_all(work: Path) -> None:
     for path in ledger.part_paths(work / "posters"):
         path.unlink()
-    with pytest.raises(DatasetError, match="not one poster"):
+    with pytest.raises(DatasetError, match="no poster was downloaded"):
         write(work)

