@@ -4,7 +4,7 @@ import zipfile
 from pathlib import Path
 
 from tasks.export.classifier import Classifier
-from tasks.features.litert import convert
+from tasks.features.conversion import convert
 
 # The name that LiteRT's own tools give to a file of labels, a line each.
 LABELS_MEMBER = "labels.txt"

@@ -122,7 +122,7 @@ def export_model(
             "largest_difference": compare_served(served, expected, outputs),
         }
         if settings.tflite:
-            columns = LiteRTNetwork((partial / "classifier.tflite").read_bytes()).run_posters(posters)
+            columns = LiteRTNetwork((partial / "classifier.tflite").read_bytes()).predict_images(posters)
             check["tflite"] = {
                 "top_1_agreement": _compare_first_labels(served["labels"], columns, outputs),
                 "largest_difference": compare_served(served, columns, outputs),

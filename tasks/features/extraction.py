@@ -9,8 +9,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tasks.features.backbone import Backbone, check_features, compute_probe_features, make_probe_images
-from tasks.features.litert import LiteRTNetwork, convert
-from tasks.features.preprocessing import prepare_poster
+from tasks.features.conversion import convert
+from tasks.features.litert import LiteRTNetwork
+from tasks.features.preprocessing import prepare_poster, prepare_posters
 from tasks.settings import FeatureSettings
 
 logger = logging.getLogger(__name__)
@@ -39,15 +40,18 @@ def make_feature_extractor(backbone: Backbone, settings: FeatureSettings) -> Fea
     if engine == "tensorflow":
         logger.info("features: computed by TensorFlow, %d images at a time", settings.batch_size)
         return lambda images: extract_with_tensorflow(images, backbone=backbone, batch_size=settings.batch_size)
-    network = LiteRTNetwork(convert(backbone.tapped))
+    # TensorFlow is loaded here anyway, and prepares images in less time.
+    network = LiteRTNetwork(
+        convert(backbone.tapped), prepare=lambda images: prepare_posters(tf.constant(images, tf.string)).numpy()
+    )
     difference = check_features(
-        network.run_pixels(make_probe_images()),
+        network.predict_pixels(make_probe_images()),
         compute_probe_features(backbone.tapped),
         what="LiteRT's features differ from TensorFlow's",
         advice=": continue with --set features.engine=tensorflow, which is slower",
     )
     logger.info("features: computed by LiteRT, which differs from TensorFlow by at most %.1g", difference)
-    return network.run_posters
+    return network.predict_images
 
 
 def extract_with_tensorflow(images: Sequence[bytes], *, backbone: Backbone, batch_size: int) -> NDArray[np.float32]:

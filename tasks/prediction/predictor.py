@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from tasks.errors import RegistryError
 from tasks.features.litert import LiteRTNetwork
-from tasks.features.numpy_preprocessing import prepare_images
 from tasks.outputs.genres import GenresOutput
 from tasks.outputs.output import Output, find_output_classes, split_columns
 
@@ -68,7 +67,7 @@ class Predictor:
             names = _read_column_names(lite) or json.loads((folder / "labels.json").read_text("utf-8"))
             found = [output.from_column_names(names) for output in find_output_classes()]
             outputs = [output for output in found if output]
-            predict_columns: PredictColumns = LiteRTNetwork(lite.read_bytes(), prepare_images).predict_images
+            predict_columns: PredictColumns = LiteRTNetwork(lite.read_bytes()).predict_images
         elif (folder / "saved_model").is_dir():
             from tasks.prediction.saved_model import open_saved_model
 

@@ -31,17 +31,17 @@ from sklearn.metrics import average_precision_score
 import flows  # noqa: F401  (sets what Prefect and TensorFlow read when they are imported)
 from tasks.dataset.task import Dataset, write_dataset
 from tasks.features.backbone import Backbone, load_backbone, tap_network
+from tasks.features.conversion import convert
 from tasks.features.extraction import FeatureExtractor, make_feature_extractor
 from tasks.features.joining import join_features
-from tasks.features.litert import LiteRTNetwork, convert
+from tasks.features.litert import LiteRTNetwork
 from tasks.features.matrix import FeatureMatrix
 from tasks.features.preprocessing import IMAGE_SIZE, decode_poster, prepare_posters
 from tasks.features.task import extract_shard, plan_extraction
 from tasks.settings import DatasetSettings, FeatureSettings, TrainingSettings
-from tasks.training.examples import Examples, read_examples
+from tasks.training.examples import Examples, TrainingData, read_examples
 from tasks.training.fitting import fit_head
-from tasks.training.head import run_head, take_logits
-from tasks.training.outputs import GENRES
+from tasks.training.head import build_logits_model, predict
 from tasks.training.thresholds import cross_validate
 
 SEEDS = (0, 1, 2)
@@ -126,11 +126,11 @@ def _measure(name: str, read: Source, settings: TrainingSettings, num_heads: int
         train, validation, dataset = read(seed)
         start = time.perf_counter()
         heads = [
-            fit_head(train, validation, dataset.genres, settings, seed + 100 * number).head
+            fit_head(TrainingData(train, validation, dataset.genres), settings, seed + 100 * number).head
             for number in range(num_heads)
         ]
         seconds.append(time.perf_counter() - start)
-        logits = np.mean([run_head(take_logits(head), validation.features)[GENRES] for head in heads], axis=0)
+        logits = np.mean([predict(build_logits_model(head), validation.features)["genres"] for head in heads], axis=0)
         macro_f1.append(cross_validate(validation.genre_targets, logits, settings.thresholds))
         precision.append(float(average_precision_score(validation.genre_targets, logits, average="macro")))
     return _row(name, macro_f1, precision, seconds)
@@ -207,7 +207,7 @@ def _make_flipping_extractor(backbone: Backbone) -> FeatureExtractor:
 
     def run(posters: Sequence[bytes]) -> NDArray[np.float32]:
         pixels = prepare_posters(tf.constant(posters)).numpy()
-        return (network.run_pixels(pixels) + network.run_pixels(pixels[:, :, ::-1])) / 2
+        return (network.predict_pixels(pixels) + network.predict_pixels(pixels[:, :, ::-1])) / 2
 
     return _on_two_threads(run)
 
@@ -221,7 +221,7 @@ def _make_tall_extractor(backbone: Backbone) -> FeatureExtractor:
     tall = LiteRTNetwork(convert(tap_network(network, backbone.taps)))
 
     def run(posters: Sequence[bytes]) -> NDArray[np.float32]:
-        return tall.run_pixels(np.stack([tf.image.resize(decode_poster(poster), TALL) for poster in posters]))
+        return tall.predict_pixels(np.stack([tf.image.resize(decode_poster(poster), TALL) for poster in posters]))
 
     return _on_two_threads(run)
 

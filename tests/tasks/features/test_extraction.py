@@ -30,7 +30,7 @@ def test_features_are_the_networks_by_either_engine(backbone: Backbone, settings
 
 @pytest.mark.backbone
 def test_an_engine_that_differs_is_not_used(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = LiteRTNetwork.run_pixels
-    monkeypatch.setattr(LiteRTNetwork, "run_pixels", lambda network, pixels: run(network, pixels) + 0.002)
+    run = LiteRTNetwork.predict_pixels
+    monkeypatch.setattr(LiteRTNetwork, "predict_pixels", lambda network, pixels: run(network, pixels) + 0.002)
     with pytest.raises(BackboneError, match=r"differ from TensorFlow's by up to 0.002.*features.engine=tensorflow"):
         make_feature_extractor(backbone, FeatureSettings(engine="litert"))

@@ -3,11 +3,12 @@ import io
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
-from tasks.features.litert import LiteRTNetwork, convert
+from tasks.features.conversion import convert
+from tasks.features.litert import LiteRTNetwork
 from tasks.features.preprocessing import IMAGE_SIZE
+from tasks.posters.images import NotAPosterError
 
 
 @pytest.fixture(scope="module")
@@ -25,23 +26,23 @@ def png(red: int, green: int, size: tuple[int, int] = (20, 30)) -> bytes:
     return file.getvalue()
 
 
-def test_posters_come_back_in_order_whatever_their_number_and_size(network: LiteRTNetwork) -> None:
+def test_outputs_are_in_the_order_of_the_images_whatever_their_number_and_size(network: LiteRTNetwork) -> None:
     posters = [png(number, 2 * number, (20 + number, 30)) for number in range(50)]
     expected = [[number, 4 * number] for number in range(50)]
     for count in (50, 17, 16, 1):
-        np.testing.assert_allclose(network.run_posters(posters[:count]), expected[:count], atol=1e-2)
+        np.testing.assert_allclose(network.predict_images(posters[:count]), expected[:count], atol=1e-2)
 
 
-def test_none_is_an_empty_answer_of_the_right_width(network: LiteRTNetwork) -> None:
-    assert network.run_posters([]).shape == (0, 2)
+def test_no_images_give_no_rows_of_the_right_width(network: LiteRTNetwork) -> None:
+    assert network.predict_images([]).shape == (0, 2)
 
 
 def test_pixels_as_they_are(network: LiteRTNetwork) -> None:
     pixels = np.zeros((3, IMAGE_SIZE, IMAGE_SIZE, 3), np.float32)
     pixels[1, ..., 0] = 255
-    np.testing.assert_allclose(network.run_pixels(pixels), [[0, 0], [255, 0], [0, 0]], atol=1e-3)
+    np.testing.assert_allclose(network.predict_pixels(pixels), [[0, 0], [255, 0], [0, 0]], atol=1e-3)
 
 
-def test_what_is_no_picture_raises(network: LiteRTNetwork) -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        network.run_posters([png(1, 1), b"<html>"])
+def test_a_file_that_is_no_image_raises(network: LiteRTNetwork) -> None:
+    with pytest.raises(NotAPosterError):
+        network.predict_images([png(1, 1), b"<html>"])

@@ -8,7 +8,7 @@ from scipy.special import expit
 from sklearn.metrics import f1_score
 
 from tasks.settings import TrainingSettings
-from tasks.training.examples import Examples
+from tasks.training.examples import Examples, TrainingData
 from tasks.training.fitting import fit_head
 from tasks.training.head import build_logits_model, fold_calibration, predict
 from tasks.training.thresholds import calibrate, cross_validate, maximise_expected_f1, maximise_f1
@@ -148,7 +148,7 @@ def test_folded_into_a_head_one_half_is_optimal(make_matrix) -> None:
         hidden_units=8, batch_size=32, loss="binary_crossentropy", epochs=20, learning_rate=1e-2, dropout=0.0
     )
     for method in ("empirical", "calibrated"):
-        head = fit_head(examples, examples, ["a", "b", "c"], settings, seed=0).head
+        head = fit_head(TrainingData(examples, examples, ["a", "b", "c"]), settings, seed=0).head
         raw_logits = predict(build_logits_model(head), matrix)["genres"]
         calibration = calibrate(targets, raw_logits, method)
         fold_calibration(head, calibration)

@@ -1,0 +1,134 @@
+"""The preprocessing of `tasks.features.preprocessing` without TensorFlow: Pillow decodes, NumPy resizes.
+
+The same pixels, but for the rounding of float32.
+"""
+
+import functools
+import io
+import struct
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
+
+from tasks.features.numpy_jpeg import decode_jpeg
+from tasks.posters.images import NotAPosterError
+
+IMAGE_SIZE = 224  # pixels, both sides
+NUM_CHANNELS = 3
+
+
+def prepare_images(images: Sequence[bytes]) -> NDArray[np.float32]:
+    """Decodes and resizes images.
+
+    Args:
+        images: JPEG or PNG files.
+
+    Returns:
+        Pixels, shape `(len(images), 224, 224, 3)`, 0-255.
+
+    Raises:
+        NotAPosterError: If one of them is no image or a broken one.
+    """
+    pixels = np.empty((len(images), IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS), np.float32)
+    for row, content in zip(pixels, images, strict=True):
+        row[:] = resize_image(decode_image(content))
+    return pixels
+
+
+def decode_image(content: bytes) -> NDArray[np.uint8]:
+    """Decodes one image; a large JPEG file at a half, a quarter or an eighth. EXIF rotation and alpha are ignored.
+
+    Args:
+        content: JPEG or PNG file.
+
+    Returns:
+        Pixels, shape `(height, width, 3)`, 0-255.
+
+    Raises:
+        NotAPosterError: With the reason `not an image`, `too many pixels` or `broken image`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of broken EXIF data and large images
+            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+                return decode_jpeg(image) if isinstance(image, JpegImagePlugin.JpegImageFile) else _decode_png(image)
+    except UnidentifiedImageError as error:
+        raise NotAPosterError("not an image") from error
+    except Image.DecompressionBombError as error:
+        raise NotAPosterError("too many pixels") from error
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError) as error:
+        # What Pillow's decoders raise on broken data.
+        raise NotAPosterError("broken image") from error
+
+
+def _decode_png(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I"):
+        # 16 bits of grey: the high byte, as of 16 bits of colour. Pillow's own conversion clips at 255.
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., np.newaxis], NUM_CHANNELS, axis=2)
+    return np.asarray(image.convert("RGB"))
+
+
+def resize_image(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Resizes one image to the backbone's square, bilinear; with antialiasing if a side is over twice as long.
+
+    Args:
+        pixels: Shape `(height, width, 3)`, 0-255.
+
+    Returns:
+        Shape `(224, 224, 3)`, 0-255.
+    """
+    height, width, _ = pixels.shape
+    antialias = max(height, width) > 2 * IMAGE_SIZE
+    rows = _resize_rows(pixels.reshape(height, width * NUM_CHANNELS), antialias=antialias)
+    resized = np.empty((IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS), np.float32)
+    for channel in range(NUM_CHANNELS):
+        # Columns as rows, which are quicker to gather.
+        columns = np.ascontiguousarray(rows[:, channel::NUM_CHANNELS].T)
+        resized[..., channel] = _resize_rows(columns, antialias=antialias).T
+    return resized
+
+
+def _resize_rows(values: NDArray[np.uint8] | NDArray[np.float32], *, antialias: bool) -> NDArray[np.float32]:
+    """Returns 224 weighted means of neighbouring rows, shape `(224, num_columns)`."""
+    indices, weights = _weigh_neighbours(len(values), antialias=antialias)
+    total = np.zeros((IMAGE_SIZE, values.shape[1]), np.float32)
+    for index, weight in zip(indices, weights, strict=True):
+        total += np.multiply(values[index], weight[:, np.newaxis], dtype=np.float32)
+    return total
+
+
+@functools.lru_cache(maxsize=64)
+def _weigh_neighbours(size: int, *, antialias: bool) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Returns the source positions of each of 224 target positions, and their weights, which sum to 1.
+
+    A triangle around the centre of the target pixel; with antialiasing as wide as two target pixels, where these are
+    larger than the source's. In float32 and in the order of TensorFlow's `ComputeSpans` (`scale_and_translate_op.cc`)
+    and `HalfPixelScaler` (`image_resizer_state.h`), whose roundings make up to 0.01 of 255.
+
+    Args:
+        size: Number of source positions.
+        antialias: Whether the triangle grows with the scale.
+
+    Returns:
+        Both of shape `(num_neighbours, 224)`.
+    """
+    half = np.float32(0.5)
+    targets = np.arange(IMAGE_SIZE, dtype=np.float32) + half
+    if antialias:
+        step = 1 / (np.float32(IMAGE_SIZE) / np.float32(size))
+        radius = max(step, np.float32(1))
+        centres, offset = targets * step, half
+    else:
+        radius = np.float32(1)
+        centres, offset = targets * (np.float32(size) / np.float32(IMAGE_SIZE)) - half, np.float32(0)
+    starts = np.ceil(centres - offset - radius).astype(np.intp)
+    positions = starts + np.arange(2 * int(np.ceil(radius)) + 1)[:, np.newaxis]
+    distances = np.abs(positions.astype(np.float32) + offset - centres) / radius
+    weights = np.where((positions >= 0) & (positions < size), np.maximum(1 - distances, np.float32(0)), np.float32(0))
+    weights /= weights.sum(axis=0)
+    used = weights.any(axis=1)
+    return positions.clip(0, size - 1)[used], weights[used]
