@@ -1,9 +1,9 @@
-"""Decode JPEG files with Pillow to the very pixels that TensorFlow decodes.
+"""Decode JPEG files with Pillow to exactly the pixels that TensorFlow decodes.
 
-Both are libjpeg-turbo, with different options. TensorFlow takes the fast inverse DCT and smooth chroma; Pillow has either
-the exact DCT with smooth chroma, or (`Image.draft`'s second option) the fast one with chroma repeated pixel by pixel. The
-two DCTs differ by up to 6 of 255, which is enough to change decisions of a model. So: the fast DCT, colour components as
-they are stored, and the last two steps of libjpeg, smoothing and colour conversion, here.
+Both use libjpeg-turbo, with different options. TensorFlow takes the fast inverse DCT and smooth chroma; Pillow has
+either the exact DCT with smooth chroma, or (the second value of `decoderconfig`) the fast one with repeated chroma. The
+two DCTs differ by up to 6 of 255, which changes decisions of a model. So the fast DCT is used, components are taken as
+they are stored, and the last two steps of libjpeg, smoothing and colour conversion, are done here.
 """
 
 from dataclasses import dataclass

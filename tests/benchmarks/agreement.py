@@ -2,8 +2,8 @@
 
     python tests/benchmarks/agreement.py MODEL_FOLDER POSTERS_FOLDER [--confidences FILE.npy] [--timed 1000]
 
-Prints JSON: differences of the genres' confidences over all posters of the folder; decisions over 0.5 that differ; seconds
-of both; and images/s of LiteRT with either preprocessing, in turns.
+Prints JSON: differences of the genres' confidences over all posters of the folder; decisions over 0.5 that differ;
+seconds of both; and images/s of LiteRT with either preprocessing, in turns.
 """
 
 import argparse
