@@ -9,7 +9,6 @@ from prefect import flow
 
 from flows.train import at_work, download_posters, embed_posters, train
 from flows.watching import report_failure
-from tasks.atomic import write_text
 from tasks.catalog.task import read_catalog
 from tasks.dataset.task import write_dataset
 from tasks.posters.task import check_success
@@ -45,7 +44,7 @@ def compare(
         num_seeds: as many splits and trainings.
     """
     with at_work(settings):
-        catalog = read_catalog(settings.catalog, settings.catalog_dir)
+        catalog = read_catalog(settings.catalog, settings.workspace.folder("catalog"))
         check_success(download_posters(catalog, settings), settings.posters.min_success_rate)
         scored = _score_all(catalog.films_path, settings, recipes, num_seeds)
         return _write(scored, settings)
@@ -67,15 +66,23 @@ def _score_all(
     candidates = [TrainingSettings(recipe=name) for name in dict.fromkeys(recipes)]
     if settings.training.name not in RECIPES:
         candidates.insert(0, settings.training)
+    workspace = settings.workspace
     backbone = load_backbone(settings.features)
     features = embed_posters(backbone, settings)
     scored = []
     for seed in range(settings.seed, settings.seed + num_seeds):
-        folders = (settings.posters_dir, settings.splits_dir, settings.comparison_dir / f"seed-{seed}")
-        dataset = write_dataset(films_path, *folders, settings.dataset, seed, with_shards=False)
+        dataset = write_dataset(
+            films_path,
+            posters_dir=workspace.folder("posters"),
+            splits_dir=workspace.folder("splits"),
+            folder=workspace.folder("comparison") / f"seed-{seed}",
+            settings=settings.dataset,
+            seed=seed,
+            with_shards=False,
+        )
         # Every recipe is scored on the test split; which is better is for the validation split to say.
         for candidate in candidates:
-            trained = train_head(dataset, features, settings.training_dir, candidate, seed)
+            trained = train_head(dataset, features, workspace.folder("training"), candidate, seed)
             test = read_examples(dataset, trained.features_folder, "test")
             scores = score_head(trained, test, expit(ask_head(trained, test)[GENRES]), dataset.vocabulary)
             scored.append({"recipe": candidate.name, "seed": seed, **scores})
@@ -86,7 +93,7 @@ def _write(scored: list[dict[str, Any]], settings: Settings) -> Comparison:
     from tasks.evaluation.comparison import summarise
 
     table = summarise(scored).to_markdown(index=False)
-    folder = settings.comparison_dir
-    write_text(folder / "comparison.json", json.dumps(scored, indent=2, ensure_ascii=False) + "\n")
-    write_text(folder / "comparison.md", f"{table}\n")
-    return Comparison(folder, table)
+    rows = json.dumps(scored, indent=2, ensure_ascii=False)
+    settings.workspace.write("comparison/comparison.json", f"{rows}\n".encode())
+    settings.workspace.write("comparison/comparison.md", f"{table}\n".encode())
+    return Comparison(settings.workspace.folder("comparison"), table)

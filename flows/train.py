@@ -18,7 +18,6 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import presentation
 from flows.journal import journal
 from flows.watching import crash_killed_runs, report_failure, run_ids
-from tasks.atomic import remove_partials
 from tasks.catalog.task import Catalog, read_catalog
 from tasks.dataset.task import Dataset, write_dataset
 from tasks.features.source import identify_source
@@ -75,12 +74,12 @@ def at_work(settings: Settings) -> Iterator[None]:
     """Keeps other runs out of `data_dir`, writes the log there, and clears away what a killed run left behind."""
     with (
         locked(settings.data_dir, "another run", settings.wait_seconds, {"runs": run_ids()}) as left_behind,
-        journal(settings.logs_dir),
+        journal(settings.workspace.folder("logs")),
     ):
         if left_behind:
             # A run that was killed and is started again has the same id.
             crash_killed_runs(set(left_behind.get("runs", [])) - set(run_ids()))
-        _remove_leftovers(settings)
+        settings.workspace.clear_leftovers()
         yield
 
 
@@ -89,16 +88,23 @@ def _run(settings: Settings) -> Run:
     find_champion(settings.artifacts_dir)
     if settings.registry.publish_to:
         Store(settings.registry.publish_to)
+    workspace = settings.workspace
     seconds: dict[str, float] = {}
     with _timed("catalog", seconds):
-        catalog = read_catalog(settings.catalog, settings.catalog_dir)
+        catalog = read_catalog(settings.catalog, workspace.folder("catalog"))
     with _timed("posters", seconds):
         counts = download_posters(catalog, settings)
         presentation.show_counts(catalog, counts)
         check_success(counts, settings.posters.min_success_rate)
     with _timed("dataset", seconds):
-        folders = (settings.posters_dir, settings.splits_dir, settings.shards_dir)
-        dataset = write_dataset(catalog.films_path, *folders, settings.dataset, settings.seed)
+        dataset = write_dataset(
+            catalog.films_path,
+            posters_dir=workspace.folder("posters"),
+            splits_dir=workspace.folder("splits"),
+            folder=workspace.folder("shards"),
+            settings=settings.dataset,
+            seed=settings.seed,
+        )
     made_of = fingerprint_inputs(dataset, counts, identify_source(settings.features), settings)
     known = find_made_of(settings.artifacts_dir, made_of)
     if known:
@@ -127,12 +133,13 @@ def _make_model(
     from tasks.features.backbone import load_backbone
     from tasks.training.task import cross_fit_heads, train_head
 
-    posters_dir = settings.posters_dir
+    workspace = settings.workspace
+    posters_dir = workspace.folder("posters")
     with _timed("features", seconds):
         backbone = load_backbone(settings.features)
         features = embed_posters(backbone, settings)
     with _timed("training", seconds):
-        of_run = (dataset, features, settings.training_dir)
+        of_run = (dataset, features, workspace.folder("training"))
         trained = train_head(*of_run, settings.training, settings.seed, settings.heads)
         baselines = [train_head(*of_run, baseline, settings.seed) for baseline in _baselines(settings)]
         folds = settings.evaluation.label_error_folds
@@ -144,12 +151,12 @@ def _make_model(
             champion = Champion(current.id, current.folder, current.manifest["genres"], current.manifest["features"])
         evaluation = evaluate(
             *(dataset, posters_dir, trained, baselines),
-            *(champion, settings.registry.min_films_to_judge_genre, settings.evaluation_dir),
+            *(champion, settings.registry.min_films_to_judge_genre, workspace.folder("evaluation")),
             catalog_counts={"dropped": catalog.dropped, "doubtful": catalog.count_doubts()},
             cross_fitted=cross_fitted,
         )
     with _timed("export", seconds):
-        export = export_model(dataset, posters_dir, backbone, trained, settings.export_dir, settings.export)
+        export = export_model(dataset, posters_dir, backbone, trained, workspace.folder("export"), settings.export)
     with _timed("registry", seconds):
         verdict = judge(
             evaluation.metrics,
@@ -170,7 +177,7 @@ def _make_model(
 
 def download_posters(catalog: Catalog, settings: Settings) -> PosterCounts:
     """Downloads what is missing, some parts at a time, and counts what is there."""
-    plans = plan_downloads(catalog.films_path, settings.posters_dir, settings.posters)
+    plans = plan_downloads(catalog.films_path, settings.workspace.folder("posters"), settings.posters)
     outcomes: Counter[str] = Counter()
     if plans:
         num_workers = min(_PARTS_AT_ONCE, len(plans), settings.posters.connections)
@@ -178,7 +185,7 @@ def download_posters(catalog: Catalog, settings: Settings) -> PosterCounts:
         with Workers(num_workers) as workers:
             shared = (settings.posters, settings.posters.connections // num_workers, workers, progress)
             outcomes = sum(download_part.map(plans, *map(unmapped, shared)).result(), outcomes)
-    return count_posters(catalog.films_path, settings.posters_dir, outcomes)
+    return count_posters(catalog.films_path, settings.workspace.folder("posters"), outcomes)
 
 
 def embed_posters(backbone: "Backbone", settings: Settings) -> Path:
@@ -187,8 +194,8 @@ def embed_posters(backbone: "Backbone", settings: Settings) -> Path:
     from tasks.features.embedding import make_embedder
     from tasks.features.task import embed_part, plan_embedding
 
-    folder = cache_dir(settings.features_dir, backbone.fingerprint, backbone.taps)
-    plans = plan_embedding(settings.posters_dir, folder)
+    folder = cache_dir(settings.workspace.folder("features"), backbone.fingerprint, backbone.taps)
+    plans = plan_embedding(settings.workspace.folder("posters"), folder)
     if not plans:
         logger.info("features: nothing to embed, all posters' features are there")
         return folder
@@ -202,15 +209,6 @@ def _baselines(settings: Settings) -> list[TrainingSettings]:
     """Returns the recipes to compare that of the run with; they learn the genres alone."""
     baselines = (TrainingSettings(recipe=name) for name in settings.evaluation.baselines)
     return [baseline for baseline in baselines if baseline != settings.training]
-
-
-def _remove_leftovers(settings: Settings) -> None:
-    """Removes what a killed run left half-written; nobody else writes to a run's folders while it has the lock."""
-    for folder in settings.stage_dirs:
-        remove_partials(folder.parent, folder.name)
-        remove_partials(folder)
-    for folder in settings.features_dir.glob("*/"):
-        remove_partials(folder)
 
 
 @contextmanager
