@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.train import at_work, download_posters, embed_posters, train
+from flows.train import download_posters, embed_posters, exclusive_run, train
 from flows.watching import report_failure
 from tasks.catalog.task import read_catalog
 from tasks.dataset.task import write_dataset
@@ -43,7 +43,7 @@ def compare(
         recipes: by name.
         num_seeds: as many splits and trainings.
     """
-    with at_work(settings):
+    with exclusive_run(settings):
         catalog = read_catalog(settings.catalog, settings.workspace.folder("catalog"))
         check_success(download_posters(catalog, settings), settings.posters.min_success_rate)
         scored = _score_all(catalog.films_path, settings, recipes, num_seeds)

@@ -1,6 +1,5 @@
 """The main job: MovieGenre.csv in, a published model out."""
 
-import json
 import logging
 import sys
 import time
@@ -22,13 +21,14 @@ from tasks.catalog.task import Catalog, read_catalog
 from tasks.dataset.task import Dataset, write_dataset
 from tasks.features.source import identify_source
 from tasks.locking import locked
+from tasks.model_folder import ModelFolder
 from tasks.posters.progress import Progress
 from tasks.posters.task import PosterCounts, check_success, count_posters, download_part, plan_downloads
 from tasks.posters.workers import Workers
 from tasks.registry.gate import judge
-from tasks.registry.models import changing, find_champion
+from tasks.registry.models import find_champion, read_champion_id, recover
 from tasks.registry.stores import Store
-from tasks.registry.task import Published, find_made_of, fingerprint_inputs, publish_model, push
+from tasks.registry.task import Candidate, find_made_of, fingerprint_inputs, publish_model, push
 from tasks.settings import Settings, TrainingSettings
 
 if TYPE_CHECKING:
@@ -42,16 +42,26 @@ _PARTS_AT_ONCE = max(2, joblib.cpu_count())
 
 @dataclass(frozen=True)
 class Run:
-    """What a run gave: the model, whether it was there already, and the seconds of each stage."""
+    """Result of a run.
 
-    published: Published
+    Attributes:
+        model: The published model that belongs to the inputs of the run.
+        is_champion: Whether it was the champion when the run ended.
+        reasons: Reasons of the gate, in one line.
+        is_new: Whether this run published it; otherwise its inputs had not changed.
+        seconds: Duration of each stage.
+    """
+
+    model: ModelFolder
+    is_champion: bool
+    reasons: str
     is_new: bool
     seconds: dict[str, float]
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The model's `metrics.json`."""
-        return dict(json.loads((self.published.folder / "metrics.json").read_text("utf-8")))
+        """Content of the model's `metrics.json`."""
+        return self.model.read_metrics()
 
 
 @flow(
@@ -62,16 +72,15 @@ class Run:
     on_cancellation=[report_failure],
 )
 def train(settings: Settings) -> Run:
-    """Reads the catalog, downloads posters, learns their genres, and publishes the model, if anything is new."""
-    with at_work(settings):
-        with changing(settings.artifacts_dir, "the start of a run"):
-            pass  # what a killed run left there is seen to
+    """Reads the catalog, downloads posters, trains on their features and publishes the model, if any input changed."""
+    with exclusive_run(settings):
+        recover(settings.artifacts_dir)
         return _run(settings)
 
 
 @contextmanager
-def at_work(settings: Settings) -> Iterator[None]:
-    """Keeps other runs out of `data_dir`, writes the log there, and clears away what a killed run left behind."""
+def exclusive_run(settings: Settings) -> Iterator[None]:
+    """Excludes other runs from `data_dir`, writes the log there, and removes what a killed run left half-written."""
     with (
         locked(settings.data_dir, "another run", settings.wait_seconds, {"runs": run_ids()}) as left_behind,
         journal(settings.workspace.folder("logs")),
@@ -84,7 +93,7 @@ def at_work(settings: Settings) -> Iterator[None]:
 
 
 def _run(settings: Settings) -> Run:
-    # What would be in the way at the end is better found at the start.
+    # Errors of the last stage that can be found now are raised now.
     find_champion(settings.artifacts_dir)
     if settings.registry.publish_to:
         Store(settings.registry.publish_to)
@@ -108,14 +117,16 @@ def _run(settings: Settings) -> Run:
     made_of = fingerprint_inputs(dataset, counts, identify_source(settings.features), settings)
     known = find_made_of(settings.artifacts_dir, made_of)
     if known:
-        logger.info("nothing new: %s was made of the same films, posters and settings", known.id)
-    published = known or _make_model(catalog, dataset, counts, made_of, settings, seconds)
+        logger.info("up to date: the inputs of %s have not changed", known.id)
+    model = known or _make_model(catalog, dataset, counts, made_of, settings, seconds)
     if settings.registry.publish_to:
         with _timed("push", seconds):
             push(settings.artifacts_dir, settings.registry.publish_to)
-    presentation.show_model(published)
+    reasons = model.read_manifest()["gate"]["reasons"]
+    is_champion = model.id == read_champion_id(settings.artifacts_dir)
+    presentation.show_model(model, reasons, is_champion=is_champion)
     logger.info("stages: %s", ", ".join(f"{stage} {taken:.1f} s" for stage, taken in seconds.items()))
-    return Run(published, known is None, seconds)
+    return Run(model, is_champion=is_champion, reasons=reasons, is_new=known is None, seconds=seconds)
 
 
 def _make_model(
@@ -125,9 +136,8 @@ def _make_model(
     made_of: str,
     settings: Settings,
     seconds: dict[str, float],
-) -> Published:
-    # What needs TensorFlow: it takes seconds to import, and a run that finds nothing new does without.
-    from tasks.evaluation.champion import Champion
+) -> ModelFolder:
+    # These import TensorFlow, which takes seconds and which a run without new inputs does not need.
     from tasks.evaluation.task import evaluate
     from tasks.export.task import export_model
     from tasks.features.backbone import load_backbone
@@ -145,10 +155,7 @@ def _make_model(
         folds = settings.evaluation.label_error_folds
         cross_fitted = cross_fit_heads(*of_run, settings.training, folds, settings.seed) if folds else None
     with _timed("evaluation", seconds):
-        current = find_champion(settings.artifacts_dir)  # anew: another may have been promoted meanwhile
-        champion = None
-        if current:
-            champion = Champion(current.id, current.folder, current.manifest["genres"], current.manifest["features"])
+        champion = find_champion(settings.artifacts_dir)  # again: another may have been promoted since the start
         evaluation = evaluate(
             *(dataset, posters_dir, trained, baselines),
             *(champion, settings.registry.min_films_to_judge_genre, workspace.folder("evaluation")),
@@ -165,14 +172,15 @@ def _make_model(
             export.largest_difference,
             settings.registry,
         )
-        about = {
+        description = {
             "made_of": made_of,
             "features": trained.features_folder.name,
             "backbone": {"source": backbone.source, "fingerprint": backbone.fingerprint},
         }
-        published = publish_model(dataset, evaluation, export, verdict, about, settings)
-    presentation.show_evaluation(published, evaluation.metrics)
-    return published
+        candidate = Candidate(dataset, evaluation, export, verdict, description)
+        model = publish_model(candidate, settings)
+    presentation.show_evaluation(model, model.read_manifest()["gate"]["reasons"], evaluation.metrics)
+    return model
 
 
 def download_posters(catalog: Catalog, settings: Settings) -> PosterCounts:

@@ -1,7 +1,6 @@
 """Hold a candidate against the present champion: on the same films, none of which either has learned from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from sklearn.metrics import f1_score
 
 from tasks.dataset.task import Dataset
 from tasks.evaluation.scores import THRESHOLD
+from tasks.model_folder import ModelFolder
 from tasks.posters.ledger import iterate_posters
 from tasks.training.examples import Examples
 from tasks.training.head import run_head
@@ -24,25 +24,8 @@ from tasks.training.outputs import CONFIDENCES, GENRES
 _BATCH_SIZE = 64
 
 
-@dataclass(frozen=True)
-class Champion:
-    """What is asked of the present champion here: the registry, a later stage, is not known to this one.
-
-    Attributes:
-        id: in the registry.
-        folder: has `saved_model/`, `head.keras` and `films.parquet`, the films it was made of.
-        vocabulary: its genres, in the order of its columns.
-        features: the name of the cache's folder with the features it was trained on.
-    """
-
-    id: str
-    folder: Path
-    vocabulary: list[str]
-    features: str
-
-
 def compare_with_champion(
-    champion: Champion,
+    champion: ModelFolder,
     dataset: Dataset,
     test: Examples,
     confidences: NDArray[np.float32],
@@ -69,23 +52,23 @@ def compare_with_champion(
         `id` of the champion; `num_films` and `genres` that were compared on; `lost_genres`, which only the champion
         knows; `candidate_macro_f1` and `champion_macro_f1`, None where there is nothing to compare on.
     """
-    rows = np.flatnonzero(~_is_learned(champion.folder, dataset.films_path))
+    rows = np.flatnonzero(~_is_learned(champion.films_path, dataset.films_path))
     num_films = test.genre_targets[rows].sum(axis=0)
     genres = [
         genre
         for column, genre in enumerate(dataset.vocabulary)
-        if genre in champion.vocabulary and num_films[column] >= min_films_per_genre
+        if genre in champion.genres and num_films[column] >= min_films_per_genre
     ]
     comparison: dict[str, Any] = {
         "id": champion.id,
         "num_films": len(rows),
         "genres": genres,
-        "lost_genres": [genre for genre in champion.vocabulary if genre not in dataset.vocabulary],
+        "lost_genres": [genre for genre in champion.genres if genre not in dataset.vocabulary],
     }
     if not genres:
         return {**comparison, "candidate_macro_f1": None, "champion_macro_f1": None}
     if champion.features == features_folder.name:
-        head = keras.saving.load_model(champion.folder / "head.keras")
+        head = keras.saving.load_model(champion.head_path)
         # By the layer: the head of an earlier version gave no dict.
         confidences_alone = keras.Model(head.input, {GENRES: head.get_layer(CONFIDENCES).output})
         of_champion = run_head(confidences_alone, test.features)[GENRES][rows]
@@ -107,24 +90,24 @@ def compare_with_champion(
     return {
         **comparison,
         "candidate_macro_f1": macro_f1(confidences[rows], dataset.vocabulary),
-        "champion_macro_f1": macro_f1(of_champion, champion.vocabulary),
+        "champion_macro_f1": macro_f1(of_champion, champion.genres),
     }
 
 
-def _is_learned(champion_folder: Path, films_path: Path) -> NDArray[np.bool_]:
+def _is_learned(champion_films_path: Path, films_path: Path) -> NDArray[np.bool_]:
     """Returns for each test film whether the champion was trained or chosen on it, or on its picture."""
-    learned = pq.read_table(champion_folder / "films.parquet", columns=["imdb_id", "sha256", "split"])
+    learned = pq.read_table(champion_films_path, columns=["imdb_id", "sha256", "split"])
     learned = learned.filter(pc.field("split") != "test")
     test = pq.read_table(films_path, columns=["imdb_id", "sha256", "split"]).filter(pc.field("split") == "test")
     known = [pc.is_in(test[name], learned[name].combine_chunks()) for name in ("imdb_id", "sha256")]
     return np.asarray(pc.or_(*known).to_numpy(), bool)
 
 
-def _ask_about_posters(champion: Champion, posters_dir: Path, imdb_ids: Sequence[int]) -> NDArray[np.float32]:
-    """Returns the champion's confidences, by its SavedModel, shape `(len(imdb_ids), len(champion.vocabulary))`."""
-    ask = tf.saved_model.load(str(champion.folder / "saved_model")).signatures["probabilities"]
+def _ask_about_posters(champion: ModelFolder, posters_dir: Path, imdb_ids: Sequence[int]) -> NDArray[np.float32]:
+    """Returns the champion's confidences, by its SavedModel, shape `(len(imdb_ids), len(champion.genres))`."""
+    ask = tf.saved_model.load(str(champion.saved_model_path)).signatures["probabilities"]
     row_of = {imdb_id: row for row, imdb_id in enumerate(imdb_ids)}
-    confidences = np.empty((len(imdb_ids), len(champion.vocabulary)), np.float32)
+    confidences = np.empty((len(imdb_ids), len(champion.genres)), np.float32)
     posters = iterate_posters(posters_dir, row_of.keys())
     while batch := list(islice(posters, _BATCH_SIZE)):
         answer = ask(image_bytes=tf.constant([content for _, content in batch]))

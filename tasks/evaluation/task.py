@@ -19,12 +19,13 @@ from tasks import versions
 from tasks.atomic import atomic_folder
 from tasks.dataset.splits import SPLITS
 from tasks.dataset.task import Dataset
-from tasks.evaluation.champion import Champion, compare_with_champion
+from tasks.evaluation.champion import compare_with_champion
 from tasks.evaluation.charts import draw_calibration, draw_charts, draw_outputs, draw_thresholds
 from tasks.evaluation.label_errors import describe_label_errors, find_label_errors
 from tasks.evaluation.outputs import ask_head, score_embedding, score_outputs
 from tasks.evaluation.report import render_report
 from tasks.evaluation.scores import THRESHOLD, find_interval, measure_calibration, score
+from tasks.model_folder import ModelFolder
 from tasks.training.examples import Examples, read_examples
 from tasks.training.outputs import GENRES
 from tasks.training.task import TrainedHead
@@ -51,7 +52,7 @@ def evaluate(
     posters_dir: Path,
     trained: TrainedHead,
     baselines: Sequence[TrainedHead],
-    champion: Champion | None,
+    champion: ModelFolder | None,
     min_films_per_genre: int,
     folder: Path,
     catalog_counts: Mapping[str, Mapping[str, int]] | None = None,

@@ -34,9 +34,9 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.backbone
 def test_answers_come_in_order_over_several_batches(small_run) -> None:
     images = [str(path) for path in small_run.posters[:70]]
-    together = list(label_images(small_run.run.published.folder, images))
+    together = list(label_images(small_run.run.model.path, images))
     assert [answer.image for answer in together] == images
-    (alone,) = label_images(small_run.run.published.folder, images[66:67])
+    (alone,) = label_images(small_run.run.model.path, images[66:67])
     assert alone.labels == together[66].labels
     assert alone.confidences == pytest.approx(together[66].confidences, abs=1e-5)
 
@@ -44,7 +44,7 @@ def test_answers_come_in_order_over_several_batches(small_run) -> None:
 @pytest.mark.backbone
 def test_answers_are_the_saved_models(small_run) -> None:
     posters = small_run.posters[:20]
-    folder = small_run.run.published.folder
+    folder = small_run.run.model.path
     model = tf.saved_model.load(str(folder / "saved_model")).signatures["serving_default"]
     expected = model(image_bytes=tf.constant([poster.read_bytes() for poster in posters]))
     answers = list(label_images(folder, [str(poster) for poster in posters]))
@@ -55,7 +55,7 @@ def test_answers_are_the_saved_models(small_run) -> None:
 
 @pytest.mark.backbone
 def test_a_lite_model_of_before_they_named_their_columns_is_asked_all_the_same(small_run, tmp_path: Path) -> None:
-    folder, image = small_run.run.published.folder, str(small_run.posters[0])
+    folder, image = small_run.run.model.path, str(small_run.posters[0])
     for name in ("labels.json", "settings.json"):
         shutil.copy2(folder / name, tmp_path)
     lite = (folder / "classifier.tflite").read_bytes()
@@ -73,7 +73,7 @@ def test_a_model_without_its_lite_form_says_so(small_run, tmp_path: Path) -> Non
 @pytest.mark.real_posters
 def test_real_posters_get_genre_names(small_run, real_posters: Path) -> None:
     images = [str(path) for path in sorted((real_posters / "posters").iterdir())[:8]]
-    for answer in label_images(small_run.run.published.folder, images):
+    for answer in label_images(small_run.run.model.path, images):
         assert answer.error is None
         assert set(answer.labels) <= set(small_run.run.metrics["vocabulary"])
         assert all(0 <= confidence <= 1 for confidence in answer.confidences)
@@ -120,7 +120,7 @@ def test_label_writes_a_row_for_every_row(small_run, tmp_path: Path) -> None:
     found = table.to_pylist()
     assert [(row["id"], row["image"]) for row in found] == [(str(number), image) for number, image in enumerate(images)]
     assert [row["error"] for row in found] == [None, None, "no poster address", "http 404", None]
-    direct = list(label_images(small_run.run.published.folder, [str(path) for path in good]))
+    direct = list(label_images(small_run.run.model.path, [str(path) for path in good]))
     assert [row["labels"] for row in found if not row["error"]] == [answer.labels for answer in direct]
     with (output_dir / "labels.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
