@@ -46,7 +46,7 @@ def demo() -> None:
     run = demo_flow()
     _print_run(run)
     # By the path it was called with: in a fresh checkout it is not on the PATH.
-    _print(f"next    {sys.argv[0]} predict {run.published.folder} data/sample/site/posters/100002.jpg")
+    _print(f"next    {sys.argv[0]} predict {run.model.path} data/sample/site/posters/100002.jpg")
 
 
 @app.command()
@@ -133,7 +133,7 @@ def predict(
     from tasks.prediction.predictor import Predictor
     from tasks.registry.models import find_model
 
-    predictor = Predictor.open(find_model(model, artifacts))
+    predictor = Predictor.open(find_model(model, artifacts).path)
     results = list(process_images(list_images(images), predictor.predict))
     if as_json:
         _print_json([(result, result.result.as_dict() if result.result else {}) for result in results])
@@ -170,7 +170,7 @@ def similar(
     from tasks.prediction.similarity import find_similar_posters
     from tasks.registry.models import find_model
 
-    results = list(find_similar_posters(find_model(model, artifacts), list_images(images), num))
+    results = list(find_similar_posters(find_model(model, artifacts).path, list_images(images), num))
     if as_json:
         _print_json([(result, {"films": result.result}) for result in results])
     else:
@@ -195,18 +195,21 @@ def models(artifacts: ArtifactsDir = Path("artifacts")) -> None:
     """List the published models."""
     from rich.table import Table
 
-    from tasks.registry.models import list_models
+    from tasks.registry.models import list_models, read_champion_id
 
     found = list_models(artifacts)
     if not found:
         _print(f"no models in {artifacts} yet: poster-genres run publishes one")
         return
     table = Table("id", "champion", "recipe", "macro-F1", "genres", "gate")
+    champion_id = read_champion_id(artifacts)
     for model in found:
-        about = model.manifest
-        figures = (about["recipe"], f"{about['macro_f1']:.3f}", str(len(about["genres"])))
-        gate = about.get("gate", {})
-        table.add_row(model.id, "yes" * model.is_champion, *figures, "passed" if gate.get("allowed") else "stopped")
+        manifest = model.read_manifest()
+        rank = "yes" if model.id == champion_id else ""
+        gate = "passed" if manifest.get("gate", {}).get("allowed") else "stopped"
+        table.add_row(
+            model.id, rank, manifest["recipe"], f"{manifest['macro_f1']:.3f}", str(len(manifest["genres"])), gate
+        )
     _print(table)
 
 
@@ -353,13 +356,15 @@ def _check_catalog(settings: "Settings") -> None:
 def _print_run(run: "Run") -> None:
     from tasks.evaluation.report import compare_recipes
 
-    published, folder = run.published, run.published.folder
+    model = run.model
     if not run.is_new:
-        _print("\nnothing new: this model was made of the same films, posters and settings")
+        _print("\nup to date: the inputs of this model have not changed")
     table = compare_recipes(run.metrics).to_markdown(index=False, floatfmt=".3f")
     taken = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in run.seconds.items())
-    gate = "passed: it is the champion" if published.is_champion else f"not the champion: {published.reasons}"
-    _print(f"\n{table}\n\nmodel   {folder}/saved_model\nreport  {folder}/report.md\ngate    {gate}\ntimes   {taken}")
+    gate = "passed: it is the champion" if run.is_champion else f"not the champion: {run.reasons}"
+    _print(
+        f"\n{table}\n\nmodel   {model.saved_model_path}\nreport  {model.report_path}\ngate    {gate}\ntimes   {taken}"
+    )
 
 
 def _quiet_user_errors() -> None:

@@ -7,9 +7,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows.train import at_work, download_posters, extract_features, train
+from flows.train import download_posters, exclusive_run, extract_features, train
 from flows.watching import report_failure
-from tasks.atomic import write_text
 from tasks.catalog.task import read_catalog
 from tasks.dataset.task import Dataset, write_dataset
 from tasks.posters.task import check_success
@@ -44,8 +43,8 @@ def compare(
         recipes: by name.
         num_seeds: as many splits and trainings.
     """
-    with at_work(settings):
-        catalog = read_catalog(settings.catalog, settings.catalog_dir)
+    with exclusive_run(settings):
+        catalog = read_catalog(settings.catalog, settings.workspace.folder("catalog"))
         check_success(download_posters(catalog, settings), settings.posters.min_success_rate)
         scored = _score_all(catalog.films_path, settings, recipes, num_seeds)
         return _write(scored, settings)
@@ -68,18 +67,19 @@ def _score_all(
     candidates = [TrainingSettings(recipe=name) for name in dict.fromkeys(recipes)]
     if settings.training.name not in RECIPES:
         candidates.insert(0, settings.training)
+    workspace = settings.workspace
     backbone = load_backbone(settings.features)
     # One set of shards, that of the first seed, has the images of all: another seed is another split of the same films.
-    sharded = _write_dataset(films_path, settings.shards_dir, settings.seed, settings)
+    sharded = _write_dataset(films_path, workspace.folder("shards"), settings.seed, settings)
     features = extract_features(sharded, backbone, settings)
     scored = []
     for seed in range(settings.seed, settings.seed + num_seeds):
-        folder = settings.comparison_dir / f"seed-{seed}"
+        folder = workspace.folder("comparison") / f"seed-{seed}"
         dataset = _write_dataset(films_path, folder, seed, settings, with_shards=False)
         join_features(dataset, features)
         # Every recipe is scored on the test split; which is better is for the validation split to say.
         for candidate in candidates:
-            trained = train_head(dataset, features, settings.training_dir, candidate, seed)
+            trained = train_head(dataset, features, workspace.folder("training"), candidate, seed)
             test = read_examples(dataset, trained.features_folder, "test")
             scores = score_head(trained, test, expit(predict_logits(trained, test)[GenresOutput.name]), dataset.genres)
             scored.append({"recipe": candidate.name, "seed": seed, **scores})
@@ -91,8 +91,8 @@ def _write_dataset(
 ) -> Dataset:
     return write_dataset(
         catalog_path=catalog_path,
-        posters_dir=settings.posters_dir,
-        splits_dir=settings.splits_dir,
+        posters_dir=settings.workspace.folder("posters"),
+        splits_dir=settings.workspace.folder("splits"),
         folder=folder,
         settings=settings.dataset,
         seed=seed,
@@ -104,7 +104,7 @@ def _write(scored: list[dict[str, Any]], settings: Settings) -> Comparison:
     from tasks.evaluation.comparison import summarise
 
     table = summarise(scored).to_markdown(index=False)
-    folder = settings.comparison_dir
-    write_text(folder / "comparison.json", json.dumps(scored, indent=2, ensure_ascii=False) + "\n")
-    write_text(folder / "comparison.md", f"{table}\n")
-    return Comparison(folder, table)
+    rows = json.dumps(scored, indent=2, ensure_ascii=False)
+    settings.workspace.write("comparison/comparison.json", f"{rows}\n".encode())
+    settings.workspace.write("comparison/comparison.md", f"{table}\n".encode())
+    return Comparison(settings.workspace.folder("comparison"), table)

@@ -7,14 +7,16 @@ from prefect import flow
 
 from flows.train import Run, train
 from flows.watching import report_failure
-from tasks.atomic import remove_partials, write_text
+from tasks.atomic import remove_partials
 from tasks.locking import locked
 from tasks.sample.server import serve
 from tasks.sample.site import make_site, write_catalog
 from tasks.settings import CatalogSettings, DatasetSettings, FeatureSettings, PosterSettings, Settings
+from tasks.workspace import Workspace
 
 NUM_FILMS = 1200
 _DEFAULTS = Settings()
+_PORT_FILE = "server/port.json"
 
 
 def demo_settings(
@@ -48,14 +50,14 @@ def demo(
         features: the backbone.
     """
     site, server_dir = data_dir / "site", data_dir / "server"
-    port_path = server_dir / "port.json"
+    workspace = Workspace(data_dir)
     with locked(server_dir, "another demo"):
         remove_partials(data_dir, site.name)
         remove_partials(server_dir)
         make_site(site, num_films)
         # The port of the last time, so that the posters' addresses stay the same and none is downloaded twice.
-        port = json.loads(port_path.read_text("utf-8")) if port_path.exists() else 0
+        port = json.loads(workspace.read(_PORT_FILE) or "0")
         with serve(site, port) as base_url:
-            write_text(port_path, base_url.rpartition(":")[2])
+            workspace.write(_PORT_FILE, base_url.rpartition(":")[2].encode())
             write_catalog(site, base_url)
             return train(demo_settings(f"{base_url}/MovieGenre.csv", num_films, data_dir, artifacts_dir, features))

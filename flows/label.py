@@ -36,7 +36,7 @@ def check_inputs(source: str, output_dir: Path, model: str, artifacts_dir: Path)
         SettingsError: There is no such source, or the output would replace other files.
         RegistryError: There is no such model.
     """
-    folder = find_model(model, artifacts_dir)
+    folder = find_model(model, artifacts_dir).path
     if output_dir.exists() and (
         not output_dir.is_dir() or {path.name for path in output_dir.iterdir()}.difference(FILES)
     ):

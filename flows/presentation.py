@@ -6,12 +6,12 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from tasks.catalog.task import Catalog
+from tasks.model_folder import ModelFolder
 from tasks.posters.task import PosterCounts
-from tasks.registry.task import Published
 
 
 def show_counts(catalog: Catalog, counts: PosterCounts) -> None:
-    """Shows how many rows and posters there are, and how many were lost on the way and why."""
+    """Shows the numbers of films and posters, and of those left out by reason."""
     rows = [
         *(("catalog", f"dropped: {reason}", count) for reason, count in catalog.dropped.items()),
         ("catalog", "films", catalog.num_films),
@@ -27,9 +27,15 @@ def show_counts(catalog: Catalog, counts: PosterCounts) -> None:
     )
 
 
-def show_evaluation(published: Published, metrics: Mapping[str, Any]) -> None:
-    """Shows the figures of a new model beside the baselines' and the champion's, and its report."""
-    # Brings the charts' library, which a run that finds nothing new does without.
+def show_evaluation(model: ModelFolder, reasons: str, metrics: Mapping[str, Any]) -> None:
+    """Shows the figures of a new model beside those of the baselines and of the champion, and its report.
+
+    Args:
+        model: The published model.
+        reasons: Reasons of the gate, in one line.
+        metrics: Content of the model's `metrics.json`.
+    """
+    # Imports the library of the charts, which a run without a new model does not need.
     from tasks.evaluation.report import compare_recipes, render_report
 
     rows = [
@@ -38,25 +44,28 @@ def show_evaluation(published: Published, metrics: Mapping[str, Any]) -> None:
     ]
     champion = metrics.get("champion")
     if champion and champion["genres"]:
-        on = f"on the {champion['num_films']:,} test films it has not learned from"
+        on = f"on the {champion['num_films']:,} test films it was not trained on"
         rows += [
             {"model": f"champion {champion['id']}, {on}", "macro-F1": round(champion["champion_macro_f1"], 4)},
             {"model": "this model on the same films", "macro-F1": round(champion["candidate_macro_f1"], 4)},
         ]
-    create_table_artifact(rows, key="metrics", description=f"Test split, model {published.id}. {published.reasons}")
+    create_table_artifact(rows, key="metrics", description=f"Test split, model {model.id}. {reasons}")
     create_markdown_artifact(
-        render_report(metrics, with_charts=False), key="report", description=f"Report of {published.id}"
+        render_report(metrics, with_charts=False), key="report", description=f"Report of {model.id}"
     )
-    report = published.folder.resolve() / "report.md"
+    report = model.report_path.resolve()
     create_link_artifact(report.as_uri(), link_text="report.md, with charts", key="report-file")
 
 
-def show_model(published: Published) -> None:
-    """Shows which model the run ended with, and where it is."""
-    rank = "the champion" if published.is_champion else "not the champion"
+def show_model(model: ModelFolder, reasons: str, *, is_champion: bool) -> None:
+    """Shows the model that the run ended with, and its folder.
+
+    Args:
+        model: The published model.
+        reasons: Reasons of the gate, in one line.
+        is_champion: Whether it is the champion.
+    """
+    rank = "the champion" if is_champion else "not the champion"
     create_link_artifact(
-        published.folder.resolve().as_uri(),
-        link_text=published.id,
-        key="model",
-        description=f"{rank}: {published.reasons}",
+        model.path.resolve().as_uri(), link_text=model.id, key="model", description=f"{rank}: {reasons}"
     )

@@ -1,6 +1,5 @@
 """The main job: MovieGenre.csv in, a published model out."""
 
-import json
 import logging
 import sys
 import time
@@ -18,18 +17,18 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import presentation
 from flows.journal import journal
 from flows.watching import crash_killed_runs, report_failure, run_ids
-from tasks.atomic import remove_partials
 from tasks.catalog.task import Catalog, read_catalog
 from tasks.dataset.task import Dataset, write_dataset
 from tasks.features.source import identify_source
 from tasks.locking import locked
+from tasks.model_folder import ModelFolder
 from tasks.posters.progress import Progress
 from tasks.posters.task import PosterCounts, check_success, count_posters, download_part, plan_downloads
 from tasks.posters.workers import Workers
 from tasks.registry.gate import judge
-from tasks.registry.models import changing, find_champion
+from tasks.registry.models import find_champion, read_champion_id, recover
 from tasks.registry.stores import Store
-from tasks.registry.task import Published, find_made_of, fingerprint_inputs, publish_model, push
+from tasks.registry.task import Candidate, find_made_of, fingerprint_inputs, publish_model, push
 from tasks.settings import Settings, TrainingSettings
 
 if TYPE_CHECKING:
@@ -43,16 +42,26 @@ _PARTS_AT_ONCE = max(2, joblib.cpu_count())
 
 @dataclass(frozen=True)
 class Run:
-    """What a run gave: the model, whether it was there already, and the seconds of each stage."""
+    """Result of a run.
 
-    published: Published
+    Attributes:
+        model: The published model that belongs to the inputs of the run.
+        is_champion: Whether it was the champion when the run ended.
+        reasons: Reasons of the gate, in one line.
+        is_new: Whether this run published it; otherwise its inputs had not changed.
+        seconds: Duration of each stage.
+    """
+
+    model: ModelFolder
+    is_champion: bool
+    reasons: str
     is_new: bool
     seconds: dict[str, float]
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The model's `metrics.json`."""
-        return dict(json.loads((self.published.folder / "metrics.json").read_text("utf-8")))
+        """Content of the model's `metrics.json`."""
+        return self.model.read_metrics()
 
 
 @flow(
@@ -63,35 +72,35 @@ class Run:
     on_cancellation=[report_failure],
 )
 def train(settings: Settings) -> Run:
-    """Reads the catalog, downloads posters, learns their genres, and publishes the model, if anything is new."""
-    with at_work(settings):
-        with changing(settings.artifacts_dir, "the start of a run"):
-            pass  # what a killed run left there is seen to
+    """Reads the catalog, downloads posters, trains on their features and publishes the model, if any input changed."""
+    with exclusive_run(settings):
+        recover(settings.artifacts_dir)
         return _run(settings)
 
 
 @contextmanager
-def at_work(settings: Settings) -> Iterator[None]:
-    """Keeps other runs out of `data_dir`, writes the log there, and clears away what a killed run left behind."""
+def exclusive_run(settings: Settings) -> Iterator[None]:
+    """Excludes other runs from `data_dir`, writes the log there, and removes what a killed run left half-written."""
     with (
         locked(settings.data_dir, "another run", settings.wait_seconds, {"runs": run_ids()}) as left_behind,
-        journal(settings.logs_dir),
+        journal(settings.workspace.folder("logs")),
     ):
         if left_behind:
             # A run that was killed and is started again has the same id.
             crash_killed_runs(set(left_behind.get("runs", [])) - set(run_ids()))
-        _remove_leftovers(settings)
+        settings.workspace.clear_leftovers()
         yield
 
 
 def _run(settings: Settings) -> Run:
-    # What would be in the way at the end is better found at the start.
+    # Errors of the last stage that can be found now are raised now.
     find_champion(settings.artifacts_dir)
     if settings.registry.publish_to:
         Store(settings.registry.publish_to)
+    workspace = settings.workspace
     seconds: dict[str, float] = {}
     with _timed("catalog", seconds):
-        catalog = read_catalog(settings.catalog, settings.catalog_dir)
+        catalog = read_catalog(settings.catalog, workspace.folder("catalog"))
     with _timed("posters", seconds):
         counts = download_posters(catalog, settings)
         presentation.show_counts(catalog, counts)
@@ -99,23 +108,25 @@ def _run(settings: Settings) -> Run:
     with _timed("dataset", seconds):
         dataset = write_dataset(
             catalog_path=catalog.films_path,
-            posters_dir=settings.posters_dir,
-            splits_dir=settings.splits_dir,
-            folder=settings.shards_dir,
+            posters_dir=workspace.folder("posters"),
+            splits_dir=workspace.folder("splits"),
+            folder=workspace.folder("shards"),
             settings=settings.dataset,
             seed=settings.seed,
         )
     made_of = fingerprint_inputs(dataset, counts, identify_source(settings.features), settings)
     known = find_made_of(settings.artifacts_dir, made_of)
     if known:
-        logger.info("nothing new: %s was made of the same films, posters and settings", known.id)
-    published = known or _make_model(catalog, dataset, counts, made_of, settings, seconds)
+        logger.info("up to date: the inputs of %s have not changed", known.id)
+    model = known or _make_model(catalog, dataset, counts, made_of, settings, seconds)
     if settings.registry.publish_to:
         with _timed("push", seconds):
             push(settings.artifacts_dir, settings.registry.publish_to)
-    presentation.show_model(published)
+    reasons = model.read_manifest()["gate"]["reasons"]
+    is_champion = model.id == read_champion_id(settings.artifacts_dir)
+    presentation.show_model(model, reasons, is_champion=is_champion)
     logger.info("stages: %s", ", ".join(f"{stage} {taken:.1f} s" for stage, taken in seconds.items()))
-    return Run(published, known is None, seconds)
+    return Run(model, is_champion=is_champion, reasons=reasons, is_new=known is None, seconds=seconds)
 
 
 def _make_model(
@@ -125,16 +136,17 @@ def _make_model(
     made_of: str,
     settings: Settings,
     seconds: dict[str, float],
-) -> Published:
-    # What needs TensorFlow: it takes seconds to import, and a run that finds nothing new does without.
-    from tasks.evaluation.champion import Champion, ChampionTest
+) -> ModelFolder:
+    # These import TensorFlow, which takes seconds and which a run without new inputs does not need.
+    from tasks.evaluation.champion import ChampionTest
     from tasks.evaluation.task import TrainedHeads, evaluate
     from tasks.export.task import export_model
     from tasks.features.backbone import load_backbone
     from tasks.features.joining import join_features
     from tasks.training.task import cross_fit_heads, train_head
 
-    posters_dir, training_dir, seed = settings.posters_dir, settings.training_dir, settings.seed
+    workspace, seed = settings.workspace, settings.seed
+    posters_dir, training_dir = workspace.folder("posters"), workspace.folder("training")
     with _timed("features", seconds):
         backbone = load_backbone(settings.features)
         features = extract_features(dataset, backbone, settings)
@@ -149,20 +161,17 @@ def _make_model(
             cross_fit_heads(dataset, features, training_dir, settings.training, folds, seed) if folds else None
         )
     with _timed("evaluation", seconds):
-        current = find_champion(settings.artifacts_dir)  # again: another may have been promoted meanwhile
-        champion_test = None
-        if current:
-            champion = Champion(current.id, current.folder, current.manifest["genres"], current.manifest["features"])
-            champion_test = ChampionTest(champion, settings.registry.min_films_to_judge_genre, posters_dir)
+        champion = find_champion(settings.artifacts_dir)  # again: another may have been promoted since the start
+        min_films = settings.registry.min_films_to_judge_genre
         evaluation = evaluate(
             dataset,
             TrainedHeads(trained, baselines, cross_fitted),
-            champion_test,
-            settings.evaluation_dir,
+            ChampionTest(champion, min_films, posters_dir) if champion else None,
+            workspace.folder("evaluation"),
             catalog_counts={"dropped": catalog.dropped, "doubtful": catalog.count_doubts()},
         )
     with _timed("export", seconds):
-        export = export_model(dataset, posters_dir, backbone, trained, settings.export_dir, settings.export)
+        export = export_model(dataset, posters_dir, backbone, trained, workspace.folder("export"), settings.export)
     with _timed("registry", seconds):
         verdict = judge(
             evaluation.metrics,
@@ -171,19 +180,20 @@ def _make_model(
             export.largest_difference,
             settings.registry,
         )
-        about = {
+        description = {
             "made_of": made_of,
             "features": trained.features_folder.name,
             "backbone": {"source": backbone.source, "fingerprint": backbone.fingerprint},
         }
-        published = publish_model(dataset, evaluation, export, verdict, about, settings)
-    presentation.show_evaluation(published, evaluation.metrics)
-    return published
+        candidate = Candidate(dataset, evaluation, export, verdict, description)
+        model = publish_model(candidate, settings)
+    presentation.show_evaluation(model, model.read_manifest()["gate"]["reasons"], evaluation.metrics)
+    return model
 
 
 def download_posters(catalog: Catalog, settings: Settings) -> PosterCounts:
     """Downloads what is missing, some parts at a time, and counts what is there."""
-    plans = plan_downloads(catalog.films_path, settings.posters_dir, settings.posters)
+    plans = plan_downloads(catalog.films_path, settings.workspace.folder("posters"), settings.posters)
     outcomes: Counter[str] = Counter()
     if plans:
         num_workers = min(_PARTS_AT_ONCE, len(plans), settings.posters.connections)
@@ -191,7 +201,7 @@ def download_posters(catalog: Catalog, settings: Settings) -> PosterCounts:
         with Workers(num_workers) as workers:
             shared = (settings.posters, settings.posters.connections // num_workers, workers, progress)
             outcomes = sum(download_part.map(plans, *map(unmapped, shared)).result(), outcomes)
-    return count_posters(catalog.films_path, settings.posters_dir, outcomes)
+    return count_posters(catalog.films_path, settings.workspace.folder("posters"), outcomes)
 
 
 def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings) -> Path:
@@ -200,7 +210,7 @@ def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings)
     from tasks.features.extraction import make_feature_extractor
     from tasks.features.task import extract_shard, plan_extraction
 
-    folder = settings.features_dir / FeatureKey(backbone.fingerprint, backbone.taps).folder_name
+    folder = settings.workspace.folder("features") / FeatureKey(backbone.fingerprint, backbone.taps).folder_name
     plans = plan_extraction(dataset, folder)
     if not plans:
         logger.info("features: up to date, all images have features")
@@ -215,15 +225,6 @@ def _list_baselines(settings: Settings) -> list[TrainingSettings]:
     """Returns the recipes to compare that of the run with; they learn the genres alone."""
     baselines = (TrainingSettings(recipe=name) for name in settings.evaluation.baselines)
     return [baseline for baseline in baselines if baseline != settings.training]
-
-
-def _remove_leftovers(settings: Settings) -> None:
-    """Removes what a killed run left half-written; nobody else writes to a run's folders while it has the lock."""
-    for folder in settings.stage_dirs:
-        remove_partials(folder.parent, folder.name)
-        remove_partials(folder)
-    for folder in settings.features_dir.glob("*/"):
-        remove_partials(folder)
 
 
 @contextmanager

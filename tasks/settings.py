@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tasks.workspace import Workspace
+
 HUB_HANDLE = "https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5"
 
 # The layers of MobileNetV2 that may be tapped. They end in ReLU6, so that all features are from 0 to 6.
@@ -270,56 +272,6 @@ class Settings(StageSettings):
         return self
 
     @property
-    def catalog_dir(self) -> Path:
-        return self.data_dir / "catalog"
-
-    @property
-    def posters_dir(self) -> Path:
-        return self.data_dir / "posters"
-
-    @property
-    def splits_dir(self) -> Path:
-        return self.data_dir / "splits"
-
-    @property
-    def shards_dir(self) -> Path:
-        return self.data_dir / "shards"
-
-    @property
-    def features_dir(self) -> Path:
-        return self.data_dir / "features"
-
-    @property
-    def training_dir(self) -> Path:
-        return self.data_dir / "training"
-
-    @property
-    def evaluation_dir(self) -> Path:
-        return self.data_dir / "evaluation"
-
-    @property
-    def export_dir(self) -> Path:
-        return self.data_dir / "export"
-
-    @property
-    def comparison_dir(self) -> Path:
-        return self.data_dir / "comparison"
-
-    @property
-    def logs_dir(self) -> Path:
-        return self.data_dir / "logs"
-
-    @property
-    def stage_dirs(self) -> tuple[Path, ...]:
-        """What a run writes to in `data_dir`; whatever else is there is somebody else's."""
-        return (
-            self.catalog_dir,
-            self.posters_dir,
-            self.splits_dir,
-            self.shards_dir,
-            self.features_dir,
-            self.training_dir,
-            self.evaluation_dir,
-            self.export_dir,
-            self.comparison_dir,
-        )
+    def workspace(self) -> Workspace:
+        """What lies under `data_dir`."""
+        return Workspace(self.data_dir)

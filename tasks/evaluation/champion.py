@@ -16,29 +16,13 @@ from sklearn.metrics import f1_score
 
 from tasks.dataset.task import Dataset
 from tasks.evaluation.scores import THRESHOLD
+from tasks.model_folder import ModelFolder
 from tasks.outputs.genres import CONFIDENCES, GenresOutput
 from tasks.posters.ledger import iterate_posters
 from tasks.training.examples import Examples
 from tasks.training.head import predict
 
 _BATCH_SIZE = 64
-
-
-@dataclass(frozen=True)
-class Champion:
-    """What the evaluation reads of the present champion: the registry is a later stage.
-
-    Attributes:
-        id: Its id in the registry.
-        folder: Folder with `saved_model/`, `head.keras` and `films.parquet`, the films it was made from.
-        genres: Its genres, in the order of its columns.
-        features: Name of the folder of the features that it was trained on.
-    """
-
-    id: str
-    folder: Path
-    genres: list[str]
-    features: str
 
 
 @dataclass(frozen=True)
@@ -51,7 +35,7 @@ class ChampionTest:
         posters_dir: Posters of the test films, for a champion that was trained on other features.
     """
 
-    champion: Champion
+    champion: ModelFolder
     min_films_per_genre: int
     posters_dir: Path
 
@@ -81,7 +65,7 @@ def compare_with_champion(
         `candidate_macro_f1` and `champion_macro_f1`, None where nothing can be compared.
     """
     champion, genres = champion_test.champion, dataset.genres
-    rows = np.flatnonzero(~_is_learned(champion.folder, test))
+    rows = np.flatnonzero(~_is_learned(champion, test))
     num_films = test.genre_targets[rows].sum(axis=0)
     shared = [
         genre
@@ -121,24 +105,24 @@ def compare_with_champion(
     }
 
 
-def _is_learned(champion_folder: Path, test: Examples) -> NDArray[np.bool_]:
+def _is_learned(champion: ModelFolder, test: Examples) -> NDArray[np.bool_]:
     """Returns for each test film whether the champion was trained or chosen on it, or on its image."""
-    learned = pq.read_table(champion_folder / "films.parquet", columns=["imdb_id", "sha256", "split"])
+    learned = pq.read_table(champion.films_path, columns=["imdb_id", "sha256", "split"])
     learned = learned.filter(pc.field("split") != "test").to_pandas()
     known = [test.films[name].isin(learned[name]).to_numpy() for name in ("imdb_id", "sha256")]
     return np.logical_or(*known)
 
 
-def _predict_from_features(champion: Champion, test: Examples) -> NDArray[np.float32]:
-    head = keras.saving.load_model(champion.folder / "head.keras")
+def _predict_from_features(champion: ModelFolder, test: Examples) -> NDArray[np.float32]:
+    head = keras.saving.load_model(champion.head_path)
     # By the layer: the head of an earlier version returns no dict.
     model = keras.Model(head.input, {GenresOutput.name: head.get_layer(CONFIDENCES).output})
     return predict(model, test.features)[GenresOutput.name]
 
 
-def _predict_from_posters(champion: Champion, posters_dir: Path, imdb_ids: Sequence[int]) -> NDArray[np.float32]:
+def _predict_from_posters(champion: ModelFolder, posters_dir: Path, imdb_ids: Sequence[int]) -> NDArray[np.float32]:
     """Returns the confidences of the champion's SavedModel, shape `(len(imdb_ids), len(champion.genres))`."""
-    signature = tf.saved_model.load(str(champion.folder / "saved_model")).signatures["probabilities"]
+    signature = tf.saved_model.load(str(champion.saved_model_path)).signatures["probabilities"]
     row_of_film = {imdb_id: row for row, imdb_id in enumerate(imdb_ids)}
     confidences = np.empty((len(imdb_ids), len(champion.genres)), np.float32)
     posters = iterate_posters(posters_dir, row_of_film.keys())

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import RegistryError
 from tasks.features.litert import LiteRTNetwork
+from tasks.model_folder import ModelFolder
 from tasks.outputs.genres import GenresOutput
 from tasks.outputs.output import Output, find_output_classes, split_columns
 
@@ -44,13 +45,13 @@ class Predictor:
     """A published model that predicts.
 
     Args:
-        folder: Folder of the model.
+        model: Folder of the model.
         outputs: Its outputs that have columns.
         predict_columns: Function that runs it.
     """
 
-    def __init__(self, folder: Path, outputs: Sequence[Output], predict_columns: PredictColumns) -> None:
-        self._folder = folder
+    def __init__(self, model: ModelFolder, outputs: Sequence[Output], predict_columns: PredictColumns) -> None:
+        self._model = model
         self._outputs = list(outputs)
         self._predict_columns = predict_columns
 
@@ -61,22 +62,25 @@ class Predictor:
         Raises:
             RegistryError: The folder has no model.
         """
-        lite = folder / "classifier.tflite"
+        model = ModelFolder(folder)
+        lite = model.lite_path
         if lite.is_file():
             # The export compared its predictions with the SavedModel's; it takes about a quarter of the time.
-            names = _read_column_names(lite) or json.loads((folder / "labels.json").read_text("utf-8"))
+            names = _read_column_names(lite) or model.genres
             found = [output.from_column_names(names) for output in find_output_classes()]
             outputs = [output for output in found if output]
             predict_columns: PredictColumns = LiteRTNetwork(lite.read_bytes()).predict_images
-        elif (folder / "saved_model").is_dir():
+        elif model.saved_model_path.is_dir():
             from tasks.prediction.saved_model import open_saved_model
 
-            outputs, predict_columns = open_saved_model(folder / "saved_model")
+            outputs, predict_columns = open_saved_model(model.saved_model_path)
         else:
-            raise RegistryError(f"{folder} has neither classifier.tflite nor saved_model: publish the model again")
-        top_k = json.loads((folder / "settings.json").read_text("utf-8"))["export"]["top_k"]
+            raise RegistryError(
+                f"{folder} has neither {lite.name} nor {model.saved_model_path.name}: publish the model again"
+            )
+        top_k = json.loads(model.settings_path.read_text("utf-8"))["export"]["top_k"]
         return cls(
-            folder,
+            model,
             [output.with_top_k(top_k) if isinstance(output, GenresOutput) else output for output in outputs],
             predict_columns,
         )
@@ -100,7 +104,7 @@ class Predictor:
         """
         from tasks.prediction.saved_model import embed_images
 
-        return embed_images(self._folder / "saved_model", images)
+        return embed_images(self._model.saved_model_path, images)
 
 
 def _read_column_names(lite: Path) -> list[str]:

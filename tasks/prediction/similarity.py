@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import RegistryError
 from tasks.features.nearest import find_nearest
+from tasks.model_folder import ModelFolder
 from tasks.prediction.images import ImageResult, process_images
 from tasks.prediction.predictor import Predictor
 
@@ -29,7 +30,7 @@ def find_similar_posters(
     Raises:
         RegistryError: The model has no index.
     """
-    index = folder / "index.parquet"
+    index = ModelFolder(folder).index_path
     if not index.is_file():
         raise RegistryError(f"{folder} has no {index.name}: publish a model with export.index=true")
     predictor = Predictor.open(folder)

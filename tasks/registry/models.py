@@ -1,10 +1,9 @@
-"""The published models of this machine: `models/<id>/`, and `champion.json`, which names the current one."""
+"""The published models of this machine: `models/<id>/`, and `champion.json`, which names the champion."""
 
 import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,60 +12,43 @@ from tasks import versions
 from tasks.atomic import atomic_folder, remove_partials, write_text
 from tasks.errors import RegistryError
 from tasks.locking import locked
-from tasks.registry.manifest import MANIFEST, check_files, read_manifest
+from tasks.model_folder import MANIFEST, ModelFolder
 
 logger = logging.getLogger(__name__)
 
 CHAMPION = "champion"
 CHAMPION_FILE = "champion.json"
 MODELS_FOLDER = "models"
-# Whoever changes the registry is done within a second or two.
+# A change of the registry takes a second or two.
 LOCK_SECONDS = 60.0
 # Names the model that is about to become champion: see `publication`.
 _INTENT_FILE = ".publication.json"
 
 
-@dataclass(frozen=True)
-class PublishedModel:
-    """A published model. `manifest` is what its `manifest.json` says."""
-
-    folder: Path
-    manifest: dict[str, Any]
-    is_champion: bool
-
-    @property
-    def id(self) -> str:
-        return self.folder.name
-
-
 def models_dir(artifacts_dir: Path) -> Path:
-    """Returns the folder that has a folder a model."""
+    """Returns the folder with one folder for each model."""
     return artifacts_dir / MODELS_FOLDER
 
 
-def list_models(artifacts_dir: Path) -> list[PublishedModel]:
+def list_models(artifacts_dir: Path) -> list[ModelFolder]:
     """Returns the models, newest last."""
-    champion = read_champion_id(artifacts_dir)
-    return [
-        PublishedModel(path.parent, read_manifest(path.parent), path.parent.name == champion)
-        for path in sorted(models_dir(artifacts_dir).glob(f"[!.]*/{MANIFEST}"))
-    ]
+    return [ModelFolder(path.parent) for path in sorted(models_dir(artifacts_dir).glob(f"[!.]*/{MANIFEST}"))]
 
 
-def find_model(name: str, artifacts_dir: Path) -> Path:
-    """Returns the folder of a model: of an id, `champion`, or the path of a folder with a manifest.
+def find_model(name: str, artifacts_dir: Path) -> ModelFolder:
+    """Returns a model by its id, as `champion`, or by the path of its folder.
 
     Raises:
-        RegistryError: if there is none of that name.
+        RegistryError: if no model has that name.
     """
     if name == CHAMPION:
         champion = read_champion_id(artifacts_dir)
         if champion is None:
             raise RegistryError(f"there is no champion in {artifacts_dir}: publish a model first (poster-genres run)")
         name = champion
-    for folder in (models_dir(artifacts_dir) / name, Path(name)):
-        if (folder / MANIFEST).is_file():
-            return folder
+    for path in (models_dir(artifacts_dir) / name, Path(name)):
+        if ModelFolder(path).is_published:
+            return ModelFolder(path)
     known = ", ".join(model.id for model in list_models(artifacts_dir)) or "none"
     raise RegistryError(
         f"no model {name!r}: expected an id of {models_dir(artifacts_dir)} ({known}), 'champion', or a folder with a "
@@ -75,13 +57,13 @@ def find_model(name: str, artifacts_dir: Path) -> Path:
 
 
 def read_champion_id(artifacts_dir: Path) -> str | None:
-    """Returns the id of the current model, None if there is none yet."""
+    """Returns the id of the champion, None if there is none yet."""
     path = artifacts_dir / CHAMPION_FILE
     return parse_champion(path.read_bytes(), str(path))["id"] if path.exists() else None
 
 
-def find_champion(artifacts_dir: Path) -> PublishedModel | None:
-    """Returns the current model, to compare a candidate with; None if there is none yet.
+def find_champion(artifacts_dir: Path) -> ModelFolder | None:
+    """Returns the champion, to compare a candidate with; None if there is none yet.
 
     Raises:
         RegistryError: if its folder is gone, or is of another version of this project.
@@ -89,29 +71,26 @@ def find_champion(artifacts_dir: Path) -> PublishedModel | None:
     champion = read_champion_id(artifacts_dir)
     if champion is None:
         return None
-    folder = find_model(champion, artifacts_dir)
-    manifest = read_manifest(folder)
+    model = find_model(champion, artifacts_dir)
+    manifest = model.read_manifest()
     if manifest.get("format") != versions.MODEL:
         raise RegistryError(
             f"the champion {champion} is of format {manifest.get('format')}, and this version compares with format "
             f"{versions.MODEL}: promote another model, or remove {artifacts_dir / CHAMPION_FILE}"
         )
-    return PublishedModel(folder, manifest, is_champion=True)
-
-
-def check_model(folder: Path) -> dict[str, Any]:
-    """Returns the manifest of a published model whose files are all as it says.
-
-    Raises:
-        RegistryError: naming the first that is not.
-    """
-    manifest = read_manifest(folder)
-    check_files(folder, manifest)
-    return manifest
+    return model
 
 
 def parse_champion(content: bytes, where: str) -> dict[str, Any]:
-    """Returns what a `champion.json` says: `id`, `since`, `why`, and `before`, the same of the champions before it."""
+    """Returns the content of a `champion.json`: `id`, `since`, `why`, and `before`, the same of earlier champions.
+
+    Args:
+        content: Content of the file.
+        where: Its path or address, for messages.
+
+    Raises:
+        RegistryError: if it does not name a model.
+    """
     try:
         champion = json.loads(content)
         return {"since": None, "why": None, "before": [], **champion, "id": str(champion["id"])}
@@ -120,94 +99,103 @@ def parse_champion(content: bytes, where: str) -> dict[str, Any]:
 
 
 def promote(artifacts_dir: Path, model_id: str, why: str) -> None:
-    """Makes a published model the current one; the one before it is remembered.
+    """Makes a published model the champion; the one before it is remembered.
 
     Raises:
-        RegistryError: if there is no such model, or a file of it is not what its manifest says.
-        LockedError: if another process does not let go of the registry.
+        RegistryError: if there is no such model, or a file of it differs from its manifest.
+        LockedError: if another process holds the registry for longer than `LOCK_SECONDS`.
     """
-    if not (models_dir(artifacts_dir) / model_id / MANIFEST).is_file():
-        find_model(model_id, artifacts_dir)  # says which there are
+    model = ModelFolder(models_dir(artifacts_dir) / model_id)
+    if not model.is_published:
+        find_model(model_id, artifacts_dir)  # its error lists the models
         raise RegistryError(f"{model_id} is a folder elsewhere: expected the id of a model of {artifacts_dir}")
-    with changing(artifacts_dir, "a promotion"):
-        check_model(models_dir(artifacts_dir) / model_id)
+    with registry_lock(artifacts_dir, "a promotion"):
+        model.verify()
         _name_champion(artifacts_dir, model_id, why)
 
 
 def rollback(artifacts_dir: Path) -> str:
-    """Makes the champion before the current one the current one again, and returns its id.
+    """Makes the previous champion the champion again, and returns its id.
 
     Raises:
         RegistryError: if there was none before, or it is gone or damaged.
-        LockedError: if another process does not let go of the registry.
+        LockedError: if another process holds the registry for longer than `LOCK_SECONDS`.
     """
     path = artifacts_dir / CHAMPION_FILE
     if not path.exists():
-        raise RegistryError(f"there is no champion in {artifacts_dir}: nothing to go back from")
-    with changing(artifacts_dir, "a rollback"):
+        raise RegistryError(f"there is no champion in {artifacts_dir}: nothing to roll back")
+    with registry_lock(artifacts_dir, "a rollback"):
         champion = parse_champion(path.read_bytes(), str(path))
         if not champion["before"]:
             raise RegistryError(f"{artifacts_dir} has had no champion before {champion['id']}")
         *earlier, previous = champion["before"]
-        folder = models_dir(artifacts_dir) / previous["id"]
-        if not (folder / MANIFEST).is_file():
-            raise RegistryError(f"the champion before, {previous['id']}, is gone: promote another model by its id")
-        check_model(folder)
-        _write_champion(artifacts_dir, previous["id"], f"rolled back from {champion['id']}", earlier)
-    return str(previous["id"])
+        model = ModelFolder(models_dir(artifacts_dir) / previous["id"])
+        if not model.is_published:
+            raise RegistryError(f"the previous champion, {model.id}, is gone: promote another model by its id")
+        model.verify()
+        _write_champion(artifacts_dir, model.id, f"rolled back from {champion['id']}", earlier)
+    return model.id
 
 
 @contextmanager
-def publication(artifacts_dir: Path, model_id: str, why: str | None) -> Iterator[Path]:
-    """Gives an empty folder to fill with a model; publishes it when the block ends without an error.
+def publication(artifacts_dir: Path, model_id: str, why: str | None) -> Iterator[ModelFolder]:
+    """Yields an empty model folder to fill, and publishes it when the block ends without an error.
 
-    Model and pointer change together: what a killed process leaves between the two, the next that is `changing` the
-    registry completes. To be called inside that.
+    The model and `champion.json` change together: if the process is killed between the two, `recover` or the next
+    `registry_lock` completes the change. The caller holds the `registry_lock`.
 
     Args:
-        artifacts_dir: of the registry.
-        model_id: its id.
-        why: the model becomes champion; None if it does not.
-
-    Yields:
-        The folder to fill.
+        artifacts_dir: Folder of the registry.
+        model_id: Id of the new model.
+        why: Reason for which the model becomes champion; None if it does not become champion.
     """
-    if why is None:
-        with atomic_folder(models_dir(artifacts_dir) / model_id) as partial:
-            yield partial
-        return
-    write_text(artifacts_dir / _INTENT_FILE, json.dumps({"id": model_id, "why": why}))
+    if why is not None:
+        write_text(artifacts_dir / _INTENT_FILE, json.dumps({"id": model_id, "why": why}))
     with atomic_folder(models_dir(artifacts_dir) / model_id) as partial:
-        yield partial
-    _keep_promise(artifacts_dir)
+        yield ModelFolder(partial)
+    _complete_publication(artifacts_dir)
 
 
 @contextmanager
-def changing(artifacts_dir: Path, what: str) -> Iterator[None]:
-    """Holds the registry's lock; completes or clears away first what a killed process left of a publication.
+def registry_lock(artifacts_dir: Path, purpose: str) -> Iterator[None]:
+    """Holds the registry's lock, and first completes or removes what a killed process left of a publication.
 
     Args:
-        artifacts_dir: of the registry.
-        what: the holder does, in words for whoever has to wait.
+        artifacts_dir: Folder of the registry.
+        purpose: Purpose of the lock, for the error of another process that waits for it.
 
     Raises:
-        LockedError: if another process does not let go of the registry.
+        LockedError: if another process holds the registry for longer than `LOCK_SECONDS`.
     """
-    with locked(artifacts_dir, what, LOCK_SECONDS):
-        remove_partials(models_dir(artifacts_dir))
-        for name in (CHAMPION_FILE, _INTENT_FILE):
-            remove_partials(artifacts_dir, name)
-        _keep_promise(artifacts_dir)
+    with locked(artifacts_dir, purpose, LOCK_SECONDS):
+        _recover(artifacts_dir)
         yield
 
 
-def _keep_promise(artifacts_dir: Path) -> None:
-    intent = artifacts_dir / _INTENT_FILE
-    if intent.exists():
-        promised = json.loads(intent.read_text("utf-8"))
-        if (models_dir(artifacts_dir) / promised["id"] / MANIFEST).is_file():
-            _name_champion(artifacts_dir, promised["id"], promised["why"])
-        intent.unlink()
+def recover(artifacts_dir: Path) -> None:
+    """Completes or removes what a killed process left of a publication.
+
+    Raises:
+        LockedError: if another process holds the registry for longer than `LOCK_SECONDS`.
+    """
+    with locked(artifacts_dir, "a recovery", LOCK_SECONDS):
+        _recover(artifacts_dir)
+
+
+def _recover(artifacts_dir: Path) -> None:
+    remove_partials(models_dir(artifacts_dir))
+    for name in (CHAMPION_FILE, _INTENT_FILE):
+        remove_partials(artifacts_dir, name)
+    _complete_publication(artifacts_dir)
+
+
+def _complete_publication(artifacts_dir: Path) -> None:
+    intent_path = artifacts_dir / _INTENT_FILE
+    if intent_path.exists():
+        intent = json.loads(intent_path.read_text("utf-8"))
+        if ModelFolder(models_dir(artifacts_dir) / intent["id"]).is_published:
+            _name_champion(artifacts_dir, intent["id"], intent["why"])
+        intent_path.unlink()
 
 
 def _name_champion(artifacts_dir: Path, model_id: str, why: str) -> None:

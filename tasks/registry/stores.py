@@ -1,4 +1,4 @@
-"""Stores of models: folders, and whatever addresses fsspec knows (S3, GCS, HTTP), laid out like `artifacts/`."""
+"""Stores of models: folders, and any address that fsspec supports (S3, GCS, HTTP), laid out like `artifacts/`."""
 
 import json
 import logging
@@ -11,18 +11,10 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from tasks.atomic import atomic_file, atomic_folder, remove_partials
-from tasks.errors import RegistryError, StoreError
+from tasks.errors import RegistryError, StoreError, one_line
 from tasks.filesystems import list_filesystem_errors
-from tasks.registry.manifest import MANIFEST, check_files, parse_manifest
-from tasks.registry.models import (
-    CHAMPION,
-    CHAMPION_FILE,
-    MODELS_FOLDER,
-    check_model,
-    find_model,
-    models_dir,
-    parse_champion,
-)
+from tasks.model_folder import MANIFEST, ModelFolder, parse_manifest
+from tasks.registry.models import CHAMPION, CHAMPION_FILE, MODELS_FOLDER, find_model, models_dir, parse_champion
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +23,12 @@ class Store:
     """A store of models at an address.
 
     Args:
-        address: a folder, or `s3://bucket/path`, `gs://bucket/path`, `https://host/path` and whatever else fsspec and
-            what is installed beside it know. Credentials and endpoints come from the environment, as their own
-            libraries read them (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL` and so on).
+        address: Folder, `s3://bucket/path`, `gs://bucket/path`, `https://host/path`, or any other address that fsspec
+            supports with the packages installed. Credentials and endpoints come from the environment variables of
+            the libraries behind it (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL` and so on).
 
     Raises:
-        RegistryError: if there is no such kind of store here.
+        RegistryError: if fsspec does not support the address.
     """
 
     def __init__(self, address: str) -> None:
@@ -44,25 +36,25 @@ class Store:
         try:
             self._files, root = fsspec.core.url_to_fs(address)
         except (ValueError, ImportError) as error:
-            raise RegistryError(f"{address} is no store that can be used here: {error}") from error
+            raise RegistryError(f"{address} is not a supported store: {error}") from error
         self._root = root.rstrip("/")
 
     def read_champion(self) -> dict[str, Any] | None:
-        """Returns what the store's `champion.json` says, None if there is none."""
+        """Returns the content of the store's `champion.json`, None if there is none."""
         path = self._path(CHAMPION_FILE)
         content = self._read(path)
         return None if content is None else parse_champion(content, path)
 
     def read_manifest(self, model_id: str) -> bytes | None:
-        """Returns the manifest of a model as it stands there, None if there is no such model."""
+        """Returns the bytes of a model's manifest, None if there is no such model."""
         return self._read(self._path(MODELS_FOLDER, model_id, MANIFEST))
 
     def fetch(self, model_id: str, manifest: Mapping[str, Any], folder: Path) -> None:
         """Copies the files of a model's manifest into `folder`.
 
         Raises:
-            RegistryError: if one is not there.
-            StoreError: if one can't be read.
+            RegistryError: if a file is missing.
+            StoreError: if a file can't be read.
         """
         for name in manifest["files"]:
             target, source = folder / name, self._path(MODELS_FOLDER, model_id, name)
@@ -75,17 +67,17 @@ class Store:
                         f"{self.describe(model_id)} lacks {name}, which its manifest names: the model is damaged"
                     ) from error
 
-    def send(self, model_id: str, folder: Path, manifest: Mapping[str, Any]) -> None:
-        """Copies a published model into the store. Its manifest comes last: without it, it is no model yet."""
+    def send(self, model: ModelFolder, manifest: Mapping[str, Any]) -> None:
+        """Copies a published model into the store. The manifest comes last: without it the model does not exist."""
         for name in [*manifest["files"], MANIFEST]:
-            self._write(self._path(MODELS_FOLDER, model_id, name), (folder / name).read_bytes())
+            self._write(self._path(MODELS_FOLDER, model.id, name), (model.path / name).read_bytes())
 
     def write_champion(self, champion: Mapping[str, Any]) -> None:
-        """Points the store's `champion.json` at a model that is there."""
+        """Writes the store's `champion.json`; the model that it names must be in the store."""
         self._write(self._path(CHAMPION_FILE), (json.dumps(champion, indent=2) + "\n").encode())
 
     def describe(self, model_id: str) -> str:
-        """Returns where a model is, for a message."""
+        """Returns the address of a model, for messages."""
         return self._name(self._path(MODELS_FOLDER, model_id))
 
     def _name(self, path: str) -> str:
@@ -112,35 +104,35 @@ class Store:
 
     @contextmanager
     def _errors(self, path: str) -> Iterator[None]:
-        """Puts whatever goes wrong with a file of the store into one line."""
+        """Turns an error at a file of the store into a `StoreError` of one line."""
         try:
             yield
         except RegistryError:
             raise
         except list_filesystem_errors() as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise StoreError(f"{self._name(path)} can't be had or written: {reason}") from error
+            raise StoreError(f"{self._name(path)} can't be read or written: {one_line(error)}") from error
 
 
 def pull_model(name: str, address: str, to: Path) -> Mapping[str, Any]:
-    """Copies a model out of a store, whole or not at all, checking every hash.
+    """Copies a model out of a store, whole or not at all, and verifies every hash.
 
     Args:
-        name: an id, or `champion`.
-        address: of the store.
-        to: the folder that the model becomes; must not exist, or be empty.
+        name: Id of the model, or `champion`.
+        address: Address of the store.
+        to: New folder of the model; must not exist, or be empty.
 
     Returns:
         The model's manifest.
 
     Raises:
-        RegistryError: if the store has no such model, a file of it is missing, truncated or altered, or `to` is taken.
+        RegistryError: if the store has no such model, a file of it is missing, truncated or altered, or `to` is not
+            empty.
         StoreError: if the store can't be read.
     """
     to = to.resolve()
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise RegistryError(f"{to} is there already: expected a folder that is new or empty")
-    remove_partials(to.parent, to.name)  # of one that was killed
+        raise RegistryError(f"{to} exists already: expected a folder that is new or empty")
+    remove_partials(to.parent, to.name)  # an earlier pull may have been killed
     store = Store(address)
     if name == CHAMPION:
         champion = store.read_champion()
@@ -154,36 +146,36 @@ def pull_model(name: str, address: str, to: Path) -> Mapping[str, Any]:
     manifest = parse_manifest(content, f"{where}/{MANIFEST}")
     with atomic_folder(to) as partial:
         store.fetch(name, manifest, partial)
+        model = ModelFolder(partial)
+        model.manifest_path.write_bytes(content)
         try:
-            check_files(partial, manifest)
+            model.verify()
         except RegistryError as error:
             raise RegistryError(f"refused {where}: {str(error).replace(str(partial), where)}") from error
-        (partial / MANIFEST).write_bytes(content)
     return manifest
 
 
 def push_champion(artifacts_dir: Path, address: str) -> bool:
-    """Brings a store up to date with the champion of `artifacts_dir`: first the model, then the pointer to it.
+    """Copies the champion of `artifacts_dir` to a store: first the model, then `champion.json`.
 
     Returns:
-        Whether there was anything to bring.
+        False if the store has that champion already.
 
     Raises:
-        RegistryError: if there is no champion, or a file of it is not what its manifest says.
+        RegistryError: if there is no champion, or a file of it differs from its manifest.
         StoreError: if the store can't be written.
     """
-    find_model(CHAMPION, artifacts_dir)  # says if there is none
+    find_model(CHAMPION, artifacts_dir)  # raises if there is none
     pointer = artifacts_dir / CHAMPION_FILE
-    # Read once: another process may name another at any time. Without those before it, which the store need not have.
+    # Read once: another process may promote another at any time. Without earlier champions, which the store may lack.
     champion = {**parse_champion(pointer.read_bytes(), str(pointer)), "before": []}
-    folder = models_dir(artifacts_dir) / champion["id"]
-    content = (folder / MANIFEST).read_bytes()
+    model = ModelFolder(models_dir(artifacts_dir) / champion["id"])
     store = Store(address)
-    is_there = store.read_manifest(folder.name) == content
-    if is_there and store.read_champion() == champion:
+    is_stored = store.read_manifest(model.id) == model.manifest_path.read_bytes()
+    if is_stored and store.read_champion() == champion:
         return False
-    if not is_there:
-        store.send(folder.name, folder, check_model(folder))
+    if not is_stored:
+        store.send(model, model.verify())
     store.write_champion(champion)
-    logger.info("registry: pushed champion %s to %s", folder.name, address)
+    logger.info("registry: pushed champion %s to %s", model.id, address)
     return True

@@ -18,15 +18,15 @@ from prefect.cache_policies import NO_CACHE
 from tasks import versions
 from tasks.dataset.task import Dataset
 from tasks.hashing import hash_file
+from tasks.model_folder import ModelFolder
 from tasks.posters.task import PosterCounts
 from tasks.registry.gate import Verdict
-from tasks.registry.manifest import write_manifest
-from tasks.registry.models import changing, list_models, models_dir, publication, read_champion_id
+from tasks.registry.models import list_models, models_dir, publication, read_champion_id, registry_lock
 from tasks.registry.stores import push_champion
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    # These import TensorFlow, and a run that finds nothing new does without.
+    # These import TensorFlow, which a run without new inputs does not need.
     from tasks.evaluation.task import Evaluation
     from tasks.export.task import Export
 
@@ -46,20 +46,22 @@ _PACKAGES = (
 
 
 @dataclass(frozen=True)
-class Published:
-    """A published model.
+class Candidate:
+    """What is published as one model.
 
     Attributes:
-        id: in the registry.
-        folder: where it is.
-        is_champion: whether it is the current one.
-        reasons: what the gate found, in a line.
+        dataset: Data set that it was trained on.
+        evaluation: Its figures and report.
+        export: The exported model.
+        verdict: Verdict of the gate.
+        description: Entries of the manifest: `made_of`, `features`, `backbone`.
     """
 
-    id: str
-    folder: Path
-    is_champion: bool
-    reasons: str
+    dataset: Dataset
+    evaluation: "Evaluation"
+    export: "Export"
+    verdict: Verdict
+    description: Mapping[str, Any]
 
 
 def fingerprint_inputs(dataset: Dataset, counts: PosterCounts, backbone: str, settings: Settings) -> str:
@@ -89,74 +91,76 @@ def fingerprint_inputs(dataset: Dataset, counts: PosterCounts, backbone: str, se
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 
-def find_made_of(artifacts_dir: Path, made_of: str) -> Published | None:
+def find_made_of(artifacts_dir: Path, made_of: str) -> ModelFolder | None:
     """Returns the newest model that was made of exactly these inputs, if there is one."""
     for model in reversed(list_models(artifacts_dir)):
-        if model.manifest.get("made_of") == made_of:
-            return Published(model.id, model.folder, model.is_champion, model.manifest["gate"]["reasons"])
+        if model.read_manifest().get("made_of") == made_of:
+            return model
     return None
 
 
 @task(name="publish model", cache_policy=NO_CACHE)
-def publish_model(
-    dataset: Dataset,
-    evaluation: "Evaluation",
-    export: "Export",
-    verdict: Verdict,
-    about: Mapping[str, Any],
-    settings: Settings,
-) -> Published:
-    """Puts a model with all that is known of it into the registry, and makes it champion if the gate lets it.
+def publish_model(candidate: Candidate, settings: Settings) -> ModelFolder:
+    """Adds a model to the registry, and makes it champion if it passed the gate.
 
     Args:
-        dataset: it was made of.
-        evaluation: its figures and report.
-        export: the model itself.
-        verdict: of the gate.
-        about: for the manifest: `made_of`, `features`, `backbone`.
-        settings: of the run.
+        candidate: The model with all that is recorded of it.
+        settings: Settings of the run.
     """
     created = datetime.now(UTC)
-    model_id = f"{created:%Y%m%d-%H%M%S}-{hash_file(export.folder / 'classifier.keras')[:6]}"
-    artifacts_dir = settings.artifacts_dir
-    with changing(artifacts_dir, "a publication"):
-        champion = read_champion_id(artifacts_dir)
-        judged_against = evaluation.metrics.get("champion", {}).get("id")
-        is_champion = verdict.allowed and champion == judged_against
-        reasons = verdict.reasons
-        if verdict.allowed and not is_champion:
-            reasons = f"judged against {judged_against}, but the champion is now {champion}: promote it by hand"
+    classifier_path = ModelFolder(candidate.export.folder).keras_path
+    model_id = f"{created:%Y%m%d-%H%M%S}-{hash_file(classifier_path)[:6]}"
+    with registry_lock(settings.artifacts_dir, "a publication"):
+        champion_id = read_champion_id(settings.artifacts_dir)
+        is_champion, reasons = _decide(candidate, champion_id)
         why = f"passed the gate: {reasons}" if is_champion else None
-        with publication(artifacts_dir, model_id, why) as partial:
-            for source in (export.folder, evaluation.folder):
-                shutil.copytree(source, partial, ignore=shutil.ignore_patterns("export.json"), dirs_exist_ok=True)
-            shutil.copy2(dataset.films_path, partial)
-            _write_json(partial / "labels.json", dataset.genres)
-            _write_json(partial / "settings.json", settings.model_dump(mode="json"))
-            packages = {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
-            _write_json(partial / "versions.json", packages)
-            manifest = {
-                "id": model_id,
-                "format": versions.MODEL,
-                "created": created.isoformat(timespec="seconds"),
-                "recipe": evaluation.metrics["recipe"],
-                "macro_f1": evaluation.metrics["model"]["macro_f1"],
-                "genres": dataset.genres,
-                **about,
-                "outputs": export.outputs,
-                "export_check": export.check,
-                "gate": {**verdict.as_dict(), "made_champion": is_champion, "reasons": reasons},
-            }
-            write_manifest(partial, manifest)
-    outcome = "passed the gate" if is_champion else f"stopped at the gate, the champion stays {champion or 'none'}"
+        with publication(settings.artifacts_dir, model_id, why) as model:
+            _write_files(model, candidate, settings)
+            model.write_manifest(
+                {
+                    "id": model_id,
+                    "format": versions.MODEL,
+                    "created": created.isoformat(timespec="seconds"),
+                    "recipe": candidate.evaluation.metrics["recipe"],
+                    "macro_f1": candidate.evaluation.metrics["model"]["macro_f1"],
+                    "genres": candidate.dataset.genres,
+                    **candidate.description,
+                    "outputs": candidate.export.outputs,
+                    "export_check": candidate.export.check,
+                    "gate": {**candidate.verdict.as_dict(), "made_champion": is_champion, "reasons": reasons},
+                }
+            )
+    outcome = "passed the gate" if is_champion else f"stopped at the gate, the champion stays {champion_id or 'none'}"
     logger.info("registry: published %s, %s: %s", model_id, outcome, reasons)
-    return Published(model_id, models_dir(artifacts_dir) / model_id, is_champion, reasons)
+    return ModelFolder(models_dir(settings.artifacts_dir) / model_id)
 
 
-# The network is what can heal.
+def _decide(candidate: Candidate, champion_id: str | None) -> tuple[bool, str]:
+    """Returns whether the candidate becomes champion, and the reasons.
+
+    The candidate was compared with the champion at that time; another may have been promoted since.
+    """
+    verdict = candidate.verdict
+    compared_id = candidate.evaluation.metrics.get("champion", {}).get("id")
+    if verdict.allowed and compared_id != champion_id:
+        return False, f"compared with {compared_id}, but the champion is now {champion_id}: promote it by hand"
+    return verdict.allowed, verdict.reasons
+
+
+def _write_files(model: ModelFolder, candidate: Candidate, settings: Settings) -> None:
+    for source in (candidate.export.folder, candidate.evaluation.folder):
+        shutil.copytree(source, model.path, ignore=shutil.ignore_patterns("export.json"), dirs_exist_ok=True)
+    shutil.copy2(candidate.dataset.films_path, model.films_path)
+    _write_json(model.labels_path, candidate.dataset.genres)
+    _write_json(model.settings_path, settings.model_dump(mode="json"))
+    packages = {name: version(name) for name in _PACKAGES}
+    _write_json(model.versions_path, {"python": platform.python_version(), **packages})
+
+
+# A retry helps where the network failed.
 @task(name="push champion", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=[1, 5, 20])
 def push(artifacts_dir: Path, address: str) -> None:
-    """Brings a store up to date with the champion, if there is one and it is not there yet."""
+    """Copies the champion to a store, if there is one and the store lacks it."""
     if read_champion_id(artifacts_dir) is None:
         logger.info("registry: no champion yet to push to %s", address)
     elif not push_champion(artifacts_dir, address):

@@ -29,7 +29,7 @@ class SmallRun:
     @property
     def settings(self) -> Settings:
         """Those of the run."""
-        return Settings.model_validate_json((self.run.published.folder / "settings.json").read_text("utf-8"))
+        return Settings.model_validate_json((self.run.model.settings_path).read_text("utf-8"))
 
     @property
     def port(self) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.registry.manifest import check_files
+from tasks.model_folder import ModelFolder
 from tasks.sample.server import serve
 from tasks.sample.site import make_site, write_catalog
 
@@ -42,7 +42,7 @@ def call(*arguments: object, cwd: Path | None = None, **environment: str) -> sub
         (["predict", "champion"], "Missing argument 'IMAGE...'"),
         (["train"], "No such command 'train'"),
         ([], "Missing command"),
-        (["pull", "--to", "here", "--from", "nonsense://x"], "nonsense://x is no store"),
+        (["pull", "--to", "here", "--from", "nonsense://x"], "nonsense://x is not a supported store"),
         (["pull", "--to", "here", "--from", "nowhere"], "expected a store with models/"),
         (["promote", "none"], "no model 'none'"),
         (["rollback"], "there is no champion in artifacts"),
@@ -110,7 +110,7 @@ def test_predict_answers_what_it_can_and_says_what_it_can_not(small_run, tmp_pat
     with serve(small_run.data_dir / "site") as base_url:
         done = call(
             "predict",
-            small_run.run.published.folder,
+            small_run.run.model.path,
             tmp_path / "folder",
             tmp_path / "broken.jpg",
             f"{base_url}/posters/{small_run.posters[0].name}",
@@ -136,10 +136,10 @@ def test_predict_prints_a_table(small_run) -> None:
 @pytest.mark.backbone
 def test_models_and_pull(small_run, tmp_path: Path) -> None:
     listed = call("models", "--artifacts", small_run.artifacts_dir).stdout
-    assert small_run.run.published.id in listed
-    done = call("pull", small_run.run.published.id, "--to", tmp_path / "model", "--from", small_run.artifacts_dir)
+    assert small_run.run.model.id in listed
+    done = call("pull", small_run.run.model.id, "--to", tmp_path / "model", "--from", small_run.artifacts_dir)
     assert done.returncode == 0, done.stderr
-    check_files(tmp_path / "model", json.loads((tmp_path / "model" / "manifest.json").read_text("utf-8")))
+    assert ModelFolder(tmp_path / "model").verify()["id"] == small_run.run.model.id
 
 
 @pytest.mark.backbone
@@ -150,7 +150,7 @@ def test_saved_model_cli(small_run, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(str(Path(sys.executable).with_name("saved_model_cli")), "run"),
-            *("--dir", str(small_run.run.published.folder / "saved_model")),
+            *("--dir", str(small_run.run.model.path / "saved_model")),
             *("--tag_set", "serve", "--signature_def", "serving_default"),
             *("--inputs", f"image_bytes={tmp_path / 'poster.npy'}"),
         ],
@@ -167,9 +167,9 @@ def test_saved_model_cli(small_run, tmp_path: Path) -> None:
 def test_promote_and_roll_back(small_run, tmp_path: Path) -> None:
     store = tmp_path / "artifacts"
     shutil.copytree(small_run.artifacts_dir, store)
-    first = small_run.run.published.id
+    first = small_run.run.model.id
     (store / "models" / first).rename(store / "models" / "older")
-    shutil.copytree(small_run.run.published.folder, store / "models" / first)
+    shutil.copytree(small_run.run.model.path, store / "models" / first)
     assert call("promote", "older", "--artifacts", store).stdout == f"older is now the champion of {store}\n"
     assert "older" in next(line for line in call("models", "--artifacts", store).stdout.splitlines() if "yes" in line)
     assert call("rollback", "--artifacts", store).stdout == f"{first} is the champion of {store} again\n"

@@ -136,7 +136,7 @@ def test_wrong_settings_are_refused_before_anything_runs(served: Served, setting
 
 
 @pytest.mark.backbone
-def test_a_watched_run_makes_a_model_and_the_next_finds_nothing_new(
+def test_a_watched_run_makes_a_model_and_the_next_is_up_to_date(
     served: Served, wheel_settings: FeatureSettings, tmp_path: Path
 ) -> None:
     parameters = {
@@ -157,7 +157,7 @@ def test_a_watched_run_makes_a_model_and_the_next_finds_nothing_new(
     artifacts = served.read_artifacts(first["id"])
     assert set(artifacts) == {"counts", "metrics", "report", "report-file", "model"}
     assert model.id in artifacts["model"]
-    assert f"{model.manifest['macro_f1']:.3f}" in artifacts["report"]
+    assert f"{model.read_manifest()['macro_f1']:.3f}" in artifacts["report"]
     assert artifacts["report-file"].endswith(f"/artifacts/models/{model.id}/report.md)")
     names = {
         task["name"].rsplit("-", 1)[0]
@@ -180,7 +180,7 @@ def test_a_watched_run_makes_a_model_and_the_next_finds_nothing_new(
             "logs/filter", logs={"flow_run_id": {"any_": [second["id"]]}}, sort="TIMESTAMP_ASC", limit=100
         )
     ]
-    assert f"nothing new: {model.id} was made of the same films, posters and settings" in messages
+    assert f"up to date: the inputs of {model.id} have not changed" in messages
     assert second["total_run_time"] < 30
 
 

@@ -24,7 +24,7 @@ def predict(folder: Path, images: Sequence[Path]) -> list[Prediction]:
 @pytest.mark.backbone
 def test_predictions_are_those_of_the_saved_model(small_run) -> None:
     posters = small_run.posters[:20]
-    folder = small_run.run.published.folder
+    folder = small_run.run.model.path
     signature = tf.saved_model.load(str(folder / "saved_model")).signatures["serving_default"]
     expected = signature(image_bytes=tf.constant([poster.read_bytes() for poster in posters]))
     predictions = predict(folder, posters)
@@ -37,16 +37,16 @@ def test_predictions_are_those_of_the_saved_model(small_run) -> None:
 
 @pytest.mark.backbone
 def test_a_prediction_does_not_depend_on_the_others_of_its_batch(small_run) -> None:
-    together = predict(small_run.run.published.folder, small_run.posters[:40])
-    (alone,) = predict(small_run.run.published.folder, small_run.posters[33:34])
+    together = predict(small_run.run.model.path, small_run.posters[:40])
+    (alone,) = predict(small_run.run.model.path, small_run.posters[33:34])
     assert alone.labels == together[33].labels
     assert alone.confidences == pytest.approx(together[33].confidences, abs=1e-5)
-    assert predict(small_run.run.published.folder, []) == []
+    assert predict(small_run.run.model.path, []) == []
 
 
 @pytest.mark.backbone
 def test_predictions_need_neither_tensorflow_nor_prefect(small_run) -> None:
-    folder, poster = small_run.run.published.folder, small_run.posters[0]
+    folder, poster = small_run.run.model.path, small_run.posters[0]
     script = (
         "import sys\nfrom pathlib import Path\nfrom tasks.prediction.predictor import Predictor\n"
         f"(prediction,) = Predictor.open(Path({str(folder)!r})).predict([Path({str(poster)!r}).read_bytes()])\n"
@@ -58,7 +58,7 @@ def test_predictions_need_neither_tensorflow_nor_prefect(small_run) -> None:
 
 @pytest.mark.backbone
 def test_a_lite_model_without_column_names_has_genres_alone(small_run, tmp_path: Path) -> None:
-    folder, poster = small_run.run.published.folder, small_run.posters[0]
+    folder, poster = small_run.run.model.path, small_run.posters[0]
     for name in ("labels.json", "settings.json"):
         shutil.copy2(folder / name, tmp_path)
     lite = (folder / "classifier.tflite").read_bytes()
@@ -76,7 +76,7 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
 @pytest.mark.real_posters
 def test_real_posters_get_genre_names(small_run, real_posters: Path) -> None:
     images = sorted((real_posters / "posters").iterdir())[:8]
-    for prediction in predict(small_run.run.published.folder, images):
+    for prediction in predict(small_run.run.model.path, images):
         assert set(prediction.labels) <= set(small_run.run.metrics["vocabulary"])
         assert all(0 <= confidence <= 1 for confidence in prediction.confidences)
 
@@ -98,7 +98,7 @@ def test_label_writes_a_row_for_every_row(small_run, tmp_path: Path) -> None:
     found = table.to_pylist()
     assert [(row["id"], row["image"]) for row in found] == [(str(number), image) for number, image in enumerate(images)]
     assert [row["error"] for row in found] == [None, None, "no poster address", "http 404", None]
-    direct = predict(small_run.run.published.folder, good)
+    direct = predict(small_run.run.model.path, good)
     assert [row["labels"] for row in found if not row["error"]] == [prediction.labels for prediction in direct]
     with (output_dir / "labels.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))

@@ -19,7 +19,7 @@ SNIPPETS = [
 @pytest.mark.backbone
 @pytest.mark.parametrize("code", SNIPPETS)
 def test_snippet_names_genres_without_this_project(small_run, tmp_path: Path, code: str) -> None:
-    (tmp_path / "model").symlink_to(small_run.run.published.folder)
+    (tmp_path / "model").symlink_to(small_run.run.model.path)
     shutil.copy2(small_run.posters[0], tmp_path / "poster.jpg")
     foreign = "{'tasks', 'flows'}" if "import tensorflow" in code else "{'tasks', 'flows', 'tensorflow'}"
     code += f"\nimport sys\nassert not {foreign} & set(sys.modules)\n"

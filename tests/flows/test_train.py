@@ -34,7 +34,6 @@ from tasks.posters.workers import Workers
 from tasks.prediction.images import process_images
 from tasks.prediction.predictor import Predictor
 from tasks.prediction.similarity import find_similar_posters
-from tasks.registry.manifest import check_files
 from tasks.registry.stores import pull_model
 from tasks.sample.server import serve
 from tasks.sample.site import make_site, write_catalog
@@ -69,9 +68,8 @@ def snapshot(*folders: Path) -> dict[Path, int]:
 
 
 def test_published_model_is_whole(small_run) -> None:
-    folder = small_run.run.published.folder
-    manifest = read_json(folder / "manifest.json")
-    check_files(folder, manifest)
+    folder = small_run.run.model.path
+    manifest = small_run.run.model.verify()
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
         "manifest.json",
         *manifest["files"],
@@ -91,7 +89,7 @@ def test_published_model_is_whole(small_run) -> None:
         "label_errors.csv",
     } <= set(manifest["files"])
     assert read_json(small_run.artifacts_dir / "champion.json")["id"] == folder.name
-    assert small_run.run.published.is_champion
+    assert small_run.run.is_champion
     assert manifest["gate"]["allowed"]
     assert Settings.model_validate(read_json(folder / "settings.json")).data_dir == small_run.data_dir
     check = manifest["export_check"]
@@ -118,7 +116,7 @@ def test_counts_of_the_sample(small_run) -> None:
 
 def test_the_model_is_better_than_the_baselines(small_run) -> None:
     metrics = small_run.run.metrics
-    assert metrics == read_json(small_run.run.published.folder / "metrics.json")
+    assert metrics == read_json(small_run.run.model.path / "metrics.json")
     assert set(metrics["baselines"]) == {"seed", "seed_bce", "predict_everything"}
     best_baseline = max(scores["macro_f1"] for scores in metrics["baselines"].values())
     # A margin, so that a head that learned no more than the baselines does not pass by luck.
@@ -126,23 +124,23 @@ def test_the_model_is_better_than_the_baselines(small_run) -> None:
 
 
 def test_report_agrees_with_the_metrics(small_run) -> None:
-    report = (small_run.run.published.folder / "report.md").read_text("utf-8")
+    report = (small_run.run.model.path / "report.md").read_text("utf-8")
     assert f"{small_run.run.metrics['model']['macro_f1']:.3f}" in report
     for genre in small_run.run.metrics["vocabulary"]:
         assert genre in report
     assert "- Rows dropped: no genre: 2, no poster address: 2, genre Adult: 2, repeated id: 2." in report
     assert "- Films with doubtful genres: none." in report
-    listed = pd.read_csv(small_run.run.published.folder / "label_errors.csv")
+    listed = pd.read_csv(small_run.run.model.path / "label_errors.csv")
     shown = small_run.run.metrics["label_errors"]["not_given"][0]
     assert f"{shown['imdb_id']} | {shown['title']}" in report
     assert listed[~listed["given"]].iloc[0][["imdb_id", "genre"]].tolist() == [shown["imdb_id"], shown["genre"]]
     for chart in ("genres.png", "history.png", "thresholds.png", "calibration.png"):
         assert chart in report
-        assert (small_run.run.published.folder / chart).read_bytes().startswith(b"\x89PNG")
+        assert (small_run.run.model.path / chart).read_bytes().startswith(b"\x89PNG")
 
 
 def test_signatures_agree_with_one_another_and_with_the_keras_file(small_run) -> None:
-    folder = small_run.run.published.folder
+    folder = small_run.run.model.path
     signatures = tf.saved_model.load(str(folder / "saved_model")).signatures
     poster = small_run.posters[3].read_bytes()
     pixels = tf.io.decode_jpeg(poster, channels=3)[None]
@@ -164,7 +162,7 @@ def test_signatures_agree_with_one_another_and_with_the_keras_file(small_run) ->
 
 
 def test_probabilities_are_of_all_genres_by_name(small_run) -> None:
-    folder = small_run.run.published.folder
+    folder = small_run.run.model.path
     signatures = tf.saved_model.load(str(folder / "saved_model")).signatures
     poster = tf.constant([small_run.posters[0].read_bytes()])
     every, best = signatures["probabilities"](image_bytes=poster), signatures["serving_default"](image_bytes=poster)
@@ -176,7 +174,7 @@ def test_probabilities_are_of_all_genres_by_name(small_run) -> None:
 
 
 def test_confidences_are_over_one_half_where_calibrated_probabilities_are_over_their_thresholds(small_run) -> None:
-    signatures = tf.saved_model.load(str(small_run.run.published.folder / "saved_model")).signatures
+    signatures = tf.saved_model.load(str(small_run.run.model.path / "saved_model")).signatures
     outputs = signatures["probabilities"](
         image_bytes=tf.constant([poster.read_bytes() for poster in small_run.posters[:64]])
     )
@@ -201,9 +199,9 @@ def test_server_has_named_tasks_and_artifacts(small_run) -> None:
         run_ids = [
             artifact.flow_run_id
             for artifact in client.read_artifacts(artifact_filter=of_models, sort=ArtifactSort.CREATED_DESC, limit=200)
-            if small_run.run.published.id in str(artifact.data)
+            if small_run.run.model.id in str(artifact.data)
         ]
-        run_id = run_ids[-1]  # the first: one that found nothing new links to the same model
+        run_id = run_ids[-1]  # the first: one that is up to date links to the same model
         of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
         task_runs = client.read_task_runs(flow_run_filter=of_run, limit=200, sort=TaskRunSort.NAME_ASC)
         found = client.read_artifacts(flow_run_filter=of_run, limit=200)
@@ -213,7 +211,7 @@ def test_server_has_named_tasks_and_artifacts(small_run) -> None:
     artifacts = {artifact.key: artifact.data for artifact in found}
     assert f"{small_run.run.metrics['model']['macro_f1']:.3f}" in artifacts["report"]
     assert len(json.loads(artifacts["metrics"])) == 4
-    assert small_run.run.published.id in artifacts["model"]
+    assert small_run.run.model.id in artifacts["model"]
     rows = {(row["stage"], row["what"]): row["count"] for row in json.loads(artifacts["counts"])}
     assert (rows["posters", "failed: http 404"], rows["posters", "there"]) == (4, 236)
 
@@ -232,7 +230,7 @@ def test_second_run_ends_with_the_same_model_and_writes_nothing(small_run) -> No
     assert (leftover.exists(), of_others.exists()) == (False, True)
     of_others.rmdir()
     assert not again.is_new
-    assert again.published == small_run.run.published
+    assert again.model == small_run.run.model
     assert set(again.seconds) == {"catalog", "posters", "dataset"}
 
 
@@ -282,26 +280,26 @@ def test_new_films_touch_only_their_own(small_run, grown_run: GrownRun, tmp_path
 
     # The candidate was held against the champion, on films that neither has learned from.
     comparison = run.metrics["champion"]
-    assert comparison["id"] == small_run.run.published.id
+    assert comparison["id"] == small_run.run.model.id
     held_out = [imdb_id for imdb_id, (_, split) in after.items() if split == "test"]
     assert comparison["num_films"] == len(held_out)
     assert set(comparison["genres"]) < set(run.metrics["vocabulary"])  # the others have less than five films there
-    manifest = read_json(run.published.folder / "manifest.json")
+    manifest = read_json(run.model.path / "manifest.json")
     checks = {check["name"]: check for check in manifest["gate"]["checks"]}
     assert len(checks) == 5
     difference = comparison["candidate_macro_f1"] - comparison["champion_macro_f1"]
     allowed_drop = grown_run.settings.registry.max_macro_f1_drop
     assert checks["macro-F1 against the champion's"]["passed"] == (difference >= -allowed_drop)
-    assert run.published.is_champion == manifest["gate"]["allowed"]
+    assert run.is_champion == manifest["gate"]["allowed"]
     champion = read_json(folder / "artifacts" / "champion.json")
-    assert champion["id"] == (run.published.id if run.published.is_champion else small_run.run.published.id)
+    assert champion["id"] == (run.model.id if run.is_champion else small_run.run.model.id)
 
     # And the champion, whichever it is, is where it was to be pushed to.
     assert pull_model("champion", str(folder / "store"), tmp_path / "pulled")["id"] == champion["id"]
 
 
 def test_a_model_of_all_outputs_served_by_name_in_a_clean_process(grown_run: GrownRun) -> None:
-    folder = grown_run.run.published.folder
+    folder = grown_run.run.model.path
     posters = [path.read_bytes() for path in sorted((grown_run.folder / "site" / "posters").iterdir())[:4]]
     served = serve_in_clean_process(folder / "saved_model", posters)
     assert set(served) == {"labels", "confidences", "decade", "decade_confidence", "score"}
@@ -329,18 +327,18 @@ def test_a_model_of_all_outputs_served_by_name_in_a_clean_process(grown_run: Gro
 
 
 def test_the_report_has_every_output(grown_run: GrownRun) -> None:
-    figures, report = grown_run.run.metrics, (grown_run.run.published.folder / "report.md").read_text("utf-8")
+    figures, report = grown_run.run.metrics, (grown_run.run.model.path / "report.md").read_text("utf-8")
     assert f"correct for {figures['outputs']['decade']['accuracy']:.1%} of" in report
     assert f"mean absolute error {figures['outputs']['score']['mean_absolute_error']:.2f} points" in report
     assert f"{figures['embedding']['precision']['model']:.1%} share a genre" in report
     assert "outputs.png" in report
-    assert (grown_run.run.published.folder / "outputs.png").read_bytes().startswith(b"\x89PNG")
+    assert (grown_run.run.model.path / "outputs.png").read_bytes().startswith(b"\x89PNG")
     precision = figures["embedding"]["precision"]
     assert precision["model"] > precision["chance"] + 0.1
 
 
 def test_without_a_lite_model_the_saved_model_predicts(grown_run: GrownRun) -> None:
-    folder = grown_run.run.published.folder
+    folder = grown_run.run.model.path
     images = [str(path) for path in sorted((grown_run.folder / "site" / "posters").iterdir())[:3]]
     expected = serve_in_clean_process(folder / "saved_model", [Path(image).read_bytes() for image in images])
     results = list(process_images([images[0], "none.jpg", *images[1:]], Predictor.open(folder).predict))
@@ -357,7 +355,7 @@ def test_the_most_similar_poster_of_a_training_poster_is_itself(small_run, grown
     (first, *_) = [imdb_id for imdb_id, (_, split) in films.items() if split == "train"]
     image = str(grown_run.folder / "site" / "posters" / f"{first}.jpg")
     for run in (small_run.run, grown_run.run):
-        found, broken = find_similar_posters(run.published.folder, [image, str(Path(__file__))], 5)
+        found, broken = find_similar_posters(run.model.path, [image, str(Path(__file__))], 5)
         assert found.result is not None
         similarities = [film["similarity"] for film in found.result]
         assert similarities == sorted(similarities, reverse=True)
@@ -366,7 +364,7 @@ def test_the_most_similar_poster_of_a_training_poster_is_itself(small_run, grown
         assert films[found.result[0]["imdb_id"]][0] == sha256  # another film may have the same picture
         assert set(found.result[0]["genres"]) <= set(run.metrics["vocabulary"])
         assert broken.error == "not an image"
-    index = pq.read_table(run.published.folder / "index.parquet")
+    index = pq.read_table(run.model.path / "index.parquet")
     assert set(index["imdb_id"].to_pylist()) == {imdb_id for imdb_id, (_, split) in films.items() if split == "train"}
     assert index.schema.field("embedding").type.list_size == 16
 

@@ -1,6 +1,7 @@
 """A champion of known weights against a candidate of known probabilities, worked out by hand."""
 
 import hashlib
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import pytest
 import tensorflow as tf
 
 from tasks.dataset.task import Dataset
-from tasks.evaluation.champion import Champion, ChampionTest, compare_with_champion
+from tasks.evaluation.champion import ChampionTest, compare_with_champion
 from tasks.features.matrix import FeatureMatrix
+from tasks.model_folder import ModelFolder
 from tasks.posters import ledger
 from tasks.training.examples import Examples
 
@@ -30,7 +32,7 @@ HASHES = [hashlib.sha256(poster).hexdigest() for poster in POSTERS]
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
     """The champion's folder, the candidate's data set, and the posters."""
-    champion = tmp_path / "champion"
+    champion = tmp_path / "m1"
     champion.mkdir()
     features = keras.Input((2,))
     # As an earlier version wrote them, without a dict.
@@ -67,7 +69,9 @@ def compare(
     genres: list[str] | None = None,
     min_films: int = 1,
 ) -> dict[str, object]:
-    champion = Champion("m1", work / "champion", genres or ["Comedy", "Drama"], features)
+    champion = ModelFolder(work / "m1")
+    champion.labels_path.write_text(json.dumps(genres or ["Comedy", "Drama"]))
+    champion.write_manifest({"id": "m1", "features": features})
     dataset = Dataset(work, candidate_genres or ["Comedy", "Drama"], {"test": 6}, "")
     np.save(work / "test.npy", FEATURES.astype(np.float16))
     films = pd.DataFrame({"imdb_id": range(6), "sha256": HASHES})
@@ -99,24 +103,24 @@ def test_same_films_same_genres(work: Path) -> None:
 def test_films_the_champion_has_learned_from_do_not_count(
     work: Path, ids: list[int], splits: list[str], offset: int
 ) -> None:
-    write_films(work / "champion" / "films.parquet", ids, splits, offset)
+    write_films(work / "m1" / "films.parquet", ids, splits, offset)
     # Without the first and the last film the champion is never wrong, nor is the candidate.
     comparison = compare(work)
     assert (comparison["num_films"], comparison["champion_macro_f1"], comparison["candidate_macro_f1"]) == (4, 1, 1)
 
 
 def test_nothing_to_compare_on(work: Path) -> None:
-    write_films(work / "champion" / "films.parquet", list(range(6)), ["train"] * 6)
+    write_films(work / "m1" / "films.parquet", list(range(6)), ["train"] * 6)
     assert compare(work)["champion_macro_f1"] is None
     assert compare(work)["num_films"] == 0
-    write_films(work / "champion" / "films.parquet", [], [])
+    write_films(work / "m1" / "films.parquet", [], [])
     none = compare(work, genres=["War", "Western"])
     assert (none["num_films"], none["genres"], none["lost_genres"]) == (6, [], ["War", "Western"])
 
 
 def test_genres_of_too_few_films_do_not_count(work: Path) -> None:
     # The champion has not learned from three films: two of them are comedies, all are dramas.
-    write_films(work / "champion" / "films.parquet", [0, 1, 2], ["train"] * 3)
+    write_films(work / "m1" / "films.parquet", [0, 1, 2], ["train"] * 3)
     assert compare(work, min_films=2)["genres"] == ["Comedy", "Drama"]
     assert compare(work, min_films=3)["genres"] == ["Drama"]
     assert compare(work, min_films=4)["champion_macro_f1"] is None
@@ -147,7 +151,7 @@ def test_a_champion_of_other_features_predicts_from_the_posters(work: Path, with
             return outputs
 
     servable = Servable()
-    tf.saved_model.save(servable, str(work / "champion" / "saved_model"), {"probabilities": servable.predict})
+    tf.saved_model.save(servable, str(work / "m1" / "saved_model"), {"probabilities": servable.predict})
     comparison = compare(work, features="another")
     assert comparison["num_films"] == 6
     assert comparison["champion_macro_f1"] == comparison["candidate_macro_f1"] == pytest.approx((6 / 7 + 8 / 9) / 2)

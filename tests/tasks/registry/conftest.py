@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.registry.manifest import write_manifest
+from tasks.model_folder import ModelFolder
 from tasks.registry.models import promote
 
 
@@ -15,7 +15,7 @@ def store(tmp_path: Path) -> Path:
         (folder / "saved_model").mkdir(parents=True)
         (folder / "saved_model" / "saved_model.pb").write_bytes(name.encode() * 100)
         (folder / "labels.json").write_text('["Drama"]')
-        write_manifest(folder, {"id": name})
+        ModelFolder(folder).write_manifest({"id": name})
     (store / "models" / ".three.1234.partial").mkdir()
     promote(store, "one", "first")
     promote(store, "two", "better")

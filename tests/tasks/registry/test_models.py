@@ -8,9 +8,7 @@ import pytest
 from tasks.errors import LockedError, RegistryError
 from tasks.locking import locked
 from tasks.registry import models
-from tasks.registry.manifest import write_manifest
 from tasks.registry.models import (
-    changing,
     find_champion,
     find_model,
     list_models,
@@ -18,19 +16,20 @@ from tasks.registry.models import (
     promote,
     publication,
     read_champion_id,
+    recover,
     rollback,
 )
 
 
 def test_models_are_listed(store: Path) -> None:
-    assert [(model.id, model.is_champion) for model in list_models(store)] == [("one", False), ("two", True)]
+    assert [model.id for model in list_models(store)] == ["one", "two"]
     assert list_models(store / "none") == []
 
 
 def test_models_are_found_by_id_by_rank_and_by_folder(store: Path) -> None:
-    assert find_model("one", store).name == "one"
-    assert find_model("champion", store).name == "two"
-    assert find_model(str(store / "models" / "one"), Path("elsewhere")).name == "one"
+    assert find_model("one", store).id == "one"
+    assert find_model("champion", store).id == "two"
+    assert find_model(str(store / "models" / "one"), Path("elsewhere")).id == "one"
 
 
 def test_models_that_are_not_there(store: Path, tmp_path: Path) -> None:
@@ -41,9 +40,9 @@ def test_models_that_are_not_there(store: Path, tmp_path: Path) -> None:
 
 
 def add_model(store: Path, name: str, why: str | None) -> None:
-    with publication(store, name, why) as folder:
-        (folder / "labels.json").write_text("[]")
-        write_manifest(folder, {"id": name})
+    with publication(store, name, why) as model:
+        model.labels_path.write_text("[]")
+        model.write_manifest({"id": name})
 
 
 def test_promotions_are_remembered_and_rolled_back_one_by_one(store: Path) -> None:
@@ -81,25 +80,21 @@ def test_no_model_or_a_damaged_one_is_not_promoted(store: Path, tmp_path: Path) 
 
 def test_a_model_that_did_not_pass_is_published_and_not_promoted(store: Path) -> None:
     add_model(store, "four", None)
-    assert [(model.id, model.is_champion) for model in list_models(store)] == [
-        ("four", False),
-        ("one", False),
-        ("two", True),
-    ]
+    assert [model.id for model in list_models(store)] == ["four", "one", "two"]
+    assert read_champion_id(store) == "two"
 
 
 KILLED = """
 import os, signal, sys, pathlib
-from tasks.registry.manifest import write_manifest
 from tasks.registry.models import publication
 store, target = pathlib.Path(sys.argv[1]), sys.argv[2]
 def watch(event, arguments):
     if event == "os.rename" and str(arguments[1]).endswith(target):
         os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(watch)
-with publication(store, "four", "best") as folder:
-    (folder / "labels.json").write_text("[]")
-    write_manifest(folder, {"id": "four"})
+with publication(store, "four", "best") as model:
+    model.labels_path.write_text("[]")
+    model.write_manifest({"id": "four"})
 """
 
 
@@ -108,16 +103,14 @@ def test_a_killed_publication_is_cleared_away_or_completed(store: Path, target: 
     done = subprocess.run([sys.executable, "-c", KILLED, str(store), target], check=False, timeout=60)
     assert done.returncode == -9
     assert read_champion_id(store) == "two"
-    with changing(store, "a test"):
-        pass
+    recover(store)
     assert read_champion_id(store) == champion
     assert (store / "models" / "four").exists() == (champion == "four")
     assert not list(store.rglob("*.partial"))
     # Once: what is rolled back afterwards stays so.
     if champion == "four":
         rollback(store)
-        with changing(store, "a test"):
-            pass
+        recover(store)
         assert read_champion_id(store) == "two"
 
 

@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 from tasks.errors import RegistryError, StoreError
-from tasks.registry.manifest import MANIFEST, check_files
+from tasks.model_folder import MANIFEST, ModelFolder
 from tasks.registry.models import promote
 from tasks.registry.stores import pull_model, push_champion
 from tasks.sample.server import serve
@@ -60,7 +60,7 @@ def test_pull_copies_every_byte(remote: tuple[str, Damage], store: Path, tmp_pat
     assert [(tmp_path / "pulled" / file).read_bytes() for file in files] == [
         (source / file).read_bytes() for file in files
     ]
-    check_files(tmp_path / "pulled", manifest)
+    assert ModelFolder(tmp_path / "pulled").verify() == manifest
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_pull_copies_every_byte(remote: tuple[str, Damage], store: Path, tmp_pat
     [
         (None, "models/one lacks saved_model/saved_model.pb"),
         (b"one" * 99, "models/one/saved_model/saved_model.pb has 297 bytes, expected 300"),
-        (b"x" * 300, "models/one/saved_model/saved_model.pb is not what its manifest says"),
+        (b"x" * 300, "models/one/saved_model/saved_model.pb differs from its manifest"),
     ],
 )
 def test_damaged_files_are_named_and_nothing_arrives(
@@ -89,24 +89,24 @@ def test_pull_of_what_is_not_there(remote: tuple[str, Damage], tmp_path: Path) -
     with pytest.raises(RegistryError, match=r"there is no champion\.json in"):
         pull_model("champion", address, tmp_path / "pulled")
     damage("models/one/manifest.json", b"<html>sign in</html>")
-    with pytest.raises(RegistryError, match="is no manifest of a model"):
+    with pytest.raises(RegistryError, match="is not a manifest of a model"):
         pull_model("one", address, tmp_path / "pulled")
 
 
 def test_pull_does_not_overwrite(store: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     pull_model("one", str(store), tmp_path / "taken")
-    with pytest.raises(RegistryError, match="is there already"):
+    with pytest.raises(RegistryError, match="exists already"):
         pull_model("two", str(store), tmp_path / "taken")
     assert json.loads((tmp_path / "taken" / "manifest.json").read_text())["id"] == "one"
 
 
 def test_stores_that_are_none(tmp_path: Path, s3: str) -> None:
-    with pytest.raises(RegistryError, match=r"nonsense://x is no store that can be used here"):
+    with pytest.raises(RegistryError, match=r"nonsense://x is not a supported store"):
         pull_model("one", "nonsense://x", tmp_path / "pulled")
     with serve(tmp_path) as base_url:
         pass
-    with pytest.raises(StoreError, match=rf"{base_url}/models/one/manifest\.json can't be had or written: "):
+    with pytest.raises(StoreError, match=rf"{base_url}/models/one/manifest\.json can't be read or written: "):
         pull_model("one", base_url, tmp_path / "pulled")
     with pytest.raises(RegistryError, match="there is no model 'one' in s3://nobucket/x"):
         pull_model("one", "s3://nobucket/x", tmp_path / "pulled")
@@ -145,9 +145,9 @@ def test_an_interrupted_push_is_no_model_and_is_completed(store: Path, target: s
 def test_what_can_not_be_pushed(store: Path, tmp_path: Path, s3: str) -> None:
     with pytest.raises(RegistryError, match="there is no champion"):
         push_champion(tmp_path / "empty", str(tmp_path / "target"))
-    with serve(tmp_path) as base_url, pytest.raises(StoreError, match=r"labels\.json can't be had or written: 501"):
+    with serve(tmp_path) as base_url, pytest.raises(StoreError, match=r"labels\.json can't be read or written: 501"):
         push_champion(store, base_url)
-    with pytest.raises(StoreError, match=r"s3://nobucket/x/models/two/.* can't be had or written"):
+    with pytest.raises(StoreError, match=r"s3://nobucket/x/models/two/.* can't be read or written"):
         push_champion(store, "s3://nobucket/x")
     shutil.rmtree(store / "models" / "two" / "saved_model")
     with pytest.raises(RegistryError, match="lacks saved_model/saved_model.pb"):

@@ -1,0 +1,175 @@
+"""The folder of a published model: the names of its files, and the manifest that lists them to the byte."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import RegistryError
+from tasks.hashing import hash_file
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model on disk. Files that a model lacks, such as an index that was not written, have a path all the same.
+
+    Attributes:
+        path: Folder of the model.
+    """
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """Name of the folder; in a registry and in a store, the id of the model."""
+        return self.path.name
+
+    @property
+    def is_published(self) -> bool:
+        """Whether there is a manifest, which is written last."""
+        return self.manifest_path.is_file()
+
+    @property
+    def saved_model_path(self) -> Path:
+        """TensorFlow SavedModel, a folder."""
+        return self.path / "saved_model"
+
+    @property
+    def keras_path(self) -> Path:
+        """The same model in Keras's own format."""
+        return self.path / "classifier.keras"
+
+    @property
+    def lite_path(self) -> Path:
+        """The same model in LiteRT's format."""
+        return self.path / "classifier.tflite"
+
+    @property
+    def head_path(self) -> Path:
+        """Keras model from features to outputs."""
+        return self.path / "head.keras"
+
+    @property
+    def index_path(self) -> Path:
+        """Similarity index: embeddings of the training films."""
+        return self.path / "index.parquet"
+
+    @property
+    def films_path(self) -> Path:
+        """`films.parquet` of the data set that the model was trained on."""
+        return self.path / "films.parquet"
+
+    @property
+    def labels_path(self) -> Path:
+        """Genres, as a JSON list."""
+        return self.path / "labels.json"
+
+    @property
+    def settings_path(self) -> Path:
+        """Settings of the run."""
+        return self.path / "settings.json"
+
+    @property
+    def versions_path(self) -> Path:
+        """Versions of Python and of the packages."""
+        return self.path / "versions.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        """Figures of the evaluation."""
+        return self.path / "metrics.json"
+
+    @property
+    def report_path(self) -> Path:
+        """Report of the evaluation, with its charts beside it."""
+        return self.path / "report.md"
+
+    @property
+    def label_errors_path(self) -> Path:
+        """Likely label errors of the catalog."""
+        return self.path / "label_errors.csv"
+
+    @property
+    def manifest_path(self) -> Path:
+        """Description of the model, with the hash and the size of each other file."""
+        return self.path / MANIFEST
+
+    @cached_property
+    def genres(self) -> list[str]:
+        """Genres, in the order of the model's columns."""
+        return list(json.loads(self.labels_path.read_text("utf-8")))
+
+    @cached_property
+    def features(self) -> str:
+        """Name of the folder of cached features that the model was trained on."""
+        return str(self.read_manifest()["features"])
+
+    def read_metrics(self) -> dict[str, Any]:
+        """Returns the content of `metrics.json`."""
+        return dict(json.loads(self.metrics_path.read_text("utf-8")))
+
+    def read_manifest(self) -> dict[str, Any]:
+        """Returns the manifest; raises as `parse_manifest`, and `OSError` if there is none."""
+        return parse_manifest(self.manifest_path.read_bytes(), str(self.manifest_path))
+
+    def write_manifest(self, description: Mapping[str, Any]) -> None:
+        """Writes the manifest: the description, and under `files` the other files as they are now."""
+        manifest = {**description, "files": self._describe_files()}
+        self.manifest_path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+    def verify(self) -> dict[str, Any]:
+        """Compares every file with the manifest, and returns the manifest.
+
+        Raises:
+            RegistryError: if a file is missing, truncated or altered; names the first.
+        """
+        manifest = self.read_manifest()
+        for name, expected in manifest["files"].items():
+            path = self.path / name
+            if not path.is_file():
+                raise RegistryError(f"{self.path} lacks {name}: pull the model again")
+            if path.stat().st_size != expected["num_bytes"]:
+                raise RegistryError(
+                    f"{path} has {path.stat().st_size:,} bytes, expected {expected['num_bytes']:,}: pull the model "
+                    "again"
+                )
+            if hash_file(path) != expected["sha256"]:
+                raise RegistryError(f"{path} differs from its manifest (other sha256): pull the model again")
+        return manifest
+
+    def _describe_files(self) -> dict[str, dict[str, Any]]:
+        return {
+            path.relative_to(self.path).as_posix(): {"sha256": hash_file(path), "num_bytes": path.stat().st_size}
+            for path in sorted(self.path.rglob("*"))
+            if path.is_file() and path.name != MANIFEST
+        }
+
+
+def parse_manifest(text: str | bytes, where: str) -> dict[str, Any]:
+    """Returns the content of a manifest.
+
+    Args:
+        text: Content of the file.
+        where: Its path or address, for messages.
+
+    Raises:
+        RegistryError: if the text is not a manifest, or names a file outside the model's folder.
+    """
+    try:
+        manifest = json.loads(text)
+        files, _ = manifest["files"], str(manifest["id"])
+        names = [Path(name) for name in files]
+        complete = all({"sha256", "num_bytes"} <= set(about) for about in files.values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RegistryError(
+            f"{where} is not a manifest of a model: expected JSON with its id and the files' hashes"
+        ) from error
+    if not complete or any(name.is_absolute() or ".." in name.parts for name in names):
+        raise RegistryError(
+            f"{where} is not a manifest of a model: each file needs a relative name, sha256 and num_bytes"
+        )
+    return dict(manifest)
