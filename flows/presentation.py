@@ -27,12 +27,11 @@ def show_counts(catalog: Catalog, counts: PosterCounts) -> None:
     )
 
 
-def show_evaluation(model: ModelFolder, reasons: str, metrics: Mapping[str, Any]) -> None:
+def show_evaluation(model: ModelFolder, metrics: Mapping[str, Any]) -> None:
     """Shows the figures of a new model beside those of the baselines and of the champion, and its report.
 
     Args:
         model: The published model.
-        reasons: Reasons of the gate, in one line.
         metrics: Content of the model's `metrics.json`.
     """
     # Imports the library of the charts, which a run without a new model does not need.
@@ -49,7 +48,7 @@ def show_evaluation(model: ModelFolder, reasons: str, metrics: Mapping[str, Any]
             {"model": f"champion {champion['id']}, {on}", "macro-F1": round(champion["champion_macro_f1"], 4)},
             {"model": "this model on the same films", "macro-F1": round(champion["candidate_macro_f1"], 4)},
         ]
-    create_table_artifact(rows, key="metrics", description=f"Test split, model {model.id}. {reasons}")
+    create_table_artifact(rows, key="metrics", description=f"Test split, model {model.id}. {model.gate_reasons}")
     create_markdown_artifact(
         render_report(metrics, with_charts=False), key="report", description=f"Report of {model.id}"
     )
@@ -57,15 +56,17 @@ def show_evaluation(model: ModelFolder, reasons: str, metrics: Mapping[str, Any]
     create_link_artifact(report.as_uri(), link_text="report.md, with charts", key="report-file")
 
 
-def show_model(model: ModelFolder, reasons: str, *, is_champion: bool) -> None:
+def show_model(model: ModelFolder, *, is_champion: bool) -> None:
     """Shows the model that the run ended with, and its folder.
 
     Args:
         model: The published model.
-        reasons: Reasons of the gate, in one line.
         is_champion: Whether it is the champion.
     """
     rank = "the champion" if is_champion else "not the champion"
     create_link_artifact(
-        model.path.resolve().as_uri(), link_text=model.id, key="model", description=f"{rank}: {reasons}"
+        model.path.resolve().as_uri(),
+        link_text=model.id,
+        key="model",
+        description=f"{rank}: {model.gate_reasons}",
     )

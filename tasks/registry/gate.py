@@ -47,7 +47,7 @@ class Verdict:
 def judge(
     metrics: Mapping[str, Any],
     counts: PosterCounts,
-    films_path: Path,
+    dataset_films_path: Path,
     export_difference: float,
     settings: RegistrySettings,
 ) -> Verdict:
@@ -56,7 +56,7 @@ def judge(
     Args:
         metrics: as the evaluation gives them; `champion` says how the candidate compares with the present one.
         counts: of the posters of this run.
-        films_path: the data set's `films.parquet`.
+        dataset_films_path: the data set's `films.parquet`.
         export_difference: largest, between the exported model's answers and the pipeline's: of confidences, or of
             scores in points.
         settings: the bounds.
@@ -66,7 +66,7 @@ def judge(
             _compare_with_champion(metrics.get("champion"), settings.max_macro_f1_drop),
             _find_collapsed_genres(metrics["model"]["genres"], settings.min_films_to_judge_genre),
             _check_downloads(counts, settings.min_success_rate),
-            _check_leakage(films_path),
+            _check_leakage(dataset_films_path),
             Check(
                 "exported answers",
                 export_difference <= _MAX_EXPORT_DIFFERENCE,
@@ -109,8 +109,8 @@ def _check_downloads(counts: PosterCounts, min_rate: float) -> Check:
     return Check("posters there", counts.success_rate >= min_rate, found)
 
 
-def _check_leakage(films_path: Path) -> Check:
-    films = pq.read_table(films_path, columns=["imdb_id", "sha256", "split"]).to_pandas()
+def _check_leakage(dataset_films_path: Path) -> Check:
+    films = pq.read_table(dataset_films_path, columns=["imdb_id", "sha256", "split"]).to_pandas()
     leaks = {
         what: int((films.groupby(column)["split"].nunique() > 1).sum())
         for what, column in (("films", "imdb_id"), ("pictures", "sha256"))

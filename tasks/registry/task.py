@@ -1,6 +1,5 @@
 """The registry stage."""
 
-import hashlib
 import json
 import logging
 import platform
@@ -10,13 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks import versions
 from tasks.dataset.task import Dataset
+from tasks.fingerprints import Inputs, list_versions
 from tasks.hashing import hash_file
 from tasks.model_folder import ModelFolder
 from tasks.posters.task import PosterCounts
@@ -50,52 +50,62 @@ class Candidate:
     """What is published as one model.
 
     Attributes:
+        inputs: Everything that decides the model.
         dataset: Data set that it was trained on.
+        features: Name of the folder of cached features that it was trained on.
+        backbone: `source` and `fingerprint` of the backbone.
         evaluation: Its figures and report.
         export: The exported model.
         verdict: Verdict of the gate.
-        description: Entries of the manifest: `made_of`, `features`, `backbone`.
     """
 
+    inputs: Inputs
     dataset: Dataset
+    features: str
+    backbone: Mapping[str, str]
     evaluation: "Evaluation"
     export: "Export"
     verdict: Verdict
-    description: Mapping[str, Any]
 
 
-def fingerprint_inputs(dataset: Dataset, counts: PosterCounts, backbone: str, settings: Settings) -> str:
-    """Returns a sha256 of all that decides what model comes out, hexadecimal: equal inputs, equal model.
+def list_inputs(dataset: Dataset, counts: PosterCounts, backbone: str, settings: Settings) -> Inputs:
+    """Returns everything that decides the model of a run: equal inputs, equal model.
 
     Args:
-        dataset: the films and posters.
-        counts: of the posters, some of which there have to be.
-        backbone: what its source is known by.
-        settings: of the stages behind the data set.
+        dataset: Data set with the films, images and splits.
+        counts: Numbers of posters; the gate compares their success rate with a bound.
+        backbone: Identifier of the backbone's source.
+        settings: Settings of the run; see `Settings.model_inputs`.
     """
-    included: dict[str, Any] = {
-        "seed": True,
-        "features": {"taps"},
-        "training": True,
-        "heads": True,
-        "evaluation": True,
-        "export": True,
-        "registry": True,
-    }
-    stages = settings.model_dump(mode="json", include=included)
-    stages["registry"].pop("publish_to")  # changes where it goes, not what it is
-    stage_versions = {name: value for name, value in vars(versions).items() if name.isupper()}
-    packages = {name: version(name) for name in ("poster-genres", "tensorflow", "keras", "scikit-learn", "scipy")}
-    enough = counts.success_rate >= settings.registry.min_success_rate
-    made_of = [stage_versions, dataset.fingerprint, enough, backbone, stages, packages]
-    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+    return Inputs(
+        {
+            "versions": {name: value for name, value in vars(versions).items() if name.isupper()},
+            "packages": {"poster-genres": version("poster-genres"), **list_versions()},
+            "dataset": dataset.fingerprint,
+            "enough_posters": counts.success_rate >= settings.registry.min_success_rate,
+            "backbone": backbone,
+            "settings": settings.model_inputs(),
+        }
+    )
 
 
-def find_made_of(artifacts_dir: Path, made_of: str) -> ModelFolder | None:
-    """Returns the newest model that was made of exactly these inputs, if there is one."""
-    for model in reversed(list_models(artifacts_dir)):
-        if model.read_manifest().get("made_of") == made_of:
+def find_current_model(artifacts_dir: Path, inputs: Inputs) -> ModelFolder | None:
+    """Returns the newest model that has exactly these inputs, None if there is none.
+
+    The log has in one line what changed since the newest model.
+    """
+    models = list_models(artifacts_dir)
+    for model in reversed(models):
+        if model.read_manifest().get("inputs_fingerprint") == inputs.fingerprint:
+            logger.info("registry: up to date, the inputs of %s have not changed", model.id)
             return model
+    if models:
+        previous = models[-1].read_manifest().get("inputs")
+        if previous is None:
+            logger.info("registry: a new model is made, %s was published by an earlier version", models[-1].id)
+        else:
+            change = inputs.describe_change(previous)
+            logger.info("registry: a new model is made, changed since %s: %s", models[-1].id, change)
     return None
 
 
@@ -124,7 +134,9 @@ def publish_model(candidate: Candidate, settings: Settings) -> ModelFolder:
                     "recipe": candidate.evaluation.metrics["recipe"],
                     "macro_f1": candidate.evaluation.metrics["model"]["macro_f1"],
                     "genres": candidate.dataset.genres,
-                    **candidate.description,
+                    **candidate.inputs.as_description(),
+                    "features": candidate.features,
+                    "backbone": dict(candidate.backbone),
                     "outputs": candidate.export.outputs,
                     "export_check": candidate.export.check,
                     "gate": {**candidate.verdict.as_dict(), "made_champion": is_champion, "reasons": reasons},

@@ -14,7 +14,7 @@ def model(tmp_path: Path) -> ModelFolder:
     (model.saved_model_path / "saved_model.pb").write_bytes(b"graph")
     model.labels_path.write_text('["Comedy", "Drama"]')
     model.metrics_path.write_text('{"recipe": "seed"}')
-    model.write_manifest({"id": model.id, "features": "mobilenet"})
+    model.write_manifest({"id": model.id, "features": "mobilenet", "gate": {"reasons": "passed"}})
     return model
 
 
@@ -40,7 +40,7 @@ def test_files_have_the_names_of_version_0_1() -> None:
 
 def test_content(model: ModelFolder) -> None:
     assert model.id == "20260101-120000-abcdef"
-    assert (model.genres, model.features) == (["Comedy", "Drama"], "mobilenet")
+    assert (model.genres, model.features, model.gate_reasons) == (["Comedy", "Drama"], "mobilenet", "passed")
     assert model.read_metrics() == {"recipe": "seed"}
     assert model.is_published
     model.manifest_path.unlink()

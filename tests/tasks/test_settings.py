@@ -1,7 +1,11 @@
-import pytest
-from pydantic import ValidationError
+from collections.abc import Iterator
+from typing import Any, get_args
 
-from tasks.settings import RECIPES, Settings, TrainingSettings
+import pytest
+from pydantic import Field, ValidationError
+
+from tasks.fingerprints import Inputs
+from tasks.settings import RECIPE_SETTINGS, RECIPES, Settings, StageSettings, TrainingSettings, operational
 
 
 def test_recipe_sets_what_is_not_given() -> None:
@@ -9,10 +13,20 @@ def test_recipe_sets_what_is_not_given() -> None:
     assert (training.epochs, training.learning_rate, training.standardise, training.patience) == (10, 1e-5, False, None)
 
 
-def test_field_defaults_are_those_of_the_default_recipe() -> None:
-    # A form made from the JSON schema shows the fields' defaults.
-    for name, value in RECIPES["default"].items():
-        assert TrainingSettings.model_fields[name].default == value
+def test_recipes_hold_what_they_change() -> None:
+    # A form made from the JSON schema shows the fields' defaults, which are those of the default recipe.
+    assert TrainingSettings(recipe="default") == TrainingSettings.model_construct()
+    for recipe, changes in RECIPES.items():
+        settings = TrainingSettings.model_validate({"recipe": recipe})
+        defaults = {name: field.default for name, field in TrainingSettings.model_fields.items()}
+        changed = {name: value for name, value in settings if value != defaults[name] and name != "recipe"}
+        assert changed == changes
+    assert {"loss", "taps", "patience"} < RECIPE_SETTINGS < set(TrainingSettings.model_fields)
+
+
+def test_seed_bce_differs_from_seed_by_its_loss() -> None:
+    seed, seed_bce = (TrainingSettings(recipe=recipe).model_dump() for recipe in ("seed", "seed_bce"))
+    assert {name for name, value in seed.items() if seed_bce[name] != value} == {"recipe", "loss"}
 
 
 def test_an_altered_recipe_is_not_called_by_its_name() -> None:
@@ -59,3 +73,87 @@ def test_settings_of_the_fine_tuning_that_was_removed_are_read_where_they_are_of
     assert TrainingSettings.model_validate({"fine_tune": 0, "fine_tune_learning_rate": 1e-3}) == TrainingSettings()
     with pytest.raises(ValidationError, match="fine_tune was removed, .*leave it out, or set it to 0"):
         TrainingSettings.model_validate({"fine_tune": 4})
+
+
+def list_settings(group: StageSettings, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, value in group:
+        if isinstance(value, StageSettings):
+            yield from list_settings(value, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def is_input(path: tuple[str, ...]) -> bool:
+    """Whether neither a setting nor its group is declared as no input of the model."""
+    group: Any = Settings
+    for name in path:
+        field = group.model_fields[name]
+        if field.json_schema_extra == {"model_input": False}:
+            return False
+        group = field.annotation
+    return True
+
+
+def change(group: Any, path: tuple[str, ...]) -> Any:
+    """Returns the settings with another value of one of them."""
+    name, *rest = path
+    value = getattr(group, name)
+    if rest:
+        return group.model_copy(update={name: change(value, tuple(rest))})
+    choices = get_args(type(group).model_fields[name].annotation)
+    if isinstance(value, tuple):
+        value = value[1:]
+    elif choices:  # of a Literal, or of a number that may be null
+        value = next(choice for choice in (*choices, 2) if choice != value and not isinstance(choice, type))
+    else:
+        value = not value if isinstance(value, bool) else value * 2 + 1
+    return group.model_copy(update={name: value})
+
+
+SETTINGS = list(list_settings(Settings()))
+
+
+@pytest.mark.parametrize("path", [path for path in SETTINGS if is_input(path)], ids=".".join)
+def test_every_setting_that_is_not_declared_otherwise_changes_the_fingerprint(path: tuple[str, ...]) -> None:
+    changed = change(Settings(), path)
+    assert changed != Settings()
+    assert Inputs(changed.model_inputs()).fingerprint != Inputs(Settings().model_inputs()).fingerprint
+
+
+def test_settings_that_are_no_inputs_of_the_model() -> None:
+    names = {".".join(path) for path in SETTINGS if not is_input(path)}
+    # The fingerprint of the data set covers these groups.
+    others = {name for name in names if name.split(".")[0] not in {"catalog", "posters", "dataset"}}
+    assert others == {
+        "data_dir",
+        "artifacts_dir",
+        "wait_seconds",
+        "features.source",
+        "features.wheel_dir",
+        "features.hub_handle",
+        "features.engine",
+        "features.batch_size",
+        "registry.publish_to",
+    }
+    inputs = {".".join(path) for path in SETTINGS if is_input(path)}
+    assert {name.split(".")[0] for name in inputs} == set(Settings().model_inputs())
+
+
+class Tuning(StageSettings):
+    layers: int = Field(3, description="Number of trained layers.")
+    workers: int = operational(2, description="Number of processes.")
+
+
+class Extended(Settings):
+    tuning: Tuning = Tuning()
+
+
+def test_a_new_group_is_an_input_by_default() -> None:
+    inputs = Extended().model_inputs()
+    assert inputs.pop("tuning") == {"layers": 3}
+    assert inputs == Settings().model_inputs()
+
+
+def test_the_fingerprint_survives_json() -> None:
+    settings = Settings.model_validate_json(Settings(seed=3).model_dump_json())
+    assert settings.model_inputs() == Settings(seed=3).model_inputs()

@@ -1,0 +1,170 @@
+import json
+import logging
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.dataset.task import Dataset
+from tasks.evaluation.task import Evaluation
+from tasks.export.task import Export
+from tasks.fingerprints import Inputs
+from tasks.model_folder import ModelFolder
+from tasks.posters.task import PosterCounts
+from tasks.registry.gate import Check, Verdict
+from tasks.registry.models import promote, read_champion_id
+from tasks.registry.task import Candidate, find_current_model, list_inputs, publish_model
+from tasks.settings import PosterSettings, RegistrySettings, Settings, TrainingSettings
+
+COUNTS = PosterCounts(num_films=100, num_ok=95, failed={}, outcomes={})
+DATASET = Dataset(Path("shards"), ["Comedy", "Drama"], {"train": 9, "validation": 1, "test": 1}, "0123")
+
+
+SETTINGS = Settings()
+
+
+def make_inputs(
+    settings: Settings = SETTINGS, dataset: Dataset = DATASET, counts: PosterCounts = COUNTS, backbone: str = "wheel"
+) -> Inputs:
+    return list_inputs(dataset, counts, backbone, settings)
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        (make_inputs(Settings(seed=1)), "settings.seed 0 -> 1"),
+        (make_inputs(Settings(training=TrainingSettings(epochs=5))), "settings.training.epochs 20 -> 5"),
+        (make_inputs(dataset=Dataset(Path("shards"), [], {}, "4567")), 'dataset "0123" -> "4567"'),
+        (make_inputs(backbone="hub"), 'backbone "wheel" -> "hub"'),
+        (make_inputs(counts=PosterCounts(100, 89, {}, {})), "enough_posters true -> false"),
+    ],
+)
+def test_whatever_decides_the_model_is_an_input(changed: Inputs, name: str) -> None:
+    assert changed.fingerprint != make_inputs().fingerprint
+    assert changed.describe_change(make_inputs().values) == name
+
+
+def test_what_does_not_decide_the_model_is_not_an_input() -> None:
+    elsewhere = Settings(
+        data_dir=Path("x"),
+        wait_seconds=9,
+        posters=PosterSettings(connections=8),
+        registry=RegistrySettings(publish_to="s3://models"),
+    )
+    assert make_inputs(elsewhere).fingerprint == make_inputs().fingerprint
+    # A few more posters are in the data set's fingerprint.
+    assert make_inputs(counts=PosterCounts(100, 94, {}, {})).fingerprint == make_inputs().fingerprint
+
+
+def add_model(artifacts_dir: Path, model_id: str, description: dict[str, object]) -> ModelFolder:
+    model = ModelFolder(artifacts_dir / "models" / model_id)
+    model.path.mkdir(parents=True)
+    model.write_manifest({"id": model_id, **description})
+    return model
+
+
+def test_the_newest_model_of_equal_inputs_is_current(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert find_current_model(tmp_path, make_inputs()) is None
+    assert not caplog.messages
+    for model_id in ("m1", "m2"):
+        add_model(tmp_path, model_id, make_inputs().as_description())
+    newest = add_model(tmp_path, "m3", make_inputs(Settings(seed=1)).as_description())
+    found = find_current_model(tmp_path, make_inputs())
+    assert found is not None
+    assert found.id == "m2"
+    assert find_current_model(tmp_path, make_inputs(Settings(seed=1))) == newest
+    assert find_current_model(tmp_path, make_inputs(Settings(seed=2))) is None
+    assert caplog.messages == [
+        "registry: up to date, the inputs of m2 have not changed",
+        "registry: up to date, the inputs of m3 have not changed",
+        "registry: a new model is made, changed since m3: settings.seed 1 -> 2",
+    ]
+
+
+def test_a_model_of_version_0_1_is_not_current(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    add_model(tmp_path, "m1", {"made_of": make_inputs().fingerprint})
+    assert find_current_model(tmp_path, make_inputs()) is None
+    assert caplog.messages == ["registry: a new model is made, m1 was published by an earlier version"]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data", artifacts_dir=tmp_path / "artifacts")
+
+
+def make_candidate(tmp_path: Path, champion_id: str | None, *, passed: bool) -> Candidate:
+    """A candidate that was compared with a champion, its files in folders of the stages."""
+    stages = {name: tmp_path / name for name in ("shards", "evaluation", "export")}
+    for folder in stages.values():
+        folder.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"imdb_id": [1]}), stages["shards"] / "films.parquet")
+    (stages["evaluation"] / "report.md").write_text("# Report\n")
+    (stages["export"] / "classifier.keras").write_bytes(b"graph")
+    (stages["export"] / "export.json").write_text("{}")
+    metrics = {"recipe": "seed", "model": {"macro_f1": 0.5}, "champion": {"id": champion_id}}
+    if champion_id is None:
+        del metrics["champion"]
+    return Candidate(
+        inputs=make_inputs(),
+        dataset=Dataset(stages["shards"], ["Comedy", "Drama"], {}, "0123"),
+        features="mobilenet",
+        backbone={"source": "wheel", "fingerprint": "4567"},
+        evaluation=Evaluation(stages["evaluation"], metrics),
+        export=Export(stages["export"], ["genres"], {"posters": 64}),
+        verdict=Verdict((Check("leakage", passed, "none"),)),
+    )
+
+
+def test_a_candidate_that_passed_is_published_whole_and_champion(tmp_path: Path, settings: Settings) -> None:
+    model = publish_model.fn(make_candidate(tmp_path, None, passed=True), settings)
+    assert model.path.parent == settings.artifacts_dir / "models"
+    assert read_champion_id(settings.artifacts_dir) == model.id
+    manifest = model.verify()
+    assert set(manifest["files"]) == {
+        "classifier.keras",
+        "films.parquet",
+        "labels.json",
+        "report.md",
+        "settings.json",
+        "versions.json",
+    }
+    assert (manifest["id"], manifest["format"], manifest["recipe"], manifest["macro_f1"]) == (model.id, 1, "seed", 0.5)
+    assert (
+        (manifest["genres"], manifest["features"])
+        == (model.genres, model.features)
+        == (["Comedy", "Drama"], "mobilenet")
+    )
+    assert manifest["gate"]["made_champion"]
+    assert manifest["inputs_fingerprint"] == make_inputs().fingerprint
+    assert Settings.model_validate(json.loads(model.settings_path.read_text())) == settings
+    assert find_current_model(settings.artifacts_dir, make_inputs()) == model
+
+
+def test_a_candidate_that_did_not_pass_is_published_only(tmp_path: Path, settings: Settings) -> None:
+    model = publish_model.fn(make_candidate(tmp_path, None, passed=False), settings)
+    assert model.is_published
+    assert model.gate_reasons == "leakage: none"
+    assert read_champion_id(settings.artifacts_dir) is None
+
+
+@pytest.mark.parametrize("compared_with", [None, "m1"])
+def test_a_champion_that_it_was_not_compared_with_stays(
+    tmp_path: Path, settings: Settings, compared_with: str | None
+) -> None:
+    for model_id in ("m1", "m2"):
+        add_model(settings.artifacts_dir, model_id, {})
+    promote(settings.artifacts_dir, "m2", "by hand")
+    model = publish_model.fn(make_candidate(tmp_path, compared_with, passed=True), settings)
+    assert read_champion_id(settings.artifacts_dir) == "m2"
+    assert model.gate_reasons == f"compared with {compared_with}, but the champion is now m2: promote it by hand"
+    promote(settings.artifacts_dir, model.id, "by hand")
+
+
+def test_the_champion_that_it_was_compared_with_is_followed(tmp_path: Path, settings: Settings) -> None:
+    add_model(settings.artifacts_dir, "m1", {})
+    promote(settings.artifacts_dir, "m1", "by hand")
+    model = publish_model.fn(make_candidate(tmp_path, "m1", passed=True), settings)
+    assert read_champion_id(settings.artifacts_dir) == model.id
