@@ -87,7 +87,12 @@ def at_work(settings: Settings) -> Iterator[None]:
 
 def _run(settings: Settings) -> Run:
     # What would be in the way at the end is better found at the start.
-    find_champion(settings.artifacts_dir)
+    current = find_champion(settings.artifacts_dir)
+    if current and current.format_mismatch:
+        logger.warning(
+            "registry: the champion stays until another model is promoted by hand, since it can't be compared with: %s",
+            current.format_mismatch,
+        )
     if settings.registry.publish_to:
         Store(settings.registry.publish_to)
     seconds: dict[str, float] = {}
@@ -143,7 +148,7 @@ def _make_model(
     with _timed("evaluation", seconds):
         current = find_champion(settings.artifacts_dir)  # anew: another may have been promoted meanwhile
         champion = None
-        if current:
+        if current and not current.format_mismatch:
             champion = Champion(current.id, current.folder, current.manifest["genres"], current.manifest["features"])
         evaluation = evaluate(
             *(dataset, posters_dir, trained, baselines),
@@ -160,6 +165,7 @@ def _make_model(
             dataset.films_path,
             export.largest_difference,
             settings.registry,
+            current.format_mismatch if current else None,
         )
         about = {
             "made_of": made_of,

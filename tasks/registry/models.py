@@ -38,6 +38,14 @@ class PublishedModel:
     def id(self) -> str:
         return self.folder.name
 
+    @property
+    def format_mismatch(self) -> str | None:
+        """Why this version can't compare a candidate with the model; None if it can."""
+        model_format = self.manifest.get("format")
+        if model_format == versions.MODEL:
+            return None
+        return f"{self.id} is of format {model_format}, and this version compares with format {versions.MODEL}"
+
 
 def models_dir(artifacts_dir: Path) -> Path:
     """Returns the folder that has a folder a model."""
@@ -83,20 +91,16 @@ def read_champion_id(artifacts_dir: Path) -> str | None:
 def find_champion(artifacts_dir: Path) -> PublishedModel | None:
     """Returns the current model, to compare a candidate with; None if there is none yet.
 
+    It may be of another version of this project: see `format_mismatch`.
+
     Raises:
-        RegistryError: if its folder is gone, or is of another version of this project.
+        RegistryError: if its folder is gone.
     """
     champion = read_champion_id(artifacts_dir)
     if champion is None:
         return None
     folder = find_model(champion, artifacts_dir)
-    manifest = read_manifest(folder)
-    if manifest.get("format") != versions.MODEL:
-        raise RegistryError(
-            f"the champion {champion} is of format {manifest.get('format')}, and this version compares with format "
-            f"{versions.MODEL}: promote another model, or remove {artifacts_dir / CHAMPION_FILE}"
-        )
-    return PublishedModel(folder, manifest, is_champion=True)
+    return PublishedModel(folder, read_manifest(folder), is_champion=True)
 
 
 def check_model(folder: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks import versions
 from tasks.errors import LockedError, RegistryError
 from tasks.locking import locked
 from tasks.registry import models
@@ -129,10 +130,16 @@ def test_a_change_waits_for_the_registry(store: Path, hold_lock, monkeypatch: py
         assert read_champion_id(store) == "two"
 
 
-def test_a_champion_of_another_version_can_not_be_compared_with(store: Path, tmp_path: Path) -> None:
+def test_a_champion_of_another_format_says_so(store: Path, tmp_path: Path) -> None:
     assert find_champion(tmp_path / "empty") is None
-    with pytest.raises(RegistryError, match="two is of format None, and this version compares with format 1"):
-        find_champion(store)
+    champion = find_champion(store)
+    assert champion is not None
+    assert (champion.id, champion.is_champion) == ("two", True)
+    assert champion.format_mismatch == "two is of format None, and this version compares with format 1"
+    write_manifest(champion.folder, {"id": "two", "format": versions.MODEL})
+    champion = find_champion(store)
+    assert champion is not None
+    assert champion.format_mismatch is None
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"no json"])
