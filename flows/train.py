@@ -28,7 +28,7 @@ from tasks.posters.progress import Progress
 from tasks.posters.task import PosterCounts, check_success, count_posters, download_part, plan_downloads
 from tasks.posters.workers import Workers
 from tasks.registry.gate import judge
-from tasks.registry.models import find_champion, read_champion_id, recover
+from tasks.registry.models import describe_format_mismatch, find_champion, read_champion_id, recover
 from tasks.registry.stores import Store
 from tasks.registry.task import Candidate, find_current_model, list_inputs, publish_model, push
 from tasks.settings import Settings, TrainingSettings
@@ -96,7 +96,9 @@ def exclusive_run(settings: Settings) -> Iterator[None]:
 
 def _run(settings: Settings) -> Run:
     # Errors of the last stage that can be found now are raised now.
-    find_champion(settings.artifacts_dir)
+    champion = find_champion(settings.artifacts_dir)
+    if champion and (mismatch := describe_format_mismatch(champion)):
+        logger.warning("registry: the champion stays until another model is promoted by hand: %s", mismatch)
     if settings.registry.publish_to:
         Store(settings.registry.publish_to)
     workspace = settings.workspace
@@ -176,11 +178,15 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
             )
     with _timed("evaluation", seconds):
         champion = find_champion(settings.artifacts_dir)  # read again: another may have been promoted since the start
+        mismatch = describe_format_mismatch(champion) if champion else None
         min_films = settings.registry.min_films_to_judge_genre
+        champion_test = None
+        if champion and not mismatch:
+            champion_test = ChampionTest(champion, min_films, posters_dir)
         evaluation = evaluate(
             dataset=dataset,
             heads=TrainedHeads(trained, baselines, cross_fitted),
-            champion_test=ChampionTest(champion, min_films, posters_dir) if champion else None,
+            champion_test=champion_test,
             folder=workspace.folder("evaluation"),
             catalog_counts={"dropped": data.catalog.dropped, "doubtful": data.catalog.count_doubts()},
         )
@@ -200,6 +206,7 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
             dataset_films_path=dataset.films_path,
             export_difference=export.largest_difference,
             settings=settings.registry,
+            format_mismatch=mismatch,
         )
         candidate = Candidate(
             inputs=inputs,

@@ -50,6 +50,7 @@ def judge(
     dataset_films_path: Path,
     export_difference: float,
     settings: RegistrySettings,
+    format_mismatch: str | None = None,
 ) -> Verdict:
     """Judges a candidate.
 
@@ -60,10 +61,12 @@ def judge(
         export_difference: largest, between the exported model's answers and the pipeline's: of confidences, or of
             scores in points.
         settings: the bounds.
+        format_mismatch: Reason why the present champion could not be compared with; None if it was, or if there is
+            none.
     """
     return Verdict(
         (
-            _compare_with_champion(metrics.get("champion"), settings.max_macro_f1_drop),
+            _compare_with_champion(metrics.get("champion"), settings.max_macro_f1_drop, format_mismatch),
             _find_collapsed_genres(metrics["model"]["genres"], settings.min_films_to_judge_genre),
             _check_downloads(counts, settings.min_success_rate),
             _check_leakage(dataset_films_path),
@@ -76,8 +79,10 @@ def judge(
     )
 
 
-def _compare_with_champion(comparison: Mapping[str, Any] | None, max_drop: float) -> Check:
+def _compare_with_champion(comparison: Mapping[str, Any] | None, max_drop: float, format_mismatch: str | None) -> Check:
     name = "macro-F1 against the champion's"
+    if format_mismatch:
+        return Check(name, False, f"not compared, {format_mismatch}: promote the candidate by hand if it is better")
     if comparison is None:
         return Check(name, True, "there is no champion yet")
     if not comparison["genres"]:

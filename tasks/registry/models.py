@@ -25,6 +25,14 @@ LOCK_SECONDS = 60.0
 _INTENT_FILE = ".publication.json"
 
 
+def describe_format_mismatch(model: ModelFolder) -> str | None:
+    """Returns why this version can't compare a candidate with a model; None if it can."""
+    model_format = model.read_manifest().get("format")
+    if model_format == versions.MODEL:
+        return None
+    return f"{model.id} is of format {model_format}, and this version compares with format {versions.MODEL}"
+
+
 def models_dir(artifacts_dir: Path) -> Path:
     """Returns the folder with one folder for each model."""
     return artifacts_dir / MODELS_FOLDER
@@ -65,20 +73,15 @@ def read_champion_id(artifacts_dir: Path) -> str | None:
 def find_champion(artifacts_dir: Path) -> ModelFolder | None:
     """Returns the champion, to compare a candidate with; None if there is none yet.
 
+    It may be of another version of this project: see `describe_format_mismatch`.
+
     Raises:
-        RegistryError: if its folder is gone, or is of another version of this project.
+        RegistryError: if its folder is gone.
     """
     champion = read_champion_id(artifacts_dir)
     if champion is None:
         return None
-    model = find_model(champion, artifacts_dir)
-    manifest = model.read_manifest()
-    if manifest.get("format") != versions.MODEL:
-        raise RegistryError(
-            f"the champion {champion} is of format {manifest.get('format')}, and this version compares with format "
-            f"{versions.MODEL}: promote another model, or remove {artifacts_dir / CHAMPION_FILE}"
-        )
-    return model
+    return find_model(champion, artifacts_dir)
 
 
 def parse_champion(content: bytes, where: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def call(
     counts: PosterCounts = COUNTS,
     films: list[tuple[int, str, str]] = FILMS,
     difference: float = 0.001,
+    format_mismatch: str | None = None,
 ) -> Verdict:
     genres = {"Comedy": {"f1": 0.6, "support": 30}, "Drama": {"f1": drama[0], "support": drama[1]}}
     metrics: dict[str, Any] = {"model": {"genres": genres}}
@@ -36,7 +37,7 @@ def call(
         metrics["champion"] = comparison
     columns = zip(*films, strict=True)
     pq.write_table(pa.table(dict(zip(("imdb_id", "sha256", "split"), columns, strict=True))), tmp_path / "f.parquet")
-    return judge(metrics, counts, tmp_path / "f.parquet", difference, RegistrySettings())
+    return judge(metrics, counts, tmp_path / "f.parquet", difference, RegistrySettings(), format_mismatch)
 
 
 def failed(verdict: Verdict) -> list[str]:
@@ -68,6 +69,12 @@ def test_a_champion_that_can_not_be_compared_with_stays(tmp_path: Path) -> None:
     verdict = call(tmp_path, {**COMPARISON, **nothing})
     assert not verdict.allowed
     assert "nothing to compare m1 on: it has not learned from 3 test films" in verdict.reasons
+
+
+def test_a_champion_of_another_format_stays(tmp_path: Path) -> None:
+    verdict = call(tmp_path, format_mismatch="m1 is of format 9")
+    assert failed(verdict) == ["macro-F1 against the champion's"]
+    assert "not compared, m1 is of format 9: promote the candidate by hand if it is better" in verdict.reasons
 
 
 def test_genres_that_are_lost_are_named(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from tasks import versions
 from tasks.errors import LockedError, RegistryError
 from tasks.locking import locked
 from tasks.registry import models
 from tasks.registry.models import (
+    describe_format_mismatch,
     find_champion,
     find_model,
     list_models,
@@ -122,10 +124,15 @@ def test_a_change_waits_for_the_registry(store: Path, hold_lock, monkeypatch: py
         assert read_champion_id(store) == "two"
 
 
-def test_a_champion_of_another_version_can_not_be_compared_with(store: Path, tmp_path: Path) -> None:
-    assert find_champion(tmp_path / "empty") is None
-    with pytest.raises(RegistryError, match="two is of format None, and this version compares with format 1"):
-        find_champion(store)
+def test_a_champion_of_another_format_is_described(store: Path, tmp_path: Path) -> None:
+    assert find_champion(tmp_path / "nothing") is None
+    champion = find_champion(store)
+    assert champion is not None
+    assert champion.id == "two"
+    expected = f"two is of format None, and this version compares with format {versions.MODEL}"
+    assert describe_format_mismatch(champion) == expected
+    champion.write_manifest({"id": "two", "format": versions.MODEL})
+    assert describe_format_mismatch(champion) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"no json"])
