@@ -57,10 +57,10 @@ def run(
     min_posters: MinPosters = None,
     recipe: Annotated[str | None, typer.Option(help="default, seed or seed_bce.")] = None,
     retry_failed: Annotated[
-        bool | None, typer.Option("--retry-failed", help="Ask again for posters that failed before.")
+        bool | None, typer.Option("--retry-failed", help="Request posters again that failed in an earlier run.")
     ] = None,
     refresh: Annotated[
-        bool | None, typer.Option("--refresh", help="Ask whether the posters that are there have changed.")
+        bool | None, typer.Option("--refresh", help="Check whether downloaded posters have changed.")
     ] = None,
     fine_tune: Annotated[int | None, typer.Option("--fine-tune", hidden=True)] = None,
     publish_to: Annotated[
@@ -236,7 +236,7 @@ def promote(
     model: Annotated[str, typer.Argument(help="Id of a published model.")],
     artifacts: ArtifactsDir = Path("artifacts"),
 ) -> None:
-    """Make a published model the champion, whatever the gate said."""
+    """Make a published model the champion, whatever the verdict of the gate."""
     from tasks.registry.models import promote as promote_model
 
     promote_model(artifacts, model, "promoted by hand")
@@ -318,7 +318,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"poster-genres: {error.format_message().rstrip('.')}. See poster-genres --help", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        # The disk, the network, permissions: what is wrong is in the message, not in this program.
+        # The disk, the network, permissions: the message names the cause, which is not in this program.
         print(f"poster-genres: {error}", file=sys.stderr)
         sys.exit(1)
     except typer.Abort:

@@ -17,7 +17,7 @@ from tasks.settings import RECIPES, RecipeName, Settings, TrainingSettings
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison gave: a line for each recipe and seed in `comparison.json`, the table in `comparison.md`."""
+    """The result: scores of each recipe and seed in `comparison.json`, the table in `comparison.md`."""
 
     folder: Path
     table: str
@@ -35,13 +35,13 @@ def compare(
 ) -> Comparison:
     """Trains recipes with several seeds, each seed with a split of its own that all recipes share.
 
-    What is there already, posters, features and trained heads, is not made again. Nothing is published.
+    Posters, features and trained heads that exist are reused. Nothing is published.
 
     Args:
-        settings: of the catalog and all stages to training. Its own recipe is compared, too, where it is altered; its
+        settings: Settings of all stages up to training. Their own recipe is compared, too, if it is altered; their
             seed is the first.
-        recipes: by name.
-        num_seeds: as many splits and trainings.
+        recipes: Names of the recipes.
+        num_seeds: Number of splits and trainings.
     """
     with exclusive_run(settings):
         catalog = read_catalog(settings.catalog, settings.workspace.folder("catalog"))
@@ -53,7 +53,7 @@ def compare(
 def _score_all(
     films_path: Path, settings: Settings, recipes: tuple[RecipeName, ...], num_seeds: int
 ) -> list[dict[str, Any]]:
-    # TensorFlow takes seconds to import; whoever gave a wrong catalog should not wait for it.
+    # Imported late: TensorFlow takes seconds, and the error for a wrong catalog should not wait for it.
     from scipy.special import expit
 
     from tasks.evaluation.predictions import predict_logits
@@ -77,7 +77,7 @@ def _score_all(
         folder = workspace.folder("comparison") / f"seed-{seed}"
         dataset = _write_dataset(films_path, folder, seed, settings, with_shards=False)
         join_features(dataset, features)
-        # Every recipe is scored on the test split; which is better is for the validation split to say.
+        # Every recipe is scored on the test split; the choice between them is made on the validation split.
         for candidate in candidates:
             trained = train_head(dataset, features, workspace.folder("training"), candidate, seed)
             test = read_examples(dataset, trained.features_folder, "test")

@@ -17,15 +17,15 @@ from tasks.settings import Settings
 def load_settings(
     file: Path | None = None, assignments: Sequence[str] = (), options: Mapping[str, Any] | None = None
 ) -> Settings:
-    """Puts the settings together.
+    """Merges the settings from all sources.
 
     Args:
-        file: YAML or TOML, with any of the settings.
-        assignments: `training.epochs=10` and the like; values are read as YAML.
-        options: values by dotted name; those that are None are left out.
+        file: YAML or TOML file with any of the settings.
+        assignments: Assignments such as `training.epochs=10`; values are parsed as YAML.
+        options: Values by dotted name; None is ignored.
 
     Raises:
-        SettingsError: in one line: what is wrong, where, and what was expected.
+        SettingsError: A setting is wrong; the message is one line: the error, its origin, and the expected values.
     """
     given: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -71,7 +71,7 @@ def _parse_assignment(assignment: str) -> tuple[str, Any]:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise SettingsError(f"--set {assignment}: {text!r} is no value: {' '.join(str(error).split())}") from error
+        raise SettingsError(f"--set {assignment}: {text!r} is not a value: {' '.join(str(error).split())}") from error
     # YAML 1.1 takes 1e-5 for a string, since it has no dot.
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
@@ -83,13 +83,13 @@ def _assign(given: dict[str, Any], name: str, value: Any) -> None:
     *groups, last = name.split(".")
     for group in groups:
         if not isinstance(given.setdefault(group, {}), dict):
-            raise SettingsError(f"{name}: {group} is no group of settings, but {given[group]!r}")
+            raise SettingsError(f"{name}: {group} is not a group of settings: {given[group]!r}")
         given = given[group]
     given[last] = value
 
 
 def _describe(problem: Any, origins: Mapping[str, str]) -> str:
-    """Returns one problem that pydantic found, in words for whoever wrote the setting."""
+    """Returns one of pydantic's validation errors as a message for users."""
     location = [str(part) for part in problem["loc"]]
     name = ".".join(location)
     origin = next((origins[key] for key in (name, name.rpartition(".")[0], "") if key in origins), "")

@@ -44,10 +44,10 @@ def demo(
     """Draws posters, serves them on loopback, and runs `train` on them.
 
     Args:
-        data_dir: for the sample and everything made of it.
-        artifacts_dir: for the model; not the folder of real models, whose champion a sample must not replace.
-        num_films: films in the sample.
-        features: the backbone.
+        data_dir: Folder of the sample and of all data.
+        artifacts_dir: Folder of the models; not that of real models, whose champion a sample must not replace.
+        num_films: Number of films in the sample.
+        features: Settings of the backbone.
     """
     site, server_dir = data_dir / "site", data_dir / "server"
     workspace = Workspace(data_dir)
@@ -55,7 +55,7 @@ def demo(
         remove_partials(data_dir, site.name)
         remove_partials(server_dir)
         make_site(site, num_films)
-        # The port of the last time, so that the posters' addresses stay the same and none is downloaded twice.
+        # The port of the last run, so that the posters' addresses stay the same and none is downloaded twice.
         port = json.loads(workspace.read(_PORT_FILE) or "0")
         with serve(site, port) as base_url:
             workspace.write(_PORT_FILE, base_url.rpartition(":")[2].encode())

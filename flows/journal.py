@@ -1,4 +1,4 @@
-"""A run's log as JSON lines, beside what Prefect shows: `data/logs/<time>-<name of the run>.jsonl`."""
+"""A run's log as JSON lines, beside Prefect's own: `data/logs/<time>-<name of the run>.jsonl`."""
 
 import logging
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from pythonjsonlogger.json import JsonFormatter
 
 from tasks.errors import PosterGenresError
 
-# Ours, and Prefect's about the states of runs, retries among them.
+# This project's, and Prefect's about the states of runs, including retries.
 _LOGGERS = ("flows", "tasks", "prefect.flow_runs", "prefect.task_runs")
-# Those of ours carry the stage in their names: `tasks.posters.progress`.
+# The names of this project's loggers contain the stage: `tasks.posters.progress`.
 _FIELDS = ("levelname", "name", "stage", "part", "task_run_name", "message", "exc_info")
 
 
 class _Stamp(logging.Filter):
-    """Adds to each record the stage and, where there is one, the part."""
+    """Adds the stage and, if any, the part to each record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         parent, _, rest = record.name.partition(".")
@@ -31,13 +31,13 @@ class _Stamp(logging.Filter):
 
 @contextmanager
 def journal(folder: Path) -> Iterator[Path]:
-    """Writes down what is logged while the block runs; yields the file.
+    """Writes the log of the block to a file; yields its path.
 
     A line is an object with `timestamp`, `level`, `logger`, `run`, `run_id`, `stage`, `part`, `task`, `message`, and
-    `exc_info` where there is one; what a line does not have is null.
+    `exc_info` of an exception; missing values are null.
 
     Args:
-        folder: is made if it is not there.
+        folder: Folder of the logs; created if it does not exist.
     """
     folder.mkdir(parents=True, exist_ok=True)
     name, run_id = flow_run.get_name(), flow_run.get_id()
@@ -59,7 +59,7 @@ def journal(folder: Path) -> Iterator[Path]:
     try:
         yield path
     except BaseException as error:
-        # Prefect logs it as well, but only when this block is left.
+        # Prefect logs it, too, but only after this block.
         expected = isinstance(error, PosterGenresError)
         trace = None if expected else (type(error), error, error.__traceback__)
         words = f"failed: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Everything that scheduled runs need, on one machine: server, work pool, deployments and worker."""
+"""Server, work pool, deployments and worker for scheduled runs, on one machine."""
 
 import contextlib
 import os
@@ -33,16 +33,16 @@ class ServingError(PosterGenresError):
 
 
 def serve(port: int) -> None:
-    """Starts a Prefect server on 127.0.0.1, brings it the deployments of `prefect.yaml`, and runs a worker.
+    """Starts a Prefect server on 127.0.0.1, registers the deployments of `prefect.yaml`, and runs a worker.
 
-    Returns on SIGINT or SIGTERM, when all is stopped: first the worker, then the server.
+    Returns on SIGINT or SIGTERM, after the worker and then the server have stopped.
 
     Args:
-        port: of the server, its API and its dashboard.
+        port: Port of the server, its API and its dashboard.
 
     Raises:
-        SettingsError: if the port is taken, or this is no checkout with a `prefect.yaml`.
-        ServingError: if a part does not start, or stops by itself.
+        SettingsError: The port is taken, or this is no checkout with a `prefect.yaml`.
+        ServingError: The server or the worker does not start, or stops by itself.
     """
     if not (_ROOT / "prefect.yaml").is_file():
         raise SettingsError(f"no prefect.yaml in {_ROOT}: serve runs from a checkout of the project")
@@ -61,8 +61,8 @@ def serve(port: int) -> None:
                 _wait_until_healthy(api_url, server_process, log)
                 _set_up(environment)
                 with _process(["worker", "start", "--pool", WORK_POOL], environment) as worker_process:
-                    _say_how_to_go_on(port, api_url)
-                    _wait_for_the_end({"server": server_process, "worker": worker_process}, log)
+                    _print_next_steps(port, api_url)
+                    _wait_until_one_stops({"server": server_process, "worker": worker_process}, log)
         except KeyboardInterrupt:
             print("stopped", flush=True)
 
@@ -74,7 +74,7 @@ def _set_up(environment: Mapping[str, str]) -> None:
         _call(["automation", "create", "--from-file", "automations.yaml"], environment)
 
 
-def _say_how_to_go_on(port: int, api_url: str) -> None:
+def _print_next_steps(port: int, api_url: str) -> None:
     print(
         f"\ndashboard  http://127.0.0.1:{port}\n"
         "ready      train/weekly (Mondays, 06:00 UTC), demo/demo, label/label; Ctrl-C stops everything\n"
@@ -97,7 +97,7 @@ def _wait_until_healthy(api_url: str, server: subprocess.Popen[bytes], log: Path
     raise ServingError(f"the server did not start within {_START_SECONDS} s: see {log}")
 
 
-def _wait_for_the_end(processes: Mapping[str, subprocess.Popen[bytes]], log: Path) -> None:
+def _wait_until_one_stops(processes: Mapping[str, subprocess.Popen[bytes]], log: Path) -> None:
     while True:
         for name, process in processes.items():
             if process.poll() is not None:
@@ -109,7 +109,7 @@ def _wait_for_the_end(processes: Mapping[str, subprocess.Popen[bytes]], log: Pat
 def _process(
     arguments: list[str], environment: Mapping[str, str], log: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a `prefect` command while the block runs, and ends it and all that it started."""
+    """Runs a `prefect` command during the block; then ends it and all processes that it started."""
     output = None
     if log:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def _process(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        # The rest of its session. (Flow runs have sessions of their own: the worker ends them when it is told to stop.)
+        # The rest of its session. (Flow runs have sessions of their own: the worker ends them when it stops.)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         if output:
@@ -151,26 +151,26 @@ def _run(arguments: list[str], environment: Mapping[str, str]) -> subprocess.Com
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ServingError(f"`prefect {shlex.join(arguments)}` gave no answer in {_START_SECONDS} s") from error
+        raise ServingError(f"`prefect {shlex.join(arguments)}` did not finish within {_START_SECONDS} s") from error
 
 
 def _call(arguments: list[str], environment: Mapping[str, str]) -> None:
     done = _run(arguments, environment)
     if done.returncode:
-        last_words = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise ServingError(f"`prefect {shlex.join(arguments)}` failed: {' '.join(last_words)}")
+        last_line = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        raise ServingError(f"`prefect {shlex.join(arguments)}` failed: {' '.join(last_line)}")
 
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """Lets SIGTERM, which a service manager sends, end the block as Ctrl-C does.
+    """Makes SIGTERM, which a service manager sends, end the block as Ctrl-C does.
 
-    SIGINT has a handler, too: where it is ignored, as in a script's background, what is started would ignore it as
-    well, and Prefect's worker stops by it.
+    SIGINT has a handler, too: where it is ignored, as in the background of a script, child processes would ignore it,
+    and Prefect's worker stops on it.
     """
 
     def interrupt(*_: object) -> None:
-        # Once: impatience must not leave half of it running.
+        # Once: a second signal must not leave half of the processes running.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt

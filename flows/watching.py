@@ -1,4 +1,4 @@
-"""What the server is told of runs that ended badly."""
+"""Report failed, crashed and cancelled runs to the Prefect server."""
 
 import logging
 from collections.abc import Iterable
@@ -17,15 +17,15 @@ logger = logging.getLogger(__name__)
 
 
 def report_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
-    """Says in an artifact of a run that failed, crashed or was cancelled why it did: a hook for flows."""
-    reason = (state.message or "no reason was given").replace("Flow run encountered an exception: ", "")
+    """Creates an artifact with the reason why a run failed, crashed or was cancelled: a hook for flows."""
+    reason = (state.message or "no reason given").replace("Flow run encountered an exception: ", "")
     with get_client(sync_client=True) as client:
         _show_failure(client, flow_run, state, reason)
 
 
 def _show_failure(client: SyncPrefectClient, run: FlowRun, state: State[Any], reason: str) -> None:
     if state.is_crashed():
-        reason += "\n\nWhat was finished is kept: the next run goes on where this one stopped."
+        reason += "\n\nFinished work is kept: the next run continues where this one stopped."
     client.create_artifact(
         ArtifactCreate(
             key="failure",
@@ -38,15 +38,15 @@ def _show_failure(client: SyncPrefectClient, run: FlowRun, state: State[Any], re
 
 
 def run_ids() -> list[str]:
-    """Returns the ids of the flow run this is called in, and of the runs it is a part of."""
+    """Returns the ids of the current flow run and of its parents."""
     found = (current_run.get_id(), current_run.get_parent_flow_run_id(), current_run.get_root_flow_run_id())
     return list(dict.fromkeys(run_id for run_id in found if run_id))
 
 
 def crash_killed_runs(ids: Iterable[str]) -> None:
-    """Marks runs whose process is known to be gone as crashed, where the server still takes them for running.
+    """Marks runs as crashed whose process no longer exists, but whose state on the server is still running.
 
-    A worker tells the server of a run that was killed, but one without a worker, or killed with it, can't.
+    A worker reports a killed run to the server; a run without a worker, or killed together with it, is not reported.
     """
     with get_client(sync_client=True) as client:
         for run_id in ids:
@@ -55,8 +55,8 @@ def crash_killed_runs(ids: Iterable[str]) -> None:
             except ObjectNotFound:
                 continue  # the run was on another server
             if run.state and not run.state.is_final():
-                reason = "Its process was killed: a later run found what it left behind."
+                reason = "Its process was killed: a later run found its lock."
                 state: State[Any] = Crashed(message=reason)
                 client.set_flow_run_state(run.id, state, force=True)
                 _show_failure(client, run, state, reason)
-                logger.warning("run %s was killed: marked as crashed, and going on where it stopped", run.name)
+                logger.warning("run %s was killed: marked as crashed, continuing where it stopped", run.name)

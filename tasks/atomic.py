@@ -23,13 +23,13 @@ def _flush_to_disk(path: Path) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Gives a path beside `path` to write to; renames it to `path` when the block ends without an error.
+    """Yields a path beside `path` to write to; renames it to `path` if the block ends without an error.
 
     Args:
-        path: the final name. Its folder is made if it is not there; a file already there is replaced.
+        path: Final path. Its folder is created if it does not exist; an existing file is replaced.
 
     Yields:
-        The path to write to. After an error it is removed, and what was at `path` is untouched.
+        The path to write to. After an error it is removed, and an existing file is kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _beside(path)
@@ -44,13 +44,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Gives an empty folder beside `path` to fill; renames it to `path` when the block ends without an error.
+    """Yields an empty folder beside `path` to fill; renames it to `path` if the block ends without an error.
 
     Args:
-        path: the final name. A folder already there is moved aside first and removed once the new one is in place.
+        path: Final path. An existing folder is moved aside first and removed after the new one is in place.
 
     Yields:
-        The folder to fill. After an error it is removed, and what was at `path` is untouched.
+        The folder to fill. After an error it is removed, and an existing folder is kept.
     """
     path = path.resolve()  # "." has no name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_folder(path: Path) -> None:
-    """Removes a folder, which is gone from `path` at once: killed half way, nothing is left that looks whole."""
+    """Removes a folder; it is renamed first, so that a killed process leaves nothing that looks complete."""
     removed = _beside(path)
     path.rename(removed)
     shutil.rmtree(removed)
@@ -88,11 +88,11 @@ def write_text(path: Path, text: str, encoding: str = "utf-8") -> None:
 
 
 def remove_partials(folder: Path, name: str = "*") -> None:
-    """Removes what a killed process left half-written in `folder`. Call it only while nobody else writes there.
+    """Removes half-written files and folders of a killed process. Call it only while no other process writes there.
 
     Args:
-        folder: need not be there.
-        name: of the file or folder that was to be written; all, if it is not given.
+        folder: Folder, which need not exist.
+        name: Name of the file or folder that was written; by default all.
     """
     for partial in folder.glob(f".{name}.*.partial"):
         if partial.is_dir():

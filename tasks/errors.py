@@ -1,14 +1,14 @@
-"""The errors a user can mend.
+"""The errors that a user can correct.
 
-Everything this project raises on purpose about its input derives from `PosterGenresError`; the command line shows such
-an error as its one line, and anything else as a traceback, because anything else is a bug.
+Every error about the user's input derives from `PosterGenresError`; the command line prints its message, and a
+traceback for any other exception, which is a bug.
 """
 
 
 class PosterGenresError(Exception):
-    """Something the user gave is not as expected: the message says what, what was expected, and what to do."""
+    """An input is not as expected: the message names it, the expected values, and the remedy."""
 
-    exit_code = 2  # of the command line: what was given was wrong
+    exit_code = 2  # of the command line: wrong input
 
 
 class SettingsError(PosterGenresError):
@@ -26,21 +26,21 @@ class DownloadError(PosterGenresError):
 
 
 class DatasetError(PosterGenresError):
-    """What was downloaded does not make a data set to learn from."""
+    """The downloaded posters do not make a data set for training."""
 
 
 class BackboneError(PosterGenresError):
-    """The backbone's weights can't be had, or are not the weights that were expected."""
+    """The backbone's weights are unavailable, or are not the expected ones."""
 
 
 class ExportError(PosterGenresError):
-    """The exported model does not answer as the pipeline does; it is not published."""
+    """The exported model fails or does not predict as the pipeline does; it is not published."""
 
     exit_code = 1
 
 
 class RegistryError(PosterGenresError):
-    """A published model can't be found, or is not what its manifest says."""
+    """A published model can't be found, or differs from its manifest."""
 
 
 class LockedError(PosterGenresError):
@@ -50,7 +50,7 @@ class LockedError(PosterGenresError):
 
 
 class StoreError(RegistryError):
-    """A store of models can't be reached or does not allow what was asked."""
+    """A store of models can't be reached, or refuses a request."""
 
     exit_code = 1
 

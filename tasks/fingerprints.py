@@ -14,7 +14,7 @@ from tasks.errors import one_line
 
 logger = logging.getLogger(__name__)
 
-# Whose versions decide what a network learns and predicts.
+# Packages whose versions decide the result of training and of predictions.
 PACKAGES = ("tensorflow", "keras", "scikit-learn", "scipy")
 
 
@@ -34,7 +34,7 @@ class Inputs:
         return hashlib.sha256(json.dumps(self.values, sort_keys=True).encode()).hexdigest()
 
     def as_description(self) -> dict[str, Any]:
-        """Returns what a result's JSON description holds of its inputs, for `find_current`."""
+        """Returns the entries of a result's JSON description that `find_current` reads."""
         return {"inputs_fingerprint": self.fingerprint, "inputs": dict(self.values)}
 
     def describe_change(self, previous: Mapping[str, Any]) -> str:
@@ -52,7 +52,7 @@ def list_versions() -> dict[str, str]:
 def find_current(path: Path, inputs: Inputs) -> dict[str, Any] | None:
     """Returns the description of a stage's result if it was made from exactly these inputs.
 
-    Otherwise, where there is a result, a log line says why it is made anew.
+    If there is another result, a log line gives the reason why it is made again.
 
     Args:
         path: JSON file with at least what `Inputs.as_description` returns.
@@ -64,14 +64,14 @@ def find_current(path: Path, inputs: Inputs) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (ValueError, AttributeError) as error:
-        logger.warning("%s is damaged (%s): it is made anew", path, one_line(error))
+        logger.warning("%s is damaged (%s): it is made again", path, one_line(error))
         return None
     if previous == inputs.fingerprint:
         return description
     if previous is None:
-        logger.info("%s was written by an earlier version: it is made anew", path)
+        logger.info("%s was written by an earlier version: it is made again", path)
     else:
-        logger.info("%s is made anew: %s", path, inputs.describe_change(description["inputs"]))
+        logger.info("%s is made again: %s", path, inputs.describe_change(description["inputs"]))
     return None
 
 

@@ -20,24 +20,25 @@ def locked(
 ) -> Iterator[dict[str, Any] | None]:
     """Holds the lock of a folder.
 
-    The lock is the operating system's: it ends with the process that holds it, however that ends, so none is ever
-    left behind. It keeps processes of one machine apart; over a network file system it does where that has `flock`.
+    The lock is the operating system's: it is released when the process that holds it ends, however that ends. It works
+    between processes of one machine; over a network file system only if that supports `flock`.
 
     Args:
-        folder: is made if it is not there. The lock is its file `.lock`; who holds it stands in `.lock.json`.
-        what: the holder does, in words for whoever has to wait.
-        wait_seconds: for another process to let go.
-        about: what is to be known of the holder, should it be killed.
+        folder: Folder to lock; created if it does not exist. The lock is its file `.lock`, the holder is described in
+            `.lock.json`.
+        what: Description of the holder, for the message to a waiting process.
+        wait_seconds: Time limit for another process to release the lock.
+        about: Data for the next holder, should this one be killed.
 
     Yields:
-        What was to be known of the last holder, if that was killed; else None.
+        `about` of the last holder if it was killed; otherwise None.
 
     Raises:
-        LockedError: if another process does not let go; says which.
+        LockedError: Another process holds the lock; the message names it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     holder = folder / ".lock.json"
-    # The thread that lets go need not be the one that took hold.
+    # Another thread may release it than the one that acquired it.
     lock = FileLock(folder / ".lock", thread_local=False)
     try:
         lock.acquire(timeout=wait_seconds)
@@ -67,5 +68,5 @@ def _read(path: Path) -> dict[str, Any] | None:
     try:
         return dict(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError):
-        # There is none; or its writer was killed in the act, or has not got round to it.
+        # It does not exist, or its writer was killed while writing or has not written it yet.
         return None

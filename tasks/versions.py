@@ -1,6 +1,6 @@
-"""Versions of what the stages make: raise one with any change to what its stage gives for the same input.
+"""Versions of the stages' results: raise one with every change of a stage's result for the same inputs.
 
-What an earlier version made is then made anew, in place of being taken for finished.
+Results of an earlier version are then made again.
 """
 
 RECORDS = 3  # TFRecord shards and dataset.json

@@ -1,4 +1,4 @@
-"""Whether a candidate may become champion, and why."""
+"""The gate: whether a candidate may become champion, and the reasons."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 from tasks.posters.task import PosterCounts
 from tasks.settings import RegistrySettings
 
-# The pipeline's features are kept as float16 (3 to 4 digits); the model computes them anew in float32.
+# The pipeline's features are stored as float16 (3 to 4 digits); the model computes them in float32.
 _MAX_EXPORT_DIFFERENCE = 0.01
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at: whether it is in order, and what was found."""
+    """One check: whether it was passed, and the finding."""
 
     name: str
     passed: bool
@@ -35,12 +35,12 @@ class Verdict:
 
     @property
     def reasons(self) -> str:
-        """What was found, in one line: of the failed checks if any failed, else of all."""
+        """The findings in one line: of the failed checks if any failed, otherwise of all."""
         chosen = self.checks if self.allowed else [check for check in self.checks if not check.passed]
         return "; ".join(f"{check.name}: {check.found}" for check in chosen)
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns it as it stands in a model's manifest."""
+        """Returns it for a model's manifest."""
         return {"allowed": self.allowed, "checks": [vars(check) for check in self.checks]}
 
 
@@ -55,12 +55,12 @@ def judge(
     """Judges a candidate.
 
     Args:
-        metrics: as the evaluation gives them; `champion` says how the candidate compares with the present one.
-        counts: of the posters of this run.
-        dataset_films_path: the data set's `films.parquet`.
-        export_difference: largest, between the exported model's answers and the pipeline's: of confidences, or of
-            scores in points.
-        settings: the bounds.
+        metrics: Metrics of the evaluation, with the comparison under `champion`.
+        counts: Counts of the posters of this run.
+        dataset_films_path: Path of the data set's `films.parquet`.
+        export_difference: Largest difference between the exported model's predictions and the pipeline's: of
+            confidences, or of scores in points.
+        settings: The bounds.
         format_mismatch: Reason why the present champion could not be compared with; None if it was, or if there is
             none.
     """
@@ -71,7 +71,7 @@ def judge(
             _check_downloads(counts, settings.min_success_rate),
             _check_leakage(dataset_films_path),
             Check(
-                "exported answers",
+                "exported predictions",
                 export_difference <= _MAX_EXPORT_DIFFERENCE,
                 f"differ from the pipeline's by {export_difference:.2g} (at most {_MAX_EXPORT_DIFFERENCE:g})",
             ),
@@ -89,8 +89,8 @@ def _compare_with_champion(comparison: Mapping[str, Any] | None, max_drop: float
         return Check(
             name,
             False,
-            f"nothing to compare {comparison['id']} on: it has not learned from {comparison['num_films']} test films, "
-            "and no genre that both know has enough of these",
+            f"nothing to compare with {comparison['id']}: of {comparison['num_films']} test films that it has not "
+            "learned from, no genre of both models has enough",
         )
     lost = f", without {', '.join(comparison['lost_genres'])}" if comparison["lost_genres"] else ""
     candidate, champion = comparison["candidate_macro_f1"], comparison["champion_macro_f1"]
@@ -105,20 +105,20 @@ def _compare_with_champion(comparison: Mapping[str, Any] | None, max_drop: float
 def _find_collapsed_genres(genres: Mapping[str, Mapping[str, Any]], min_films: int) -> Check:
     judged = {name: scores for name, scores in genres.items() if scores["support"] >= min_films}
     collapsed = [name for name, scores in judged.items() if scores["f1"] == 0]
-    found = f"no film found of {', '.join(collapsed)}" if collapsed else f"none, of {len(judged)} looked at"
+    found = f"no film predicted as {', '.join(collapsed)}" if collapsed else f"none, of {len(judged)} checked"
     return Check("collapsed genres", not collapsed, found)
 
 
 def _check_downloads(counts: PosterCounts, min_rate: float) -> Check:
     found = f"{counts.num_ok:,} of {counts.num_films:,}, {counts.success_rate:.1%} (at least {min_rate:.0%})"
-    return Check("posters there", counts.success_rate >= min_rate, found)
+    return Check("available posters", counts.success_rate >= min_rate, found)
 
 
 def _check_leakage(dataset_films_path: Path) -> Check:
     films = pq.read_table(dataset_films_path, columns=["imdb_id", "sha256", "split"]).to_pandas()
     leaks = {
         what: int((films.groupby(column)["split"].nunique() > 1).sum())
-        for what, column in (("films", "imdb_id"), ("pictures", "sha256"))
+        for what, column in (("films", "imdb_id"), ("images", "sha256"))
     }
     found = ", ".join(f"{count} {what} in two splits" for what, count in leaks.items())
     return Check("leakage between splits", not any(leaks.values()), found)

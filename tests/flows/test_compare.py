@@ -38,7 +38,7 @@ def test_recipes_over_seeds(small_run, tmp_path: Path) -> None:
     }
     assert scored[1]["macro_f1"] != scored[3]["macro_f1"]
     assert comparison.table == (comparison.folder / "comparison.md").read_text("utf-8").rstrip("\n")
-    assert "default (altered) ahead by, test" in comparison.table
+    assert "default (altered) improves by, test" in comparison.table
     # The data set of the last run is as it was: a comparison has splits of its own, and no shards.
     assert stat(data_dir / "shards") == before
     assert not list(comparison.folder.rglob("*.tfrecord"))

@@ -180,7 +180,7 @@ def test_a_watched_run_makes_a_model_and_the_next_is_up_to_date(
             "logs/filter", logs={"flow_run_id": {"any_": [second["id"]]}}, sort="TIMESTAMP_ASC", limit=100
         )
     ]
-    assert f"up to date: the inputs of {model.id} have not changed" in messages
+    assert f"registry: up to date, the inputs of {model.id} have not changed" in messages
     assert second["total_run_time"] < 30
 
 

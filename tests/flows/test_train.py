@@ -213,7 +213,7 @@ def test_server_has_named_tasks_and_artifacts(small_run) -> None:
     assert len(json.loads(artifacts["metrics"])) == 4
     assert small_run.run.model.id in artifacts["model"]
     rows = {(row["stage"], row["what"]): row["count"] for row in json.loads(artifacts["counts"])}
-    assert (rows["posters", "failed: http 404"], rows["posters", "there"]) == (4, 236)
+    assert (rows["posters", "failed: http 404"], rows["posters", "available"]) == (4, 236)
 
 
 def test_second_run_ends_with_the_same_model_and_writes_nothing(small_run) -> None:

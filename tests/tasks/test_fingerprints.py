@@ -33,18 +33,18 @@ def test_a_result_is_current_until_an_input_changes(tmp_path: Path, caplog: pyte
     assert found is not None
     assert found["seconds"] == 1.5
     assert find_current(path, Inputs({**INPUTS.values, "version": 2})) is None
-    assert caplog.messages == [f"{path} is made anew: version 1 -> 2"]
+    assert caplog.messages == [f"{path} is made again: version 1 -> 2"]
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('{"made_of": "0123"}', "was written by an earlier version: it is made anew"),
-        ('{"inputs_fingerprint": ', "is damaged (Expecting value: line 1 column 24 (char 23)): it is made anew"),
-        ("[]", "is damaged ('list' object has no attribute 'get'): it is made anew"),
+        ('{"made_of": "0123"}', "was written by an earlier version: it is made again"),
+        ('{"inputs_fingerprint": ', "is damaged (Expecting value: line 1 column 24 (char 23)): it is made again"),
+        ("[]", "is damaged ('list' object has no attribute 'get'): it is made again"),
     ],
 )
-def test_what_cannot_be_compared_is_made_anew(
+def test_what_cannot_be_compared_is_made_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, says: str
 ) -> None:
     path = tmp_path / "result.json"

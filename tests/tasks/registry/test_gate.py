@@ -49,7 +49,7 @@ def test_the_first_model_passes_without_a_champion(tmp_path: Path) -> None:
     assert verdict.allowed
     assert len(verdict.checks) == 5
     assert "there is no champion yet" in verdict.reasons
-    assert "0 pictures in two splits" in verdict.reasons
+    assert "0 images in two splits" in verdict.reasons
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_champion_that_can_not_be_compared_with_stays(tmp_path: Path) -> None:
     nothing = {"num_films": 3, "genres": [], "candidate_macro_f1": None, "champion_macro_f1": None}
     verdict = call(tmp_path, {**COMPARISON, **nothing})
     assert not verdict.allowed
-    assert "nothing to compare m1 on: it has not learned from 3 test films" in verdict.reasons
+    assert "nothing to compare with m1: of 3 test films that it has not learned from" in verdict.reasons
 
 
 def test_a_champion_of_another_format_stays(tmp_path: Path) -> None:
@@ -88,21 +88,21 @@ def test_no_genre_collapsed(tmp_path: Path, drama: tuple[float, int], allowed: b
     verdict = call(tmp_path, drama=drama)
     assert verdict.allowed == allowed
     if not allowed:
-        assert verdict.reasons == "collapsed genres: no film found of Drama"
+        assert verdict.reasons == "collapsed genres: no film predicted as Drama"
 
 
 @pytest.mark.parametrize(("num_ok", "allowed"), [(90, True), (89, False)])
 def test_enough_posters(tmp_path: Path, num_ok: int, allowed: bool) -> None:
     verdict = call(tmp_path, counts=replace(COUNTS, num_ok=num_ok))
     assert verdict.allowed == allowed
-    assert f"posters there: {num_ok} of 100" in verdict.reasons
+    assert f"available posters: {num_ok} of 100" in verdict.reasons
 
 
 @pytest.mark.parametrize(
     ("film", "found"),
     [
-        ((5, "a", "test"), "0 films in two splits, 1 pictures in two splits"),
-        ((4, "d", "validation"), "1 films in two splits, 0 pictures in two splits"),
+        ((5, "a", "test"), "0 films in two splits, 1 images in two splits"),
+        ((4, "d", "validation"), "1 films in two splits, 0 images in two splits"),
     ],
 )
 def test_leakage(tmp_path: Path, film: tuple[int, str, str], found: str) -> None:
@@ -116,7 +116,7 @@ def test_exported_answers(tmp_path: Path, difference: float, allowed: bool) -> N
 
 def test_all_that_failed_is_told(tmp_path: Path) -> None:
     verdict = call(tmp_path, drama=(0.0, 9), counts=replace(COUNTS, num_ok=50), difference=0.5)
-    assert failed(verdict) == ["collapsed genres", "posters there", "exported answers"]
+    assert failed(verdict) == ["collapsed genres", "available posters", "exported predictions"]
     written = verdict.as_dict()
     assert written["allowed"] is False
     assert [check["name"] for check in written["checks"] if not check["passed"]] == failed(verdict)
