@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
 from tasks.dataset.task import Dataset
-from tasks.evaluation.scores import THRESHOLD
 from tasks.model_folder import ModelFolder
-from tasks.outputs.genres import CONFIDENCES, GenresOutput
+from tasks.outputs.genres import CONFIDENCES, THRESHOLD, GenresOutput
 from tasks.posters.ledger import iterate_posters
 from tasks.training.examples import Examples
 from tasks.training.head import predict

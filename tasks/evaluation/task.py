@@ -25,9 +25,9 @@ from tasks.evaluation.label_errors import describe_label_errors, find_label_erro
 from tasks.evaluation.neighbours import score_embedding
 from tasks.evaluation.predictions import GenreScores, predict_logits
 from tasks.evaluation.report import render_report
-from tasks.evaluation.scores import THRESHOLD, find_interval, measure_calibration, score_confidences
+from tasks.evaluation.scores import find_interval, measure_calibration, score_confidences
 from tasks.fingerprints import Inputs, find_current
-from tasks.outputs.genres import GenresOutput
+from tasks.outputs.genres import THRESHOLD, GenresOutput
 from tasks.training.examples import Examples, read_examples
 from tasks.training.task import TrainedHead
 

@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from tasks.export.lite import write_lite
 from tasks.features.backbone import Backbone
 from tasks.features.litert import LiteRTNetwork
 from tasks.fingerprints import Inputs, find_current
-from tasks.outputs.genres import GenresOutput
+from tasks.outputs.genres import THRESHOLD, GenresOutput
 from tasks.outputs.output import Output
 from tasks.posters import ledger
 from tasks.settings import ExportSettings
@@ -36,7 +36,9 @@ from tasks.training.task import TrainedHead
 
 logger = logging.getLogger(__name__)
 
+# Test posters that are compared: those of the SavedModel take TensorFlow's time.
 _NUM_CHECKED = 64
+_NUM_CHECKED_WITH_LITE = 256
 _DESCRIPTION = "export.json"
 
 
@@ -49,8 +51,7 @@ class Export:
             `classifier.tflite` (see `tasks.export.lite`) and `index.parquet` (see `tasks.export.index`).
         outputs: Names of the outputs, genres first.
         check: Number of test `posters` that were compared; the `largest_difference` between the SavedModel's
-            predictions, in a clean process, and the pipeline's; and under `tflite` that between the LiteRT model's and
-            the SavedModel's, with their `top_1_agreement`.
+            predictions, in a clean process, and the pipeline's; and under `tflite` the result of `_check_lite`.
     """
 
     folder: Path
@@ -101,32 +102,29 @@ def export_model(
     ]
     classifier = Classifier(network, head, outputs)
     test = read_examples(dataset, trained.features_folder, "test")
-    imdb_ids = test.films["imdb_id"].tolist()[:_NUM_CHECKED]
-    contents = dict(ledger.iterate_posters(posters_dir, set(imdb_ids)))
-    posters = [contents[imdb_id] for imdb_id in imdb_ids]
+    posters = _read_posters(posters_dir, test.films["imdb_id"].tolist()[:_NUM_CHECKED_WITH_LITE])
     with atomic_folder(folder) as partial, ThreadPoolExecutor(1, "export") as other_thread:
         write_saved_model(classifier, partial / "saved_model")
         # Half of its time is imports: meanwhile the rest is written here.
-        serving = other_thread.submit(serve_in_clean_process, partial / "saved_model", posters)
+        serving = other_thread.submit(serve_in_clean_process, partial / "saved_model", posters[:_NUM_CHECKED])
         classifier.build_keras_model().save(partial / "classifier.keras")
         shutil.copy2(trained.head_path, partial / "head.keras")
-        if settings.tflite:
-            write_lite(classifier, partial / "classifier.tflite")
         if settings.index:
             write_index(dataset, trained.features_folder, head, partial / "index.parquet")
         predictions = predict(head, test.features, len(posters))
         expected = np.hstack([predictions[output.name] for output in outputs if output.column_names])
-        served = serving.result()
-        check: dict[str, Any] = {
-            "posters": len(posters),
-            "largest_difference": compare_served(served, expected, outputs),
-        }
+        lite_check = {}
         if settings.tflite:
+            write_lite(classifier, partial / "classifier.tflite")
             columns = LiteRTNetwork((partial / "classifier.tflite").read_bytes()).predict_images(posters)
-            check["tflite"] = {
-                "top_1_agreement": _compare_first_labels(served["labels"], columns, outputs),
-                "largest_difference": compare_served(served, columns, outputs),
-            }
+            lite_check["tflite"] = _check_lite(columns, expected, serving.result(), outputs)
+        served = serving.result()
+        num_served = len(served["labels"])
+        check: dict[str, Any] = {
+            "posters": num_served,
+            "largest_difference": compare_served(served, expected[:num_served], outputs),
+            **lite_check,
+        }
         description = {**inputs.as_description(), "outputs": trained.output_names, "check": check}
         (partial / _DESCRIPTION).write_text(json.dumps(description) + "\n", "utf-8")
     logger.info("export: predictions for test posters, SavedModel against pipeline and LiteRT: %s", check)
@@ -146,10 +144,37 @@ def _collect_inputs(backbone: Backbone, trained: TrainedHead, settings: ExportSe
     )
 
 
-def _compare_first_labels(
-    labels: Sequence[Sequence[str]], columns: NDArray[np.float32], outputs: Sequence[Output]
-) -> float:
-    """Returns the share of posters whose first label is that of the columns, of which the genres are the first."""
+def _read_posters(posters_dir: Path, imdb_ids: Sequence[int]) -> list[bytes]:
+    contents = dict(ledger.iterate_posters(posters_dir, set(imdb_ids)))
+    return [contents[imdb_id] for imdb_id in imdb_ids]
+
+
+def _check_lite(
+    columns: NDArray[np.float32],
+    expected: NDArray[np.float32],
+    served: Mapping[str, list[Any]],
+    outputs: Sequence[Output],
+) -> dict[str, Any]:
+    """Compares the LiteRT model, which decodes and resizes without TensorFlow, with pipeline and SavedModel.
+
+    Args:
+        columns: Columns of the LiteRT model, shape `(num_posters, num_columns)`.
+        expected: Columns of the pipeline, same shape.
+        served: Predictions of the SavedModel for the first of the posters.
+        outputs: The outputs, of which the genres are the first.
+
+    Returns:
+        `posters`; `differing_decisions`, the number of them with a genre that only one of LiteRT model and pipeline
+        predicts; and on the first of them `top_1_agreement` and `largest_difference` with the SavedModel.
+    """
     genres = outputs[0].column_names
-    best = columns[:, : len(genres)].argmax(axis=1)
-    return float(np.mean([row[0] == genres[column] for row, column in zip(labels, best, strict=True)]))
+    num_served = len(served["labels"])
+    decisions = [values[:, : len(genres)] > THRESHOLD for values in (columns, expected)]
+    best = columns[:num_served, : len(genres)].argmax(axis=1)
+    agree = [row[0] == genres[column] for row, column in zip(served["labels"], best, strict=True)]
+    return {
+        "posters": len(columns),
+        "differing_decisions": int((decisions[0] != decisions[1]).any(axis=1).sum()),
+        "top_1_agreement": float(np.mean(agree)),
+        "largest_difference": compare_served(served, columns[:num_served], outputs),
+    }

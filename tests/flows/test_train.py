@@ -95,6 +95,7 @@ def test_published_model_is_whole(small_run) -> None:
     check = manifest["export_check"]
     assert check["posters"] > 0
     assert (check["tflite"]["top_1_agreement"], manifest["outputs"]) == (1.0, ["genres"])
+    assert (check["tflite"]["posters"], check["tflite"]["differing_decisions"]) == (24, 0)
     assert 0 <= check["tflite"]["largest_difference"] < 1e-3
     assert 0 <= check["largest_difference"] < 1e-3
     with zipfile.ZipFile(folder / "classifier.tflite") as archive:
