@@ -39,7 +39,7 @@ ArtifactsDir = Annotated[Path, typer.Option("--artifacts", help="Folder of the p
 
 @app.command()
 def demo() -> None:
-    """Run the main job on the embedded sample, offline, in a few minutes."""
+    """Run the pipeline on a synthetic sample, offline, in a few minutes."""
     from flows.demo import demo as demo_flow
 
     _quiet_user_errors()
@@ -67,7 +67,7 @@ def run(
         str | None, typer.Option("--publish-to", help="Store to push the champion to: folder, s3://..., gs://...")
     ] = None,
 ) -> None:
-    """Run the main job: catalog in, published model out."""
+    """Run the pipeline: catalog in, published model out."""
     from flows.configuration import load_settings
 
     chosen = load_settings(
@@ -129,6 +129,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, confidences in full.")] = False,
 ) -> None:
     """Name the genres of posters."""
+    from tasks.outputs.genres import THRESHOLD
     from tasks.prediction.images import list_images, process_images
     from tasks.prediction.predictor import Predictor
     from tasks.registry.models import find_model
@@ -149,7 +150,9 @@ def predict(
                 table.add_row(Text(result.image), Text(str(result.error), "red"))
                 continue
             pairs = zip(result.result.labels, result.result.confidences, strict=True)
-            genres = [Text(f"{label} {value:.2f}", style="bold" if value > 0.5 else "dim") for label, value in pairs]
+            genres = [
+                Text(f"{label} {value:.2f}", style="bold" if value > THRESHOLD else "dim") for label, value in pairs
+            ]
             values = [_describe(result.result.others.get(name)) for name in others]
             table.add_row(Text(result.image), Text(", ").join(genres), *values)
         _print(table)
@@ -349,7 +352,7 @@ def _check_catalog(settings: "Settings") -> None:
 
     source = settings.catalog.source
     if not is_address(source) and not Path(source).is_file():
-        # Known before Prefect starts, which takes its time.
+        # Checked here, since Prefect takes seconds to start.
         raise SettingsError(f"no catalog at {source}: expected the path or address of MovieGenre.csv (--catalog)")
 
 

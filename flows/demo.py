@@ -1,4 +1,4 @@
-"""The main job on the embedded sample: offline, small, and real in every stage."""
+"""The pipeline on a synthetic sample: offline, small, and real in every stage."""
 
 import json
 from pathlib import Path

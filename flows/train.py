@@ -1,4 +1,4 @@
-"""The main job: MovieGenre.csv in, a published model out."""
+"""The pipeline: MovieGenre.csv in, a published model out."""
 
 import logging
 import sys

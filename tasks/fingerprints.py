@@ -1,4 +1,4 @@
-"""How a stage knows that its result is current: a fingerprint of its inputs, kept in the description of the result."""
+"""Fingerprints of a stage's inputs, kept in the description of its result: an up-to-date one is not made again."""
 
 import hashlib
 import json
@@ -56,7 +56,7 @@ def find_current(path: Path, inputs: Inputs) -> dict[str, Any] | None:
 
     Args:
         path: JSON file with at least what `Inputs.as_description` returns.
-        inputs: The present ones.
+        inputs: Inputs of this run.
     """
     try:
         description: dict[str, Any] = json.loads(path.read_text("utf-8"))

@@ -118,7 +118,7 @@ class FeatureSettings(StageSettings):
     hub_handle: str = covered(HUB_HANDLE, description="TensorFlow Hub handle, or folder of the module.")
     # Both engines compute the same network; the features are kept as float16.
     engine: Literal["auto", "litert", "tensorflow"] = operational(
-        "auto", description="Engine; auto: LiteRT on a CPU (about a quarter of the time), TensorFlow on a GPU."
+        "auto", description="Engine; auto: LiteRT on a CPU (a fraction of the time), TensorFlow on a GPU."
     )
     batch_size: int = operational(
         64, ge=1, description="Posters in one forward pass of TensorFlow; LiteRT takes one for each core."
@@ -283,7 +283,7 @@ class ExportSettings(StageSettings):
     top_k: int = Field(3, ge=1, description="Labels in the prediction of a poster; a film has at most three genres.")
     tflite: bool = Field(
         True,
-        description="Whether classifier.tflite is written; `predict` and `label` take a fifth of the time with it.",
+        description="Whether classifier.tflite is written; `predict` and `label` take a fraction of the time with it.",
     )
     index: bool = Field(
         True,

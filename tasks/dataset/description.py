@@ -1,4 +1,4 @@
-"""`dataset.json`: what a data set holds, and what it was made from."""
+"""`dataset.json`: the description of a data set and of its inputs."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The evaluation stage: the only one that scores the test split, after every choice was made."""
+"""The evaluation stage: scores the test split, on which no setting, epoch or threshold is chosen."""
 
 import json
 import logging
@@ -90,7 +90,7 @@ def evaluate(
         dataset: The films.
         heads: The heads.
         champion_test: The champion, to compare the model with; None: there is none.
-        folder: Gets `metrics.json`, `report.md`, its charts and `label_errors.csv`.
+        folder: Folder to write, with `metrics.json`, `report.md`, its charts and `label_errors.csv`.
         catalog_counts: `dropped` rows and `doubtful` films of the catalog by reason, for the report.
     """
     inputs = _collect_inputs(dataset, heads, champion_test, catalog_counts)

@@ -1,1 +1,1 @@
-"""The SavedModel whose graph does everything: image in, genre names and confidences out."""
+"""The export stage: writes SavedModel, Keras and LiteRT models and the similarity index, and checks predictions."""

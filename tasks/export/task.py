@@ -47,7 +47,7 @@ class Export:
     """An exported and checked model.
 
     Attributes:
-        folder: Folder with `saved_model/`, the same as `classifier.keras`, `head.keras`, and as settings ask
+        folder: Folder with `saved_model/`, the same as `classifier.keras`, `head.keras`, and if enabled
             `classifier.tflite` (see `tasks.export.lite`) and `index.parquet` (see `tasks.export.index`).
         outputs: Names of the outputs, genres first.
         check: Number of test `posters` that were compared; the `largest_difference` between the SavedModel's
@@ -81,7 +81,7 @@ def export_model(
 
     Args:
         dataset: The films.
-        posters_dir: Their posters.
+        posters_dir: Folder of the poster parts.
         backbone: The backbone.
         trained: The head.
         folder: Folder to write.
@@ -94,7 +94,6 @@ def export_model(
     if known := find_current(folder / _DESCRIPTION, inputs):
         logger.info("export: the model of %s is up to date", trained.folder.name)
         return Export(folder, known["outputs"], known["check"])
-    shutil.rmtree(folder, ignore_errors=True)
     head = keras.saving.load_model(trained.head_path)
     network = backbone.tapped if trained.settings.taps else backbone.network
     outputs = [

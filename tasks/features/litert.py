@@ -1,4 +1,4 @@
-"""Run LiteRT models on the CPU, without TensorFlow and in about a quarter of its time."""
+"""Run LiteRT models on the CPU, without TensorFlow and in a fraction of its time."""
 
 import queue
 from collections.abc import Callable, Sequence

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.outputs.calibration import Calibration
-from tasks.outputs.output import Films, Output, OutputContext
+from tasks.outputs.output import Films, Output, OutputContext, find_output_class
 from tasks.settings import OUTPUTS, LossName
 
 if TYPE_CHECKING:
@@ -134,8 +134,6 @@ class GenresOutput(Output):
     @classmethod
     def from_column_names(cls, names: Sequence[str]) -> Self:
         """Returns the output whose genres are the columns that no other output has."""
-        from tasks.outputs.output import find_output_class
-
         others = [find_output_class(name).from_column_names(names) for name in OUTPUTS if name != cls.name]
         taken = {name for output in others if output for name in output.column_names}
         return cls([name for name in names if name not in taken])

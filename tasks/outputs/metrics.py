@@ -10,10 +10,10 @@ from typing import Any
 import keras
 from keras import ops
 
-_THRESHOLD = 0.5
+from tasks.outputs.genres import THRESHOLD
 
 
-def make_macro_f1(num_labels: int, threshold: float = _THRESHOLD) -> keras.metrics.F1Score:
+def make_macro_f1(num_labels: int, threshold: float = THRESHOLD) -> keras.metrics.F1Score:
     """Returns the mean over labels of the F1 score; probabilities over the threshold are positive predictions."""
     metric = keras.metrics.F1Score(average="macro", threshold=threshold, name="macro_f1")
     return _build(metric, num_labels)
@@ -40,7 +40,7 @@ class F1ByLabel(keras.metrics.F1Score):
         name: First part of the names in the logs.
     """
 
-    def __init__(self, labels: Sequence[str], threshold: float = _THRESHOLD, name: str = "f1") -> None:
+    def __init__(self, labels: Sequence[str], threshold: float = THRESHOLD, name: str = "f1") -> None:
         super().__init__(average=None, threshold=threshold, name=name)
         self.labels = list(labels)
         _build(self, len(self.labels))
@@ -104,7 +104,7 @@ class _RatioByLabel(keras.metrics.Metric):
 class PrecisionByLabel(_RatioByLabel):
     """The precision of each label: its true positives among what was predicted positive."""
 
-    def __init__(self, labels: Sequence[str], threshold: float = _THRESHOLD, name: str = "precision") -> None:
+    def __init__(self, labels: Sequence[str], threshold: float = THRESHOLD, name: str = "precision") -> None:
         super().__init__(labels, threshold, name)
 
     def _select_total(self, y_true: Any, positives: Any) -> Any:
@@ -115,7 +115,7 @@ class PrecisionByLabel(_RatioByLabel):
 class RecallByLabel(_RatioByLabel):
     """The recall of each label: its true positives among the examples that have it."""
 
-    def __init__(self, labels: Sequence[str], threshold: float = _THRESHOLD, name: str = "recall") -> None:
+    def __init__(self, labels: Sequence[str], threshold: float = THRESHOLD, name: str = "recall") -> None:
         super().__init__(labels, threshold, name)
 
     def _select_total(self, y_true: Any, positives: Any) -> Any:

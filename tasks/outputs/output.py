@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 # Reduction of a loss: over the films that have a target, not over all of the batch.
 MEAN_OVER_PRESENT = "mean_with_sample_weight"
 
-# Posters tell little of decade and score: random weights take longer to unlearn than the rest to learn. (Over two seeds
-# the score's difference on validation was 0.90 points from random weights, 0.77 from zeros, the median's 0.82.)
+# Posters are weak predictors of decade and score: random weights take longer to unlearn than the rest to learn. (With
+# two seeds the score's error on validation was 0.90 points from random weights, 0.77 from zeros, 0.82 the median's.)
 UNINFORMED_INITIALIZER = "zeros"
 
 
@@ -120,7 +120,7 @@ class Output(ABC):
 
     @abstractmethod
     def read_targets(self, films: Films) -> NDArray[Any]:
-        """Returns the targets of films, as `target_spec` says."""
+        """Returns the targets of films, of the dtype and width `target_spec`."""
 
     def select_present(self, targets: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor | None]":
         """Returns targets as loss and metrics take them, and 1.0 or 0.0 for whether a film has one; None if all do."""
@@ -207,7 +207,7 @@ def find_output_classes() -> list[type[Output]]:
 
 
 def make_outputs(context: OutputContext) -> list[Output]:
-    """Returns the outputs that the settings ask for, genres first.
+    """Returns the outputs that are enabled in the settings, genres first.
 
     Raises:
         DatasetError: No film of the training split has a target of one of them.

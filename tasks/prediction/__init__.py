@@ -1,1 +1,4 @@
-"""Predictions of a published model for posters; with `classifier.tflite` neither TensorFlow nor Prefect is imported."""
+"""Predictions of a published model for posters.
+
+`Predictor.predict` imports neither TensorFlow nor Prefect where the model has `classifier.tflite`.
+"""

@@ -65,7 +65,7 @@ class Predictor:
         model = ModelFolder(folder)
         lite = model.lite_path
         if lite.is_file():
-            # The export compared its predictions with the SavedModel's; it takes about a quarter of the time.
+            # The export compared its predictions with the SavedModel's; it takes a fraction of the time.
             names = _read_column_names(lite) or model.genres
             found = [output.from_column_names(names) for output in find_output_classes()]
             outputs = [output for output in found if output]

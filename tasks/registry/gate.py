@@ -105,7 +105,7 @@ def _compare_with_champion(comparison: Mapping[str, Any] | None, max_drop: float
 def _find_collapsed_genres(genres: Mapping[str, Mapping[str, Any]], min_films: int) -> Check:
     judged = {name: scores for name, scores in genres.items() if scores["support"] >= min_films}
     collapsed = [name for name, scores in judged.items() if scores["f1"] == 0]
-    found = f"no film predicted as {', '.join(collapsed)}" if collapsed else f"none, of {len(judged)} checked"
+    found = f"no film correctly predicted as {', '.join(collapsed)}" if collapsed else f"none, of {len(judged)} checked"
     return Check("collapsed genres", not collapsed, found)
 
 

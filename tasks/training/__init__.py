@@ -1,1 +1,1 @@
-"""Head, losses and metrics. The backbone is frozen."""
+"""The training stage: fits heads on features, calibrates them, and folds the thresholds into their weights."""

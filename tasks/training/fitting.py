@@ -52,7 +52,7 @@ class Fitted:
 
 
 def fit_head(data: TrainingData, settings: TrainingSettings, seed: int, heads: HeadSettings = GENRES_ALONE) -> Fitted:
-    """Trains a head. It stops early as the settings say, and keeps the weights of the best epoch.
+    """Trains a head. It stops early according to the settings, and keeps the weights of the best epoch.
 
     Features are read from disk a chunk at a time, in another order each epoch, and the films of a chunk are shuffled.
 
@@ -133,7 +133,7 @@ class _Scores:
             output.update_metrics(targets[output.name], predictions[output.name])
 
     def take(self, prefix: str) -> Logs:
-        """Returns them by name and begins anew."""
+        """Returns them by name, and resets them."""
         logs = {}
         losses = self._losses if len(self._losses) > 1 else []  # one alone is the sum
         metrics = [metric for output in self.outputs for metric in output.metrics]
@@ -200,7 +200,7 @@ def _compile_validation(head: keras.Model, scores: _Scores, batch_size: int) -> 
 
     @tf.function(input_signature=_signature(head, scores.outputs))
     def validate_chunk(features: tf.Tensor, targets: Tensors) -> None:
-        # In batches of the training's size: what a soft-F1 loss says depends on it.
+        # In batches of the training's size, on which a soft-F1 loss depends.
         _over_batches(validate_batch, features, targets, tf.range(tf.shape(features)[0]), scores, batch_size)
 
     return validate_chunk

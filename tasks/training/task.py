@@ -84,7 +84,7 @@ def train_head(
     Args:
         dataset: The films.
         features_folder: Folder of their features.
-        training_dir: Gets a folder for the head.
+        training_dir: Folder in which the head gets one of its own.
         settings: The recipe.
         seed: Seed of the initial weights, dropout and the order of the batches.
         heads: The outputs besides the genres.

@@ -88,7 +88,7 @@ def test_no_genre_collapsed(tmp_path: Path, drama: tuple[float, int], allowed: b
     verdict = call(tmp_path, drama=drama)
     assert verdict.allowed == allowed
     if not allowed:
-        assert verdict.reasons == "collapsed genres: no film predicted as Drama"
+        assert verdict.reasons == "collapsed genres: no film correctly predicted as Drama"
 
 
 @pytest.mark.parametrize(("num_ok", "allowed"), [(90, True), (89, False)])
