@@ -72,7 +72,7 @@ def test_lists() -> None:
         ("training.epochs", "--set training.epochs: expected name=value"),
         ("seed.x=1", "bad value for seed"),
         ("training=3", "bad value for training"),
-        ("seed=[", r"--set seed=\[: '\[' is no value"),
+        ("seed=[", r"--set seed=\[: '\[' is not a value"),
     ],
 )
 def test_bad_assignments_are_one_line(assignment: str, says: str) -> None:
@@ -103,7 +103,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_assigning_below_a_value_of_the_file(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="seed is no group of settings, but 3"):
+    with pytest.raises(SettingsError, match="seed is not a group of settings: 3"):
         load_settings(write(tmp_path / "s.yaml", "seed: 3"), ["seed.x=1"])
 
 

@@ -203,7 +203,7 @@ def test_a_killed_run_is_marked_as_crashed(served: Served, tmp_path: Path, hold_
         crashed = served.wait_for(run["id"], "CRASHED")
     assert "SIGKILL" in crashed["state"]["message"]
     artifacts = wait(lambda: served.read_artifacts(run["id"]), seconds=30)
-    assert "the next run goes on where this one stopped" in artifacts["failure"]
+    assert "the next run continues where this one stopped" in artifacts["failure"]
 
 
 def find_process(run_id: str) -> int:

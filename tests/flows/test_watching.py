@@ -39,7 +39,7 @@ def test_only_runs_that_the_server_takes_for_running_are_marked(prefect_server: 
     assert states[running.id].is_crashed()
     assert states[done].is_completed()
     assert artifact.key == "failure"
-    assert "the next run goes on where this one stopped" in str(artifact.data)
+    assert "the next run continues where this one stopped" in str(artifact.data)
 
 
 def test_a_killed_run_that_is_started_again_is_not_marked(prefect_server: None, tmp_path: Path) -> None:
