@@ -129,7 +129,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, confidences in full.")] = False,
 ) -> None:
     """Name the genres of posters."""
-    from tasks.outputs.genres import THRESHOLD
+    from tasks.outputs.calibration import THRESHOLD
     from tasks.prediction.images import list_images, process_images
     from tasks.prediction.predictor import Predictor
     from tasks.registry.models import find_model

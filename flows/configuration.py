@@ -94,13 +94,13 @@ def _describe(problem: Any, origins: Mapping[str, str]) -> str:
     name = ".".join(location)
     origin = next((origins[key] for key in (name, name.rpartition(".")[0], "") if key in origins), "")
     where = f" ({origin})" if origin else ""
+    # The prefix is pydantic's, before the messages of this project's own validators.
+    message = str(problem["msg"]).removeprefix("Value error, ")
     if not location:  # of several settings together
-        return str(problem["msg"]).removeprefix("Value error, ")
+        return message
     if problem["type"] == "extra_forbidden":
         return f"unknown setting {name}{where}{_suggest(location)}"
-    return (
-        f"bad value for {name}{where}: {problem['msg'][0].lower()}{problem['msg'][1:]}, received {problem['input']!r}"
-    )
+    return f"bad value for {name}{where}: {message[0].lower()}{message[1:]}, received {problem['input']!r}"
 
 
 def _suggest(location: list[str]) -> str:

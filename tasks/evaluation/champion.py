@@ -16,7 +16,8 @@ from sklearn.metrics import f1_score
 
 from tasks.dataset.task import Dataset
 from tasks.model_folder import ModelFolder
-from tasks.outputs.genres import CONFIDENCES, THRESHOLD, GenresOutput
+from tasks.outputs.calibration import THRESHOLD
+from tasks.outputs.genres import CONFIDENCES, GenresOutput
 from tasks.posters.ledger import iterate_posters
 from tasks.training.examples import Examples
 from tasks.training.head import predict

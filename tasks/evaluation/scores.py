@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
-from tasks.outputs.genres import THRESHOLD
+from tasks.outputs.calibration import THRESHOLD
 
 # Batch size of the article's metric.
 ARTICLE_BATCH_SIZE = 256

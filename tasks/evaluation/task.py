@@ -27,7 +27,8 @@ from tasks.evaluation.predictions import GenreScores, predict_logits
 from tasks.evaluation.report import render_report
 from tasks.evaluation.scores import find_interval, measure_calibration, score_confidences
 from tasks.fingerprints import Inputs, find_current
-from tasks.outputs.genres import THRESHOLD, GenresOutput
+from tasks.outputs.calibration import THRESHOLD
+from tasks.outputs.genres import GenresOutput
 from tasks.training.examples import Examples, read_examples
 from tasks.training.task import TrainedHead
 

@@ -26,7 +26,8 @@ from tasks.export.lite import write_lite
 from tasks.features.backbone import Backbone
 from tasks.features.litert import LiteRTNetwork
 from tasks.fingerprints import Inputs, find_current
-from tasks.outputs.genres import THRESHOLD, GenresOutput
+from tasks.outputs.calibration import THRESHOLD
+from tasks.outputs.genres import GenresOutput
 from tasks.outputs.output import Output
 from tasks.posters import ledger
 from tasks.settings import ExportSettings

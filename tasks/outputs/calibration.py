@@ -7,6 +7,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+# A genre is predicted where its confidence is strictly greater.
+THRESHOLD = 0.5
+
 
 @dataclass(frozen=True)
 class Calibration:

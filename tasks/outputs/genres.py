@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 LOGITS = "logits"
 CONFIDENCES = "confidences"
 
-# A genre is predicted where its confidence is strictly greater.
-THRESHOLD = 0.5
-
 
 @dataclass(frozen=True)
 class GenresOutput(Output):

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tasks.outputs.genres import THRESHOLD
+from tasks.outputs.calibration import THRESHOLD
 
 
 def make_macro_f1(num_labels: int, threshold: float = THRESHOLD) -> keras.metrics.F1Score:

@@ -110,3 +110,8 @@ def test_assigning_below_a_value_of_the_file(tmp_path: Path) -> None:
 def test_folders_are_kept_apart() -> None:
     with pytest.raises(SettingsError, match="^data_dir and artifacts_dir must be two folders, both are data$"):
         load_settings(None, ["artifacts_dir=data"])
+
+
+def test_a_setting_that_was_removed_is_named_with_the_reason() -> None:
+    with pytest.raises(SettingsError, match=r"^bad value for training: fine_tune was removed, .*leave it out"):
+        load_settings(assignments=["training.fine_tune=4"])
