@@ -1,7 +1,8 @@
 """Fit a head to a training split, and choose its best epoch on a validation split.
 
-With a loop of its own: it is 1.5 to 2 times as fast as Keras's `fit` with `steps_per_execution=25` and the same fused
-optimizer (`make bench` measures it), since a step of a network as small as this costs less than the loop around it.
+With a loop of its own, which evaluates all metrics once a chunk: on two cores with AVX2 it was 1.1 times as fast as
+Keras's `fit` with `steps_per_execution=25` and the same fused optimizer (20 epochs, 6,253 films; 1.07 to 1.32 in three
+turns), and 2.2 times as fast as a plain `fit`. It reads features from disk in chunks, whose memory is bounded.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
