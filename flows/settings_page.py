@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.settings import RECIPES, Settings, TrainingSettings
+from tasks.settings import RECIPE_SETTINGS, RECIPES, Settings, TrainingSettings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -127,10 +127,8 @@ def _find_group(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapp
 
 
 def _list_recipe_fields() -> list[str]:
-    """Returns the fields of `TrainingSettings` that are not the same in all recipes, in the order of declaration."""
-    recipes = [TrainingSettings.model_validate({"recipe": name}) for name in RECIPES]
-    fields = [name for name in TrainingSettings.model_fields if name != "recipe"]
-    return [name for name in fields if len({repr(getattr(recipe, name)) for recipe in recipes}) > 1]
+    """Returns the fields of `TrainingSettings` that some recipe changes, in the order of declaration."""
+    return [name for name in TrainingSettings.model_fields if name in RECIPE_SETTINGS]
 
 
 def _describe_values(node: Mapping[str, Any]) -> str:

@@ -11,6 +11,8 @@ from tasks.errors import RegistryError
 from tasks.hashing import hash_file
 
 MANIFEST = "manifest.json"
+# The zip member of the LiteRT model with the names of its columns; LiteRT's own tools give labels this name.
+LABELS_MEMBER = "labels.txt"
 
 
 @dataclass(frozen=True)

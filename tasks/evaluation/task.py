@@ -27,6 +27,7 @@ from tasks.evaluation.predictions import GenreScores, predict_logits
 from tasks.evaluation.report import render_report
 from tasks.evaluation.scores import find_interval, measure_calibration, score_confidences
 from tasks.fingerprints import Inputs, find_current
+from tasks.model_folder import ModelFolder
 from tasks.outputs.calibration import THRESHOLD
 from tasks.outputs.genres import GenresOutput
 from tasks.training.examples import Examples, read_examples
@@ -95,7 +96,7 @@ def evaluate(
         catalog_counts: `dropped` rows and `doubtful` films of the catalog by reason, for the report.
     """
     inputs = _collect_inputs(dataset, heads, champion_test, catalog_counts)
-    if known := find_current(folder / "metrics.json", inputs):
+    if known := find_current(ModelFolder(folder).metrics_path, inputs):
         logger.info("evaluation: %s is up to date", heads.model.folder.name)
         return Evaluation(folder, known)
     trained, genres = heads.model, dataset.genres
@@ -128,11 +129,12 @@ def evaluate(
             champion_test, dataset, trained.features_folder, test_films, test.scores.confidences
         )
     with atomic_folder(folder) as partial:
-        (partial / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        (partial / "report.md").write_text(render_report(metrics, with_charts=True), "utf-8")
+        model = ModelFolder(partial)
+        model.metrics_path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        model.report_path.write_text(render_report(metrics, with_charts=True), "utf-8")
         _draw(partial, heads, metrics, validation, test)
         if label_errors is not None:
-            label_errors.to_csv(partial / "label_errors.csv", index=False, float_format="%.4f")
+            label_errors.to_csv(model.label_errors_path, index=False, float_format="%.4f")
     logger.info(
         "evaluation: macro-F1 %.3f (95%% interval %.3f to %.3f) on %d test films; %s",
         metrics["model"]["macro_f1"],

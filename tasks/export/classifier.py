@@ -6,7 +6,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from tasks.features.preprocessing import IMAGE_SIZE, NUM_CHANNELS, prepare_posters, resize_pixels
+from tasks.features.image_size import IMAGE_SIZE, NUM_CHANNELS
+from tasks.features.preprocessing import prepare_posters, resize_pixels
 from tasks.outputs.output import Output
 from tasks.training.head import EMBEDDING, build_embedding_model, build_logits_model
 

@@ -5,9 +5,7 @@ from pathlib import Path
 
 from tasks.export.classifier import Classifier
 from tasks.features.conversion import convert
-
-# The name that LiteRT's own tools give to a file of labels, a line each.
-LABELS_MEMBER = "labels.txt"
+from tasks.model_folder import LABELS_MEMBER
 
 
 def write_lite(classifier: Classifier, path: Path) -> None:

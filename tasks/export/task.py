@@ -26,8 +26,8 @@ from tasks.export.lite import write_lite
 from tasks.features.backbone import Backbone
 from tasks.features.litert import LiteRTNetwork
 from tasks.fingerprints import Inputs, find_current
+from tasks.model_folder import ModelFolder
 from tasks.outputs.calibration import THRESHOLD
-from tasks.outputs.genres import GenresOutput
 from tasks.outputs.output import Output
 from tasks.posters import ledger
 from tasks.settings import ExportSettings
@@ -97,26 +97,25 @@ def export_model(
         return Export(folder, known["outputs"], known["check"])
     head = keras.saving.load_model(trained.head_path)
     network = backbone.tapped if trained.settings.taps else backbone.network
-    outputs = [
-        output.with_top_k(settings.top_k) if isinstance(output, GenresOutput) else output for output in trained.outputs
-    ]
+    outputs = [output.with_top_k(settings.top_k) for output in trained.outputs]
     classifier = Classifier(network, head, outputs)
     test = read_examples(dataset, trained.features_folder, "test")
     posters = _read_posters(posters_dir, test.films["imdb_id"].tolist()[:_NUM_CHECKED_WITH_LITE])
     with atomic_folder(folder) as partial, ThreadPoolExecutor(1, "export") as other_thread:
-        write_saved_model(classifier, partial / "saved_model")
+        model = ModelFolder(partial)
+        write_saved_model(classifier, model.saved_model_path)
         # Half of its time is imports: meanwhile the rest is written here.
-        serving = other_thread.submit(serve_in_clean_process, partial / "saved_model", posters[:_NUM_CHECKED])
-        classifier.build_keras_model().save(partial / "classifier.keras")
-        shutil.copy2(trained.head_path, partial / "head.keras")
+        serving = other_thread.submit(serve_in_clean_process, model.saved_model_path, posters[:_NUM_CHECKED])
+        classifier.build_keras_model().save(model.keras_path)
+        shutil.copy2(trained.head_path, model.head_path)
         if settings.index:
-            write_index(dataset, trained.features_folder, head, partial / "index.parquet")
+            write_index(dataset, trained.features_folder, head, model.index_path)
         predictions = predict(head, test.features, len(posters))
         expected = np.hstack([predictions[output.name] for output in outputs if output.column_names])
         lite_check = {}
         if settings.tflite:
-            write_lite(classifier, partial / "classifier.tflite")
-            columns = LiteRTNetwork((partial / "classifier.tflite").read_bytes()).predict_images(posters)
+            write_lite(classifier, model.lite_path)
+            columns = LiteRTNetwork(model.lite_path.read_bytes()).predict_images(posters)
             lite_check["tflite"] = _check_lite(columns, expected, serving.result(), outputs)
         served = serving.result()
         num_served = len(served["labels"])

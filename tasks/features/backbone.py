@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import BackboneError
 from tasks.features import hub_weights, wheel_weights
-from tasks.features.preprocessing import IMAGE_SIZE, NUM_CHANNELS
+from tasks.features.image_size import IMAGE_SIZE, NUM_CHANNELS
 from tasks.features.source import choose_source
 from tasks.settings import FeatureSettings
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import JpegImagePlugin
 
+from tasks.features.image_size import IMAGE_SIZE
+
 _DCT_SIZE = 8
-_MIN_SIDE = 224  # pixels that scaled decoding leaves: `tasks.features.preprocessing.IMAGE_SIZE`
 _FAST_DCT = 1
 
 ColorSpace = Literal["grey", "rgb", "ycc", "cmyk", "ycck"]
@@ -43,7 +44,7 @@ def decode_jpeg(image: JpegImagePlugin.JpegImageFile) -> NDArray[np.uint8]:
     """
     color_space = _find_color_space(image)
     width = image.width
-    image.draft("YCbCr" if color_space == "ycc" else None, (_MIN_SIDE, _MIN_SIDE))
+    image.draft("YCbCr" if color_space == "ycc" else None, (IMAGE_SIZE, IMAGE_SIZE))
     scale = image.decoderconfig[0]
     image.decoderconfig = (scale, _FAST_DCT)
     if len(image.layer) == 4:

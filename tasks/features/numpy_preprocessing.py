@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
+from tasks.features.image_size import IMAGE_SIZE, NUM_CHANNELS
 from tasks.features.numpy_jpeg import decode_jpeg
 from tasks.posters.images import NotAPosterError
-
-IMAGE_SIZE = 224  # pixels, both sides
-NUM_CHANNELS = 3
 
 
 def prepare_images(images: Sequence[bytes]) -> NDArray[np.float32]:

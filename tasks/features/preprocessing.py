@@ -5,8 +5,8 @@ A change here needs a new `tasks.versions.PREPROCESSING`.
 
 import tensorflow as tf
 
-IMAGE_SIZE = 224  # pixels, width and height, as in the backbone's training
-NUM_CHANNELS = 3
+from tasks.features.image_size import IMAGE_SIZE, NUM_CHANNELS
+
 _JPEG_RATIOS = (1, 2, 4, 8)  # scales that libjpeg can decode at
 
 

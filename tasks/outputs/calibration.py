@@ -28,9 +28,14 @@ class Calibration:
     intercepts: NDArray[np.float32]
     thresholds: NDArray[np.float32]
 
+    def calibrate(self, raw_logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns the calibrated logits."""
+        calibrated: NDArray[np.float32] = self.slopes * raw_logits + self.intercepts
+        return calibrated
+
     def fold(self, raw_logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns the logits of the confidences."""
-        return self.slopes * raw_logits + self.intercepts - self.thresholds
+        return self.calibrate(raw_logits) - self.thresholds
 
     def unfold(self, folded: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns the raw logits from those of the confidences."""

@@ -146,6 +146,10 @@ class Output(ABC):
         """The names of its columns in the model without strings."""
         return []
 
+    def with_top_k(self, top_k: int) -> Self:
+        """Returns the output with at most so many labels in a prediction; most outputs have none."""
+        return self
+
     def to_columns(self, values: "keras.KerasTensor") -> "keras.KerasTensor":
         """Returns its columns, shape `(batch_size, len(column_names))`, from what the network returns."""
         return values

@@ -4,6 +4,7 @@ import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,11 +13,8 @@ from numpy.typing import NDArray
 
 from tasks.errors import RegistryError
 from tasks.features.litert import LiteRTNetwork
-from tasks.model_folder import ModelFolder
-from tasks.outputs.genres import GenresOutput
+from tasks.model_folder import LABELS_MEMBER, ModelFolder
 from tasks.outputs.output import Output, find_output_classes, split_columns
-
-_LABELS_MEMBER = "labels.txt"  # as tasks.export.lite writes it
 
 # From JPEG or PNG files to a row of numbers each.
 PredictColumns = Callable[[Sequence[bytes]], NDArray[np.float32]]
@@ -46,14 +44,12 @@ class Predictor:
 
     Args:
         model: Folder of the model.
-        outputs: Its outputs that have columns.
-        predict_columns: Function that runs it.
+        top_k: Number of labels in a prediction.
     """
 
-    def __init__(self, model: ModelFolder, outputs: Sequence[Output], predict_columns: PredictColumns) -> None:
+    def __init__(self, model: ModelFolder, top_k: int) -> None:
         self._model = model
-        self._outputs = list(outputs)
-        self._predict_columns = predict_columns
+        self._top_k = top_k
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -63,27 +59,26 @@ class Predictor:
             RegistryError: The folder has no model.
         """
         model = ModelFolder(folder)
-        lite = model.lite_path
+        if not model.lite_path.is_file() and not model.saved_model_path.is_dir():
+            names = f"{model.lite_path.name} nor {model.saved_model_path.name}"
+            raise RegistryError(f"{folder} has neither {names}: publish the model again")
+        return cls(model, json.loads(model.settings_path.read_text("utf-8"))["export"]["top_k"])
+
+    @cached_property
+    def _engine(self) -> tuple[list[Output], PredictColumns]:
+        """The outputs that have columns, and the function that computes these; loaded at the first prediction."""
+        lite = self._model.lite_path
         if lite.is_file():
             # The export compared its predictions with the SavedModel's; it takes a fraction of the time.
-            names = _read_column_names(lite) or model.genres
+            names = _read_column_names(lite) or self._model.genres
             found = [output.from_column_names(names) for output in find_output_classes()]
             outputs = [output for output in found if output]
             predict_columns: PredictColumns = LiteRTNetwork(lite.read_bytes()).predict_images
-        elif model.saved_model_path.is_dir():
+        else:
             from tasks.prediction.saved_model import open_saved_model
 
-            outputs, predict_columns = open_saved_model(model.saved_model_path)
-        else:
-            raise RegistryError(
-                f"{folder} has neither {lite.name} nor {model.saved_model_path.name}: publish the model again"
-            )
-        top_k = json.loads(model.settings_path.read_text("utf-8"))["export"]["top_k"]
-        return cls(
-            model,
-            [output.with_top_k(top_k) if isinstance(output, GenresOutput) else output for output in outputs],
-            predict_columns,
-        )
+            outputs, predict_columns = open_saved_model(self._model.saved_model_path)
+        return [output.with_top_k(self._top_k) for output in outputs], predict_columns
 
     def predict(self, images: Sequence[bytes]) -> list[Prediction]:
         """Returns the prediction for each of some JPEG or PNG files.
@@ -91,8 +86,9 @@ class Predictor:
         Raises:
             NotAPosterError: One of them cannot be decoded.
         """
-        columns = split_columns(self._outputs, self._predict_columns(images))
-        decoded = [output.decode(part) for output, part in zip(self._outputs, columns, strict=True)]
+        outputs, predict_columns = self._engine
+        columns = split_columns(outputs, predict_columns(images))
+        decoded = [output.decode(part) for output, part in zip(outputs, columns, strict=True)]
         rows = ({key: value for part in row for key, value in part.items()} for row in zip(*decoded, strict=True))
         return [Prediction(row.pop("labels"), row.pop("confidences"), row) for row in rows]
 
@@ -112,4 +108,4 @@ def _read_column_names(lite: Path) -> list[str]:
     if not zipfile.is_zipfile(lite):
         return []
     with zipfile.ZipFile(lite) as archive:
-        return archive.read(_LABELS_MEMBER).decode().splitlines()
+        return archive.read(LABELS_MEMBER).decode().splitlines()

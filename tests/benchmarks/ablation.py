@@ -33,10 +33,11 @@ from tasks.dataset.task import Dataset, write_dataset
 from tasks.features.backbone import Backbone, load_backbone, tap_network
 from tasks.features.conversion import convert
 from tasks.features.extraction import FeatureExtractor, make_feature_extractor
+from tasks.features.image_size import IMAGE_SIZE
 from tasks.features.joining import join_features
 from tasks.features.litert import LiteRTNetwork
 from tasks.features.matrix import FeatureMatrix
-from tasks.features.preprocessing import IMAGE_SIZE, decode_poster, prepare_posters
+from tasks.features.preprocessing import decode_poster, prepare_posters
 from tasks.features.task import extract_shard, plan_extraction
 from tasks.settings import DatasetSettings, FeatureSettings, TrainingSettings
 from tasks.training.examples import Examples, TrainingData, read_examples

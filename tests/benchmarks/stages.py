@@ -12,8 +12,9 @@ from tasks.dataset.task import Dataset, write_dataset
 from tasks.features.backbone import Backbone, load_backbone
 from tasks.features.cache import FeatureKey
 from tasks.features.extraction import extract_with_tensorflow, make_feature_extractor
+from tasks.features.image_size import IMAGE_SIZE
 from tasks.features.joining import join_features
-from tasks.features.preprocessing import IMAGE_SIZE, decode_poster, prepare_poster
+from tasks.features.preprocessing import decode_poster, prepare_poster
 from tasks.features.task import extract_shard, plan_extraction
 from tasks.outputs.genres import GenresOutput
 from tasks.outputs.losses import MacroSoftF1

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tasks.export.classifier import Classifier, write_saved_model
-from tasks.features.preprocessing import IMAGE_SIZE
+from tasks.features.image_size import IMAGE_SIZE
 from tasks.outputs.calibration import Calibration
 from tasks.outputs.decade import DecadeOutput
 from tasks.outputs.genres import GenresOutput

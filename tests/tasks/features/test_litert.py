@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from tasks.features.conversion import convert
+from tasks.features.image_size import IMAGE_SIZE
 from tasks.features.litert import LiteRTNetwork
-from tasks.features.preprocessing import IMAGE_SIZE
 from tasks.posters.images import NotAPosterError
 
 
