@@ -43,6 +43,15 @@ class RegistryError(PosterGenresError):
     """A published model can't be found, or differs from its manifest."""
 
 
+class RepairedError(PosterGenresError):
+    """A file of an earlier stage was damaged: it was removed, or what can't be used of it marked.
+
+    The flow then runs the stages again, which make only that again. The message names the file.
+    """
+
+    exit_code = 1
+
+
 class LockedError(PosterGenresError):
     """Another process works in the same folder."""
 
