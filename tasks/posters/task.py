@@ -36,6 +36,11 @@ class PartPlan:
     films: Sequence[Mapping[str, Any]]
     num_requests: int
 
+    @property
+    def name(self) -> str:
+        """Name of the part in the log."""
+        return f"part-{self.number:05d}"
+
     def make_job(self, posters_dir: Path, settings: PosterSettings) -> dict[str, Any]:
         """Returns the arguments of `downloading.download_part`, JSON values."""
         return {
@@ -89,7 +94,7 @@ def plan_downloads(films: pa.Table, posters_dir: Path, settings: PosterSettings)
 
 
 # A poster's failure is data, not an exception. The exceptions left are the machine's.
-@task(name="download posters", task_run_name="download posters, part {plan.number}", cache_policy=NO_CACHE)
+@task(name="download posters", task_run_name="download posters {plan.name}", cache_policy=NO_CACHE)
 def download(
     plan: PartPlan, posters_dir: Path, settings: PosterSettings, workers: Workers, progress: Progress
 ) -> Counter[str]:
@@ -109,7 +114,7 @@ def download(
         DownloadError: If the part can't be written, or the process dies twice.
     """
     outcomes = Counter(workers.download(plan.make_job(posters_dir, settings), progress))
-    logger.info("posters: part %d, %s", plan.number, dict(outcomes), extra={"part": plan.number})
+    logger.info("posters: %s, %s", plan.name, dict(outcomes), extra={"part": plan.name})
     return outcomes
 
 
@@ -153,8 +158,10 @@ def check_success(counts: PosterCounts, min_success_rate: float) -> None:
     """
     if counts.success_rate < min_success_rate:
         table = "\n".join(f"{count:>8,}  {reason}" for reason, count in counts.failed.items())
+        private = "; name private hosts that you trust in posters.allow_private_hosts"
         raise DownloadError(
             f"only {counts.num_ok:,} of {counts.num_films:,} posters could be downloaded ({counts.success_rate:.1%}; "
-            f"posters.min_success_rate is {min_success_rate:.0%}). They are kept. The next run requests those again "
-            f"whose failure may pass, with --retry-failed all; or lower the rate. Reasons of the failures:\n{table}"
+            f"posters.min_success_rate is {min_success_rate:.0%}). What was downloaded is kept; the next run requests "
+            "those again whose failure may pass, with --retry-failed all"
+            f"{private * ('private address' in counts.failed)}. Or lower the rate. Reasons of the failures:\n{table}"
         )

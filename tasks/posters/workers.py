@@ -82,10 +82,10 @@ class Workers:
             if result is not None:
                 self._leave_alone(result["left_alone"])
                 return dict(result["outcomes"])
-            logger.warning("posters: part %d: its process died, exit code %s", job["part"], process.returncode)
+            logger.warning("posters: part-%05d: its process died, exit code %s", job["part"], process.returncode)
         raise DownloadError(
-            f"part {job['part']} of the posters could not be downloaded: its process died {_TRIES} times, exit code "
-            f"{process.returncode}; run again to go on with the posters that are missing"
+            f"{_name(job)} could not be downloaded: its process died {_TRIES} times, exit code {process.returncode}; "
+            "run again to go on with the posters that are missing"
         )
 
     def _start(self) -> _Process:
@@ -138,9 +138,15 @@ def _run(process: _Process, job: Mapping[str, Any], progress: Progress) -> dict[
             elif "result" in message:
                 return dict(message["result"])
             else:
-                raise DownloadError(f"part {job['part']} of the posters could not be downloaded: {message['error']}")
+                raise DownloadError(
+                    f"part-{job['part']:05d} of the posters could not be downloaded: {message['error']}"
+                )
     except (BrokenPipeError, json.JSONDecodeError):
         pass  # the process died, maybe while it wrote a line
     process.kill()
     process.wait()
     return None
+
+
+def _name(job: Mapping[str, Any]) -> str:
+    return f"part-{job['part']:05d} of the posters"

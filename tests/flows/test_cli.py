@@ -14,6 +14,7 @@ from tasks.sample.server import serve
 from tasks.sample.site import make_site, write_catalog
 
 COMMAND = [sys.executable, "-m", "flows.cli"]
+LOOPBACK = ("--set", "posters.allow_private_hosts=[127.0.0.1]")
 
 
 def call(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -79,7 +80,7 @@ def test_mistake_found_during_a_run_ends_in_one_line_without_a_traceback(tmp_pat
     with serve(tmp_path / "site") as base_url:
         catalog = write_catalog(tmp_path / "site", base_url)
         # A home of its own: the run's temporary server keeps its database there.
-        done = call("run", "--catalog", catalog, cwd=tmp_path, PREFECT_HOME=str(tmp_path / "home"))
+        done = call("run", "--catalog", catalog, *LOOPBACK, cwd=tmp_path, PREFECT_HOME=str(tmp_path / "home"))
     assert done.returncode == 2
     assert "Traceback" not in done.stdout + done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("poster-genres: ")]
@@ -115,6 +116,7 @@ def test_predict_answers_what_it_can_and_says_what_it_can_not(small_run, tmp_pat
             tmp_path / "broken.jpg",
             f"{base_url}/posters/{small_run.posters[0].name}",
             f"{base_url}/posters/none.jpg",
+            *LOOPBACK,
             "--json",
         )
     assert done.returncode == 1

@@ -168,7 +168,7 @@ def test_its_similarity_index_is_read(taken_over: TakenOver, tmp_path: Path) -> 
         if row["imdb_id"] == first["imdb_id"]
     )
     image.write_bytes(content)
-    (found,) = find_similar_posters(taken_over.champion, [str(image)], 1)
+    (found,) = find_similar_posters(taken_over.champion, [str(image)], 1, taken_over.settings.posters)
     assert found.result is not None
     assert found.result[0]["similarity"] == pytest.approx(1, abs=2e-3)
 

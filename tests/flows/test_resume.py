@@ -26,8 +26,8 @@ FEATURES = FeatureKey("", FeatureSettings().taps).folder_name  # but for the bac
 # are named by their images: FIRST and SECOND stand for those that the small run wrote first.
 KILLS = [
     ("catalog/films.parquet", []),
-    ("posters/part-00001.parquet", ["catalog/films.parquet"]),
-    ("data/splits/", ["posters/part-00001.parquet"]),
+    ("posters/part-00001-of-00004.json", ["catalog/films.parquet", "posters/part-00001-of-00004-*.parquet"]),
+    ("data/splits/", ["posters/part-00001-of-00004.json"]),
     ("data/shards", ["splits/seed-0-0.1-0.1.parquet"]),
     (f"{FEATURES}/SECOND", ["shards/dataset.json", "features/*/FIRST"]),
     ("training/seed_bce-", ["features/*/SECOND", "training/default-*/training.json"]),

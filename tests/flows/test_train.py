@@ -358,7 +358,7 @@ def test_the_most_similar_poster_of_a_training_poster_is_itself(small_run, grown
     (first, *_) = [imdb_id for imdb_id, (_, split) in films.items() if split == "train"]
     image = str(grown_run.folder / "site" / "posters" / f"{first}.jpg")
     for run in (small_run.run, grown_run.run):
-        found, broken = find_similar_posters(run.model.path, [image, str(Path(__file__))], 5)
+        found, broken = find_similar_posters(run.model.path, [image, str(Path(__file__))], 5, PosterSettings())
         assert found.result is not None
         similarities = [film["similarity"] for film in found.result]
         assert similarities == sorted(similarities, reverse=True)
@@ -374,7 +374,7 @@ def test_the_most_similar_poster_of_a_training_poster_is_itself(small_run, grown
 
 def test_a_model_without_an_index_is_named(small_run, tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match=r"has no index.parquet: publish a model with export.index=true"):
-        list(find_similar_posters(tmp_path, [str(small_run.posters[0])], 5))
+        list(find_similar_posters(tmp_path, [str(small_run.posters[0])], 5, PosterSettings()))
 
 
 def test_a_second_run_in_the_same_folder_stops_with_a_clear_message(
@@ -418,7 +418,7 @@ def test_a_part_that_fails_is_visible_in_the_server(prefect_server: None, tmp_pa
         with Workers(1) as workers:
             download(plan, tmp_path / "posters", PosterSettings(), workers, Progress(1))
 
-    with pytest.raises(DownloadError, match=r"part 3 of the posters could not be downloaded: .*posters"):
+    with pytest.raises(DownloadError, match=r"part-00003 of the posters could not be downloaded: .*posters"):
         download_one()
     with get_client(sync_client=True) as client:
         (run,) = client.read_task_runs(
@@ -427,7 +427,7 @@ def test_a_part_that_fails_is_visible_in_the_server(prefect_server: None, tmp_pa
             sort=TaskRunSort.NAME_ASC,
         )
         states = [state.name for state in client.read_task_run_states(run.id)]
-    assert run.name == "download posters, part 3"
+    assert run.name == "download posters part-00003"
     assert states[-1] == "Failed"
 
 
@@ -455,7 +455,11 @@ def test_too_few_posters_stops_the_run_with_the_reasons(prefect_server: None, tm
         poster.unlink()
     with serve(site) as base_url:
         source = write_catalog(site, base_url)
-        settings = Settings(data_dir=tmp_path / "data", catalog=CatalogSettings(source=str(source)))
+        settings = Settings(
+            data_dir=tmp_path / "data",
+            catalog=CatalogSettings(source=str(source)),
+            posters=PosterSettings(allow_private_hosts=("127.0.0.1",)),
+        )
         with pytest.raises(DownloadError, match=r"only 29 of 60 posters.*\n +31  http 404"):
             train(settings)
     assert not (tmp_path / "data" / "shards").exists()

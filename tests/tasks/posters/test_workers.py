@@ -52,7 +52,7 @@ def test_parts_are_downloaded_in_parallel(server, tmp_path: Path) -> None:
 def test_errors_of_the_disk_are_raised_and_the_process_continues(server, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with Workers(1) as workers:
-        with pytest.raises(DownloadError, match=r"part 0 of the posters could not be downloaded: .*file"):
+        with pytest.raises(DownloadError, match=r"part-00000 of the posters could not be downloaded: .*file"):
             workers.download(make_job(server, tmp_path / "file" / "posters", 0, "good"), Progress(1))
         assert workers.download(make_job(server, tmp_path, 0, "good"), Progress(1)) == {"new": 1}
 
@@ -79,7 +79,7 @@ def test_a_process_that_dies_twice_is_an_error_of_its_part_alone(server, tmp_pat
         waiting = pool.submit(workers.download, make_job(server, tmp_path, 0, "silent"), Progress(1))
         for _ in range(2):
             kill_while(server, workers, "silent")
-        with pytest.raises(DownloadError, match=r"part 0 .*its process died 2 times, exit code -9"):
+        with pytest.raises(DownloadError, match=r"part-00000 .*its process died 2 times, exit code -9"):
             waiting.result(timeout=30)
         assert workers.download(make_job(server, tmp_path, 1, "good"), Progress(1)) == {"new": 1}
 
