@@ -5,17 +5,17 @@ The same pixels, but for the rounding of float32.
 
 import functools
 import io
-import struct
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image
 
 from tasks.features.image_size import IMAGE_SIZE, NUM_CHANNELS
 from tasks.features.numpy_jpeg import decode_jpeg
-from tasks.posters.images import NotAPosterError
+from tasks.posters.images import NotAPosterError, parse_image
+from tasks.posters.jpeg import JpegFile
+from tasks.posters.png import PngFile
 
 
 def prepare_images(images: Sequence[bytes]) -> NDArray[np.float32]:
@@ -28,7 +28,7 @@ def prepare_images(images: Sequence[bytes]) -> NDArray[np.float32]:
         Pixels, shape `(len(images), 224, 224, 3)`, 0-255.
 
     Raises:
-        NotAPosterError: If one of them is no image or a broken one.
+        NotAPosterError: If `check_image` would not accept one of them.
     """
     pixels = np.empty((len(images), IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS), np.float32)
     for row, content in zip(pixels, images, strict=True):
@@ -46,23 +46,17 @@ def decode_image(content: bytes) -> NDArray[np.uint8]:
         Pixels, shape `(height, width, 3)`, 0-255.
 
     Raises:
-        NotAPosterError: With the reason `not an image`, `too many pixels` or `broken image`.
+        NotAPosterError: If `check_image` would not accept the file, with the same reason.
     """
+    image = parse_image(content)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, of broken EXIF data and large images
-            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-                return decode_jpeg(image) if isinstance(image, JpegImagePlugin.JpegImageFile) else _decode_png(image)
-    except UnidentifiedImageError as error:
-        raise NotAPosterError("not an image") from error
-    except Image.DecompressionBombError as error:
-        raise NotAPosterError("too many pixels") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError) as error:
-        # What Pillow's decoders raise on broken data.
+        return decode_jpeg(image) if isinstance(image, JpegFile) else _decode_png(image)
+    except ValueError as error:
         raise NotAPosterError("broken image") from error
 
 
-def _decode_png(image: Image.Image) -> NDArray[np.uint8]:
+def _decode_png(file: PngFile) -> NDArray[np.uint8]:
+    image = Image.open(io.BytesIO(file.rewrite()), formats=("PNG",))
     if image.mode.startswith("I"):
         # 16 bits of grey: the high byte, as of 16 bits of colour. Pillow's own conversion clips at 255.
         grey = (np.asarray(image) >> 8).astype(np.uint8)

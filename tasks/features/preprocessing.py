@@ -6,6 +6,7 @@ A change here needs a new `tasks.versions.PREPROCESSING`.
 import tensorflow as tf
 
 from tasks.features.image_size import IMAGE_SIZE, NUM_CHANNELS
+from tasks.posters.png import PNG_SIGNATURE
 
 _JPEG_RATIOS = (1, 2, 4, 8)  # scales that libjpeg can decode at
 
@@ -23,12 +24,12 @@ def decode_poster(image_bytes: tf.Tensor) -> tf.Tensor:
         Pixels, uint8, 0-255, shape `(height, width, 3)`.
 
     Raises:
-        tf.errors.InvalidArgumentError: If the bytes cannot be decoded.
+        tf.errors.InvalidArgumentError: If the bytes cannot be decoded, or are of another format.
     """
     pixels = tf.cond(
         tf.io.is_jpeg(image_bytes),
         lambda: _decode_jpeg(image_bytes),
-        lambda: tf.io.decode_image(image_bytes, channels=NUM_CHANNELS, expand_animations=False),
+        lambda: _decode_png(image_bytes),
     )
     pixels.set_shape([None, None, NUM_CHANNELS])
     return pixels
@@ -40,6 +41,12 @@ def _decode_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
     return tf.switch_case(
         which, [lambda r=ratio: tf.io.decode_jpeg(image_bytes, NUM_CHANNELS, ratio=r) for ratio in _JPEG_RATIOS]
     )
+
+
+def _decode_png(image_bytes: tf.Tensor) -> tf.Tensor:
+    is_png = tf.strings.substr(image_bytes, 0, len(PNG_SIGNATURE)) == PNG_SIGNATURE
+    # The op decodes GIF and WebP files, too, which are posters nowhere else. Of no bytes it raises.
+    return tf.io.decode_png(tf.where(is_png, image_bytes, b""), channels=NUM_CHANNELS)
 
 
 def resize_pixels(pixels: tf.Tensor) -> tf.Tensor:

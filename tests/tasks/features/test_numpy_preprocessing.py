@@ -94,10 +94,10 @@ def test_real_posters_are_prepared_to_the_same_pixels(real_posters: Path) -> Non
     ("content", "reason"),
     [
         (b"<html>", "not an image"),
-        (b"", "not an image"),
+        (b"", "empty"),
         (FILES["jpeg"][: len(FILES["jpeg"]) // 2], "broken image"),
         (FILES["png"][: len(FILES["png"]) // 2], "broken image"),
-        (encode(COLOUR, format="GIF"), "not an image"),
+        (encode(COLOUR, format="GIF"), "format gif"),
     ],
 )
 def test_files_that_are_no_image_have_a_reason(content: bytes, reason: str) -> None:

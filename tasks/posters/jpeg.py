@@ -1,0 +1,150 @@
+"""Read JPEG files by the rules of libjpeg-turbo 2.1, which TensorFlow decodes with, by the libjpeg of Pillow.
+
+Three things differ where Pillow opens a file. Its parser of headers refuses what libjpeg steps over, such as bytes
+between markers. Its libjpeg is newer and decodes lossless files, too. And it accepts files that end, or break, between
+the last row and the end marker. So the header is read here, by `jdmarker.c`, and libjpeg is called without that parser.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from PIL import Image
+
+JPEG_SIGNATURE = b"\xff\xd8\xff"
+
+_SOS, _DAC, _DHT, _DQT, _DRI, _DNL, _COM = 0xDA, 0xCC, 0xC4, 0xDB, 0xDD, 0xDC, 0xFE
+_APP0, _APP14, _APP15 = 0xE0, 0xEE, 0xEF
+# Baseline, extended and progressive, each also with arithmetic coding; no lossless, hierarchical or JPEG-LS files.
+_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
+_TABLES = (_DAC, _DHT, _DQT, _DRI)
+_WITHOUT_DATA = (0x01, *range(0xD0, 0xD8))  # TEM, RST0-RST7
+_MAX_SIDE = 65_500  # `JPEG_MAX_DIMENSION`
+_FAST_DCT = 1
+# A start marker within a file is an error of libjpeg: behind the file, it stops a decoder that has not found its end.
+# Longer than any segment, of which the last may be cut off.
+_STOP = b"\xff\xd8" * 0x8000
+_MODES = {1: "L", 3: "YCbCr", 4: "CMYK"}
+
+
+@dataclass(frozen=True)
+class JpegFile:
+    """A JPEG file whose header is sound; its pixels are not decoded yet.
+
+    Attributes:
+        width: Pixels across.
+        height: Pixels down.
+        components: Number, samples across and samples down of each component, of which there are 1, 3 or 4.
+        has_jfif_marker: Whether it says to be a JFIF file.
+        adobe_transform: The color transform of its Adobe marker; None without one.
+        header: Its header without everything that does not change how components are decoded.
+        scans: The file from its first scan on.
+    """
+
+    width: int
+    height: int
+    components: tuple[tuple[int, int, int], ...]
+    has_jfif_marker: bool
+    adobe_transform: int | None
+    header: bytes
+    scans: bytes
+
+    def decode_components(self, ratio: int) -> Image.Image:
+        """Decodes the file to its end, by the fast inverse DCT, with components repeated and colors as stored.
+
+        Args:
+            ratio: 1, 2, 4 or 8: how often smaller than the file the image is.
+
+        Returns:
+            Image of mode `L`, `YCbCr` (whatever the three components are) or `CMYK`.
+
+        Raises:
+            ValueError: If the file is broken or has no end.
+        """
+        mode = _MODES[len(self.components)]
+        # libjpeg writes rows of the header's width into an image of this size. As it gets the header that was read here
+        # and no other, both widths are the same.
+        size = (-(-self.width // ratio), -(-self.height // ratio))
+        content = b"".join([self.header, self.scans, _STOP])
+        return Image.frombytes(mode, size, content, "jpeg", mode, mode, ratio, _FAST_DCT)
+
+
+def parse_jpeg(content: bytes) -> JpegFile:
+    """Reads the header of a JPEG file.
+
+    Args:
+        content: The file, which begins with `JPEG_SIGNATURE`.
+
+    Raises:
+        ValueError: If libjpeg would not read it, or to no pixels.
+    """
+    frame: bytes | None = None
+    has_jfif_marker, adobe_transform = False, None
+    header = [JPEG_SIGNATURE[:2]]
+    marker, at = _find_marker(content, 2)
+    while marker != _SOS:
+        if marker not in _WITHOUT_DATA:
+            data, at = _read_segment(content, marker, at)
+            if marker in _FRAMES:
+                if frame is not None:
+                    raise ValueError("two frames")
+                frame = data
+            if marker in _FRAMES or marker in _TABLES:
+                header.append(struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data)
+            elif marker == _APP0:
+                has_jfif_marker |= len(data) >= 14 and data.startswith(b"JFIF\0")
+            elif marker == _APP14 and len(data) >= 12 and data.startswith(b"Adobe"):
+                adobe_transform = data[11]
+        marker, at = _find_marker(content, at)
+    if frame is None:
+        raise ValueError("no frame before the first scan")
+    width, height, components = _read_frame(frame)
+    scans = content[at - 2 :]  # from the scan's marker on
+    return JpegFile(width, height, components, has_jfif_marker, adobe_transform, b"".join(header), scans)
+
+
+def _find_marker(content: bytes, at: int) -> tuple[int, int]:
+    """Returns the next marker, and where its segment begins; steps over anything else, as `next_marker` does."""
+    while True:
+        at = content.find(b"\xff", at)
+        if at < 0:
+            raise ValueError("the file ends in its header")
+        while at < len(content) and content[at] == 0xFF:
+            at += 1
+        if at == len(content):
+            raise ValueError("the file ends in its header")
+        at += 1
+        if content[at - 1]:
+            return content[at - 1], at
+
+
+def _read_segment(content: bytes, marker: int, at: int) -> tuple[bytes, int]:
+    """Returns the data of the segment that begins at `at`, and where it ends."""
+    is_used = marker in _FRAMES or marker in _TABLES
+    is_skipped = _APP0 <= marker <= _APP15 or marker in (_COM, _DNL)
+    if not is_used and not is_skipped:
+        raise ValueError(f"unexpected marker {marker:#x}")
+    if len(content) < at + 2:
+        raise ValueError("the file ends in its header")
+    (length,) = struct.unpack_from(">H", content, at)
+    if length < 2:
+        if is_used:
+            raise ValueError("a segment of less than its length")
+        length = 2  # libjpeg reads on after it
+    if len(content) < at + length:
+        raise ValueError("the file ends in its header")
+    return content[at + 2 : at + length], at + length
+
+
+def _read_frame(data: bytes) -> tuple[int, int, tuple[tuple[int, int, int], ...]]:
+    """Returns width, height and components."""
+    if len(data) < 6:
+        raise ValueError("a frame header of the wrong size")
+    bits, height, width, num_components = struct.unpack_from(">BHHB", data)
+    if len(data) != 6 + 3 * num_components:
+        raise ValueError("a frame header of the wrong size")
+    if bits != 8 or num_components not in _MODES:
+        raise ValueError(f"{num_components} components of {bits} bits")
+    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
+        raise ValueError("a side of no pixels or too many")
+    triples = (data[start : start + 3] for start in range(6, len(data), 3))
+    return width, height, tuple((number, factors >> 4, factors & 15) for number, factors, _ in triples)
