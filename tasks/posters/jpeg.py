@@ -12,12 +12,14 @@ from PIL import Image
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 
-_SOS, _DAC, _DHT, _DQT, _DRI, _DNL, _COM = 0xDA, 0xCC, 0xC4, 0xDB, 0xDD, 0xDC, 0xFE
+_SOI, _EOI, _SOS, _DAC, _DHT, _DQT, _DRI, _DNL, _COM = 0xD8, 0xD9, 0xDA, 0xCC, 0xC4, 0xDB, 0xDD, 0xDC, 0xFE
 _APP0, _APP14, _APP15 = 0xE0, 0xEE, 0xEF
 # Baseline, extended and progressive, each also with arithmetic coding; no lossless, hierarchical or JPEG-LS files.
 _FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 _TABLES = (_DAC, _DHT, _DQT, _DRI)
 _WITHOUT_DATA = (0x01, *range(0xD0, 0xD8))  # TEM, RST0-RST7
+_FRAME_BYTES = 8  # of a frame's segment, before its components
+_APP_BYTES = 16  # that libjpeg reads of the segments of JFIF and Adobe
 _MAX_SIDE = 65_500  # `JPEG_MAX_DIMENSION`
 _FAST_DCT = 1
 # A start marker within a file is an error of libjpeg: behind the file, it stops a decoder that has not found its end.
@@ -64,8 +66,18 @@ class JpegFile:
         # libjpeg writes rows of the header's width into an image of this size. As it gets the header that was read here
         # and no other, both widths are the same.
         size = (-(-self.width // ratio), -(-self.height // ratio))
-        content = b"".join([self.header, self.scans, _STOP])
-        return Image.frombytes(mode, size, content, "jpeg", mode, mode, ratio, _FAST_DCT)
+
+        def decode(scans: bytes, behind: bytes) -> Image.Image:
+            content = b"".join([self.header, scans, behind])
+            return Image.frombytes(mode, size, content, "jpeg", mode, mode, ratio, _FAST_DCT)
+
+        try:
+            return decode(self.scans, _STOP)
+        except ValueError:
+            end = _find_cut_off_segment(self.scans)
+            if end is None:
+                raise
+        return decode(self.scans[:end], b"")
 
 
 def parse_jpeg(content: bytes) -> JpegFile:
@@ -100,6 +112,47 @@ def parse_jpeg(content: bytes) -> JpegFile:
     width, height, components = _read_frame(frame)
     scans = content[at - 2 :]  # from the scan's marker on
     return JpegFile(width, height, components, has_jfif_marker, adobe_transform, b"".join(header), scans)
+
+
+def _find_cut_off_segment(scans: bytes) -> int | None:
+    """Returns where to cut a file that ends in the middle of a segment behind its last row, which TensorFlow accepts.
+
+    Its source of bytes (`MemFillInputBuffer` of `jpeg_handle.cc`) raises at the end of the file only if libjpeg has not
+    begun to read a marker or the bytes of a segment; else libjpeg waits for more bytes, with all rows decoded.
+
+    Args:
+        scans: The file from its first scan on, the only one: of several, each must have its end.
+
+    Returns:
+        The segment's end, or behind its marker if Pillow's libjpeg would refuse it earlier; None for other files.
+    """
+    at = 2 + int.from_bytes(scans[2:4], "big")
+    while (start := scans.find(b"\xff", at)) >= 0:
+        marker_at = len(scans) - len(scans[start:].lstrip(b"\xff"))
+        if marker_at == len(scans):
+            return len(scans)
+        marker, at = scans[marker_at], marker_at + 1
+        if marker == 0 or marker in _WITHOUT_DATA:
+            continue
+        num_left = len(scans) - at
+        if num_left == 0 or marker in (_SOI, _EOI):
+            return None
+        length = max(2, int.from_bytes(scans[at : at + 2], "big"))
+        if marker in _FRAMES:  # a second one is an error
+            return at if num_left < _FRAME_BYTES else None
+        if num_left < (2 if num_left < 2 else _count_bytes_read(marker, length)):
+            return len(scans)
+        if num_left < length:
+            return None
+        at += length
+    return None
+
+
+def _count_bytes_read(marker: int, length: int) -> int:
+    """Returns how many bytes of a segment libjpeg reads; it skips the others, for which they must be there."""
+    if marker in _TABLES or marker == _SOS:
+        return length
+    return min(length, _APP_BYTES) if marker in (_APP0, _APP14) else 2
 
 
 def _find_marker(content: bytes, at: int) -> tuple[int, int]:

@@ -145,8 +145,9 @@ def parse_png(content: bytes) -> PngFile:
     header: tuple[int, ...] = ()
     palette: bytes | None = None
     data: list[tuple[int, int]] = []
-    previous = b""
+    is_first_run = True
     for name, start, end in _list_chunks(content):
+        is_first_run = is_first_run and (name == b"IDAT" or not data)
         if name == b"IHDR":
             if header:
                 raise ValueError("two headers")
@@ -160,9 +161,8 @@ def parse_png(content: bytes) -> PngFile:
         elif name == b"IDAT":
             if header[3] == _PALETTE and palette is None:
                 raise ValueError("no palette")
-            if not data or previous == b"IDAT":
+            if is_first_run:  # libpng ignores image data after another chunk
                 data.append((start, end))
-        previous = name
     if not data:
         raise ValueError("no image data")
     width, height, bit_depth, color_type, _, _, interlace = header

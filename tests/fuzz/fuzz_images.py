@@ -292,6 +292,12 @@ def check(process: Callable[[bytes], Any], content: bytes) -> tuple[Any, str]:
         return None, f"{type(error).__name__}: {error}"
 
 
+def save(content: bytes, folder: Path) -> None:
+    """Writes a file by its hash."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / hashlib.sha256(content).hexdigest()[:16]).write_bytes(content)
+
+
 def main() -> int:
     """Runs the comparison; returns 1 after a disagreement."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -319,10 +325,10 @@ def main() -> int:
                 kind = f"TensorFlow: {is_decoded}; check_image: {reason}; decode_image: {twin}"
             elif is_decoded and reason == "accepted" and not np.array_equal(pixels, decoded[number]):
                 reasons["of these with other pixels"] += 1
+                save(content, options.folder / "pixels")
             if kind:
                 disagreements[kind] += 1
-                options.folder.mkdir(parents=True, exist_ok=True)
-                (options.folder / hashlib.sha256(content).hexdigest()[:16]).write_bytes(content)
+                save(content, options.folder)
     seconds = time.monotonic() - start
     print(
         f"{options.mutations:,} files of seed {options.seed} in {seconds:.0f} s ({options.mutations / seconds:.0f}/s)"
