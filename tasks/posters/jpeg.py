@@ -5,6 +5,7 @@ between markers. Its libjpeg is newer and decodes lossless files, too. And it ac
 the last row and the end marker. So the header is read here, by `jdmarker.c`, and libjpeg is called without that parser.
 """
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 
+_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
 _SOI, _EOI, _SOS, _DAC, _DHT, _DQT, _DRI, _DNL, _COM = 0xD8, 0xD9, 0xDA, 0xCC, 0xC4, 0xDB, 0xDD, 0xDC, 0xFE
 _APP0, _APP14, _APP15 = 0xE0, 0xEE, 0xEF
 # Baseline, extended and progressive, each also with arithmetic coding; no lossless, hierarchical or JPEG-LS files.
@@ -74,10 +76,10 @@ class JpegFile:
         try:
             return decode(self.scans, _STOP)
         except ValueError:
-            end = _find_cut_off_segment(self.scans)
-            if end is None:
+            scans = _mend_cut_off_segment(self.scans)
+            if scans is None:
                 raise
-        return decode(self.scans[:end], b"")
+        return decode(scans, b"")
 
 
 def parse_jpeg(content: bytes) -> JpegFile:
@@ -114,8 +116,8 @@ def parse_jpeg(content: bytes) -> JpegFile:
     return JpegFile(width, height, components, has_jfif_marker, adobe_transform, b"".join(header), scans)
 
 
-def _find_cut_off_segment(scans: bytes) -> int | None:
-    """Returns where to cut a file that ends in the middle of a segment behind its last row, which TensorFlow accepts.
+def _mend_cut_off_segment(scans: bytes) -> bytes | None:
+    """Returns the scan if the file ends in the middle of a segment behind its last row, which TensorFlow accepts.
 
     Its source of bytes (`MemFillInputBuffer` of `jpeg_handle.cc`) raises at the end of the file only if libjpeg has not
     begun to read a marker or the bytes of a segment; else libjpeg waits for more bytes, with all rows decoded.
@@ -124,28 +126,26 @@ def _find_cut_off_segment(scans: bytes) -> int | None:
         scans: The file from its first scan on, the only one: of several, each must have its end.
 
     Returns:
-        The segment's end, or behind its marker if Pillow's libjpeg would refuse it earlier; None for other files.
+        The scan and what is left of the segment; None for other files.
     """
     at = 2 + int.from_bytes(scans[2:4], "big")
-    while (start := scans.find(b"\xff", at)) >= 0:
-        marker_at = len(scans) - len(scans[start:].lstrip(b"\xff"))
-        if marker_at == len(scans):
-            return len(scans)
-        marker, at = scans[marker_at], marker_at + 1
-        if marker == 0 or marker in _WITHOUT_DATA:
+    while found := _MARKER.search(scans, at):
+        marker, at = found[1][0], found.end()
+        if marker in _WITHOUT_DATA:
             continue
         num_left = len(scans) - at
         if num_left == 0 or marker in (_SOI, _EOI):
             return None
         length = max(2, int.from_bytes(scans[at : at + 2], "big"))
-        if marker in _FRAMES:  # a second one is an error
-            return at if num_left < _FRAME_BYTES else None
+        if marker in _FRAMES:
+            # A second one is an error once its first bytes are read, in newer versions of libjpeg at its marker.
+            return scans[: at - 1] + bytes([_COM]) if num_left < _FRAME_BYTES else None
         if num_left < (2 if num_left < 2 else _count_bytes_read(marker, length)):
-            return len(scans)
+            return scans
         if num_left < length:
             return None
         at += length
-    return None
+    return scans if scans.endswith(b"\xff") else None
 
 
 def _count_bytes_read(marker: int, length: int) -> int:
@@ -157,17 +157,10 @@ def _count_bytes_read(marker: int, length: int) -> int:
 
 def _find_marker(content: bytes, at: int) -> tuple[int, int]:
     """Returns the next marker, and where its segment begins; steps over anything else, as `next_marker` does."""
-    while True:
-        at = content.find(b"\xff", at)
-        if at < 0:
-            raise ValueError("the file ends in its header")
-        while at < len(content) and content[at] == 0xFF:
-            at += 1
-        if at == len(content):
-            raise ValueError("the file ends in its header")
-        at += 1
-        if content[at - 1]:
-            return content[at - 1], at
+    found = _MARKER.search(content, at)
+    if not found:
+        raise ValueError("the file ends in its header")
+    return found[1][0], found.end()
 
 
 def _read_segment(content: bytes, marker: int, at: int) -> tuple[bytes, int]:

@@ -5,6 +5,7 @@ checksums of comments. So chunks are read here, by libpng 1.6 (`pngread.c`, `png
 but rows of pixels, one at a time: profiles, comments and whatever else may unpack to gigabytes are only stepped over.
 """
 
+import io
 import re
 import struct
 import zlib
@@ -20,6 +21,7 @@ _INFLATE_BUFFER_SIZE = 1024
 # Compressed data after the last row: libpng reads it to its end. A limit in time, which no honest file comes near.
 _MAX_SURPLUS_BYTES = 1 << 24
 
+_HEADER = ">IIBBBBB"
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGB_ALPHA: 4}
 _BIT_DEPTHS = {_GREY: (1, 2, 4, 8, 16), _PALETTE: (1, 2, 4, 8)}
@@ -83,23 +85,25 @@ class PngFile:
             yield row
         _finish(inflater, piece, pieces)
 
-    def rewrite(self) -> bytes:
+    def rewrite(self) -> io.BytesIO:
         """Returns a file with the same pixels and no other chunks, uncompressed: one that every decoder reads.
 
         Raises:
             ValueError: If libpng would not decode this file.
         """
-        header = struct.pack(
-            ">IIBBBBB", self.width, self.height, self.bit_depth, self.color_type, 0, 0, int(self.interlaced)
-        )
-        deflater = zlib.compressobj(level=0)
-        data = [deflater.compress(row) for row in self.read_rows()]
-        chunks = [_write_chunk(b"IHDR", header)]
+        header = (self.width, self.height, self.bit_depth, self.color_type, 0, 0, int(self.interlaced))
+        file = io.BytesIO()
+        file.write(PNG_SIGNATURE + _write_chunk(b"IHDR", struct.pack(_HEADER, *header)))
         if self.color_type == _PALETTE:
             # Colors beyond the palette are black in libpng.
-            chunks.append(_write_chunk(b"PLTE", self.palette.ljust(3 << self.bit_depth, b"\0")))
-        chunks.append(_write_chunk(b"IDAT", b"".join([*data, deflater.flush()])))
-        return b"".join([PNG_SIGNATURE, *chunks, _write_chunk(b"IEND", b"")])
+            file.write(_write_chunk(b"PLTE", self.palette.ljust(3 << self.bit_depth, b"\0")))
+        deflater = zlib.compressobj(level=0)
+        for row in self.read_rows():
+            if data := deflater.compress(row):  # many rows at once
+                file.write(_write_chunk(b"IDAT", data))
+        file.write(_write_chunk(b"IDAT", deflater.flush()) + _write_chunk(b"IEND", b""))
+        file.seek(0)
+        return file
 
     def _list_row_sizes(self) -> Iterator[int]:
         pixel_bits = _CHANNELS[self.color_type] * self.bit_depth
@@ -193,9 +197,9 @@ def _list_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 def _read_header(data: bytes) -> tuple[int, ...]:
     """Returns width, height, bit depth, color type, and methods of compression, filters and interlacing."""
-    if len(data) != struct.calcsize(">IIBBBBB"):
+    if len(data) != struct.calcsize(_HEADER):
         raise ValueError("a header of the wrong size")
-    header = struct.unpack(">IIBBBBB", data)
+    header = struct.unpack(_HEADER, data)
     width, height, bit_depth, color_type, compression, filters, interlace = header
     if not (0 < width <= _MAX_CHUNK_BYTES and 0 < height <= _MAX_CHUNK_BYTES):
         raise ValueError("a side of no pixels or too many")
