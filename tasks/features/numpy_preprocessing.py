@@ -66,7 +66,7 @@ def _decode_png(file: PngFile) -> NDArray[np.uint8]:
             # 16 bits of grey: the high byte, as of 16 bits of colour. Pillow's own conversion clips at 255.
             pixels[top : top + _STRIP_ROWS] = np.asarray(strip)[..., np.newaxis] >> 8
         else:
-            pixels[top : top + _STRIP_ROWS] = strip.convert("RGB")
+            pixels[top : top + _STRIP_ROWS] = np.asarray(strip.convert("RGB"))
     return pixels
 
 

@@ -9,8 +9,8 @@ from tasks.posters.png import MAX_PNG_SIDE, PNG_SIGNATURE, PngFile, parse_png
 
 ImageFormat = Literal["jpeg", "png"]
 
-# 4,000 x 6,000 pixels are a large poster at 300 dots an inch. Decoding takes up to 6 bytes a pixel, those of a
-# progressive JPEG file's coefficients, so 150 MB here, from a file that may have a few kilobytes.
+# A poster of 4,000 x 6,000 pixels. A file of some kilobytes may have more, and takes up to 8 bytes a pixel to check,
+# the coefficients of a progressive CMYK file: 200 MB at this limit, in each worker and in each thread of training.
 MAX_PIXELS = 25_000_000
 
 # The first bytes of other formats, for the reason in the ledger. None of them is decoded, here or by the model.

@@ -23,6 +23,9 @@ _WITHOUT_DATA = (0x01, *range(0xD0, 0xD8))  # TEM, RST0-RST7
 _FRAME_BYTES = 8  # of a frame's segment, before its components
 _APP_BYTES = 16  # that libjpeg reads of the segments of JFIF and Adobe
 _MAX_SIDE = 65_500  # `JPEG_MAX_DIMENSION`
+# Each of many empty scans visits all blocks of the image: minutes, from a file of some megabytes. The limit is that of
+# libjpeg-turbo's own fuzz tests; programs write about ten.
+_MAX_SCANS = 500
 _FAST_DCT = 1
 # A start marker within a file is an error of libjpeg: behind the file, it stops a decoder that has not found its end.
 # Longer than any segment, of which the last may be cut off.
@@ -89,7 +92,7 @@ def parse_jpeg(content: bytes) -> JpegFile:
         content: The file, which begins with `JPEG_SIGNATURE`.
 
     Raises:
-        ValueError: If libjpeg would not read it, or to no pixels.
+        ValueError: If libjpeg would not read it, or would take minutes.
     """
     frame: bytes | None = None
     has_jfif_marker, adobe_transform = False, None
@@ -113,6 +116,8 @@ def parse_jpeg(content: bytes) -> JpegFile:
         raise ValueError("no frame before the first scan")
     width, height, components = _read_frame(frame)
     scans = content[at - 2 :]  # from the scan's marker on
+    if scans.count(bytes([0xFF, _SOS])) > _MAX_SCANS:
+        raise ValueError("too many scans")
     return JpegFile(width, height, components, has_jfif_marker, adobe_transform, b"".join(header), scans)
 
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from tasks.features.numpy_preprocessing import decode_image, prepare_images, resize_image
-from tasks.features.preprocessing import decode_poster, prepare_posters, resize_pixels
-from tasks.posters.images import NotAPosterError
+from tasks.features.image_size import MAX_PIXELS_AT_ONCE
+from tasks.features.numpy_preprocessing import decode_image, prepare_images, reduce_image, resize_image
+from tasks.features.preprocessing import decode_poster, prepare_poster, prepare_posters, reduce_pixels, resize_pixels
+from tasks.posters.images import MAX_PIXELS, NotAPosterError
 
 SIZES = [(1, 1), (40, 30), (182, 268), (223, 224), (225, 447), (448, 300), (449, 450), (895, 1300), (896, 1344)]
 # Pixels after resizing differ by the rounding of float32.
@@ -82,6 +83,74 @@ def test_every_size_is_prepared_to_the_same_pixels(width: int, height: int, kind
 def test_resizing_is_tensorflows(width: int, height: int) -> None:
     pixels: NDArray[np.uint8] = np.random.default_rng(width).integers(0, 256, (height, width, 3)).astype(np.uint8)
     np.testing.assert_allclose(resize_image(pixels), resize_pixels(tf.constant(pixels)), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(("width", "height"), [(2048, 3072), (2049, 3073), (3000, 2399), (60_000, 120), (120, 60_001)])
+def test_large_images_are_reduced_alike(width: int, height: int) -> None:
+    """Some above and one at the limit; the longest side is not a whole number of blocks."""
+    content = encode(draw(width, height), format="PNG", compress_level=1)
+    reduced = reduce_image(decode_image(content))
+    np.testing.assert_array_equal(reduced, reduce_pixels(decode_poster(tf.constant(content))))
+    assert (reduced.size < width * height * 3) == (width * height > MAX_PIXELS_AT_ONCE)
+    np.testing.assert_allclose(prepare_images([content]), prepare_posters(tf.constant([content])), atol=TOLERANCE)
+
+
+def test_blocks_are_averaged() -> None:
+    block = np.arange(6, dtype=np.uint8).reshape(3, 2, 1) * [1, 2, 40]
+    pixels = np.tile(block, (900, 1300, 1)).astype(np.uint8)  # 2,700 x 2,600: three down, two across
+    np.testing.assert_array_equal(reduce_image(pixels), np.broadcast_to(np.float32([2.5, 5, 100]), (900, 1300, 3)))
+
+
+def test_a_reduced_image_is_resized_as_the_whole_one() -> None:
+    y, x = np.mgrid[0:1:3500j, 0:1:2500j]
+    waves = np.stack([127.5 + 120 * np.sin(9 * x + 7 * y), 255 * x, 255 * (1 - y)], axis=-1)
+    pixels = (waves + np.random.default_rng(0).normal(0, 20, waves.shape)).clip(0, 255).astype(np.uint8)
+    assert np.abs(resize_image(reduce_image(pixels)) - resize_image(pixels)).max() < 2
+
+
+def test_exif_orientation_is_ignored_by_training_predictions_and_the_exported_graph(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    module = tf.Module()
+    module.prepare = prepare_posters
+    tf.saved_model.save(module, str(tmp_path))
+    exported = tf.saved_model.load(str(tmp_path))
+    for kind in ("JPEG", "PNG"):
+        plain, turned = encode(draw(90, 130), format=kind), encode(draw(90, 130), format=kind, exif=exif)
+        assert Image.open(io.BytesIO(turned)).getexif()[0x0112] == 6
+        expected = prepare_poster(tf.constant(plain)).numpy()
+        np.testing.assert_array_equal(prepare_poster(tf.constant(turned)), expected)
+        np.testing.assert_array_equal(exported.prepare(tf.constant([turned]))[0], expected)
+        np.testing.assert_allclose(prepare_images([turned])[0], expected, atol=TOLERANCE)
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+if sys.argv[1] == "tensorflow":
+    import tensorflow as tf
+    from tasks.features.preprocessing import prepare_posters
+    prepare = lambda content: prepare_posters(tf.constant([content]))
+else:
+    from tasks.features.numpy_preprocessing import prepare_images
+    prepare = lambda content: prepare_images([content])
+large, small = (Path(path).read_bytes() for path in sys.argv[2:])
+prepare(small)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+prepare(large)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize(("way", "max_megabytes"), [("tensorflow", 180), ("numpy", 310)])
+def test_memory_of_the_largest_png_is_bounded(tmp_path: Path, way: str, max_megabytes: int) -> None:
+    """Of 75 MB of pixels: with TensorFlow those and the reduced image; Pillow has them twice, and the rows once."""
+    large, small = tmp_path / "large.png", tmp_path / "small.png"
+    Image.new("RGB", (4_000, MAX_PIXELS // 4_000), "red").save(large, compress_level=1)
+    Image.new("RGB", (40, 60), "red").save(small)
+    command = [sys.executable, "-c", MEASURE, way, str(large), str(small)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert int(done.stdout) < max_megabytes * 1024
 
 
 @pytest.mark.real_posters
