@@ -217,6 +217,10 @@ JPEG = encode("JPEG", "RGB", subsampling=0)
 PROGRESSIVE = encode("JPEG", "RGB", progressive=True)
 FRAME = JPEG.index(b"\xff\xc0")
 SCAN = JPEG.index(b"\xff\xda")
+# 8 x 8 grey pixels, all as predicted, which Pillow decodes.
+LOSSLESS_TABLE = b"\xff\xc4\0\x14\0\1" + bytes(15) + b"\0"
+LOSSLESS_SCAN = b"\xff\xda\0\x08\1\1\0\1\0\0" + bytes(8)
+LOSSLESS = b"\xff\xd8\xff\xc3\0\x0b\x08\0\x08\0\x08\1\1\x11\0" + LOSSLESS_TABLE + LOSSLESS_SCAN + b"\xff\xd9"
 TWO_COMPONENTS = b"\xff\xc0\0\x0e\x08\0\x32\0\x28\2\1\x11\0\2\x11\1"
 JPEG_FILES = {
     "sound": (JPEG, True),
@@ -235,7 +239,7 @@ JPEG_FILES = {
     "table of no length": (JPEG[:FRAME] + b"\xff\xc4\0\0" + JPEG[FRAME:], False),
     "two frames": (JPEG[:FRAME] + JPEG[FRAME : FRAME + 19] + JPEG[FRAME:], False),
     "no frame": (JPEG[:FRAME] + JPEG[FRAME + 19 :], False),
-    "lossless": (JPEG[:FRAME] + b"\xff\xc3" + JPEG[FRAME + 2 :], False),
+    "lossless": (LOSSLESS, False),
     "12 bits": (JPEG[: FRAME + 4] + b"\x0c" + JPEG[FRAME + 5 :], False),
     "two components": (JPEG[:FRAME] + TWO_COMPONENTS + JPEG[SCAN:], False),
     "no height": (JPEG[: FRAME + 5] + b"\0\0" + JPEG[FRAME + 7 :], False),
