@@ -6,17 +6,18 @@ two DCTs differ by up to 6 of 255, which changes decisions of a model. So the fa
 they are stored, and the last two steps of libjpeg, smoothing and colour conversion, are done here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import JpegImagePlugin
 
 from tasks.features.image_size import IMAGE_SIZE
+from tasks.posters.jpeg import JpegFile
 
 _DCT_SIZE = 8
-_FAST_DCT = 1
+_RATIOS = (8, 4, 2, 1)  # scales that libjpeg can decode at
 
 ColorSpace = Literal["grey", "rgb", "ycc", "cmyk", "ycck"]
 
@@ -30,61 +31,53 @@ class _Repeats:
     smooth: bool
 
 
-def decode_jpeg(image: JpegImagePlugin.JpegImageFile) -> NDArray[np.uint8]:
+def decode_jpeg(image: JpegFile) -> NDArray[np.uint8]:
     """Decodes a JPEG file, at a half, a quarter or an eighth where both sides keep 224 pixels.
 
     Args:
-        image: File that was opened and not loaded.
+        image: File whose header was read.
 
     Returns:
         Pixels, shape `(height, width, 3)`, 0-255.
 
     Raises:
-        OSError: If the file is truncated or broken.
+        ValueError: If the file is truncated or broken.
     """
-    color_space = _find_color_space(image)
-    width = image.width
-    image.draft("YCbCr" if color_space == "ycc" else None, (IMAGE_SIZE, IMAGE_SIZE))
-    scale = image.decoderconfig[0]
-    image.decoderconfig = (scale, _FAST_DCT)
-    if len(image.layer) == 4:
-        # Whatever the file's color space is: libjpeg does not convert CMYK to CMYK, and Pillow does not invert it.
-        image.tile = [tile._replace(args=("CMYK", "CMYK")) for tile in image.tile]
-    decoded = np.asarray(image)
+    times = min(image.width, image.height) // IMAGE_SIZE
+    ratio = next((ratio for ratio in _RATIOS if ratio <= times), 1)
+    decoded = np.asarray(image.decode_components(ratio))
     planes = [decoded] if decoded.ndim == 2 else [decoded[..., component] for component in range(decoded.shape[2])]
-    smoothed = [
-        _smooth(plane, repeats) for plane, repeats in zip(planes, _find_repeats(image.layer, scale, width), strict=True)
-    ]
-    return _to_rgb(smoothed, color_space, has_adobe_marker="adobe" in image.info)
+    repeats = _find_repeats(image.components, ratio, image.width)
+    smoothed = [_smooth(plane, repeat) for plane, repeat in zip(planes, repeats, strict=True)]
+    return _to_rgb(smoothed, _find_color_space(image), has_adobe_marker=image.adobe_transform is not None)
 
 
-def _find_color_space(image: JpegImagePlugin.JpegImageFile) -> ColorSpace:
+def _find_color_space(image: JpegFile) -> ColorSpace:
     """Returns the stored components' space by the rules of libjpeg's `default_decompress_parms`."""
-    ids = [layer[0] for layer in image.layer]
-    transform = image.info.get("adobe_transform")
+    ids = [number for number, _, _ in image.components]
     if len(ids) == 1:
         return "grey"
     if len(ids) == 4:
-        return "ycck" if transform else "cmyk"
-    if "jfif" in image.info:
+        return "ycck" if image.adobe_transform else "cmyk"
+    if image.has_jfif_marker:
         return "ycc"
-    if "adobe" in image.info:
-        return "rgb" if transform == 0 else "ycc"
+    if image.adobe_transform is not None:
+        return "rgb" if image.adobe_transform == 0 else "ycc"
     return "rgb" if ids == list(b"RGB") else "ycc"
 
 
-def _find_repeats(layers: list[tuple[int, int, int, int]], scale: int, width: int) -> list[_Repeats]:
+def _find_repeats(components: Sequence[tuple[int, int, int]], ratio: int, width: int) -> list[_Repeats]:
     """Returns what libjpeg's `jpeg_calc_output_dimensions` and `jinit_upsampler` decide for each component.
 
     Args:
-        layers: Components of the file: id, samples across and down, quantization table.
-        scale: Ratio of decoding, 1, 2, 4 or 8.
+        components: Components of the file: number, samples across, samples down.
+        ratio: Ratio of decoding, 1, 2, 4 or 8.
         width: Width of the whole picture in pixels.
     """
-    most_across, most_down = (max(layer[index] for layer in layers) for index in (1, 2))
-    smallest = _DCT_SIZE // scale
+    most_across, most_down = (max(component[index] for component in components) for index in (1, 2))
+    smallest = _DCT_SIZE // ratio
     repeats = []
-    for _, across, down, _ in layers:
+    for _, across, down in components:
         # A component of few samples is scaled less than the others, so that fewer or none have to be made up.
         size = smallest
         while (

@@ -4,18 +4,19 @@ The same pixels, but for the rounding of float32.
 """
 
 import functools
-import io
-import struct
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image
 
-from tasks.features.image_size import IMAGE_SIZE, NUM_CHANNELS
+from tasks.features.image_size import IMAGE_SIZE, MAX_PIXELS_AT_ONCE, NUM_CHANNELS, REDUCED_SIDE
 from tasks.features.numpy_jpeg import decode_jpeg
-from tasks.posters.images import NotAPosterError
+from tasks.posters.images import NotAPosterError, parse_image
+from tasks.posters.jpeg import JpegFile
+from tasks.posters.png import PngFile
+
+_STRIP_ROWS = 256
 
 
 def prepare_images(images: Sequence[bytes]) -> NDArray[np.float32]:
@@ -28,11 +29,11 @@ def prepare_images(images: Sequence[bytes]) -> NDArray[np.float32]:
         Pixels, shape `(len(images), 224, 224, 3)`, 0-255.
 
     Raises:
-        NotAPosterError: If one of them is no image or a broken one.
+        NotAPosterError: If `check_image` would not accept one of them.
     """
     pixels = np.empty((len(images), IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS), np.float32)
     for row, content in zip(pixels, images, strict=True):
-        row[:] = resize_image(decode_image(content))
+        row[:] = resize_image(reduce_image(decode_image(content)))
     return pixels
 
 
@@ -46,31 +47,51 @@ def decode_image(content: bytes) -> NDArray[np.uint8]:
         Pixels, shape `(height, width, 3)`, 0-255.
 
     Raises:
-        NotAPosterError: With the reason `not an image`, `too many pixels` or `broken image`.
+        NotAPosterError: If `check_image` would not accept the file, with the same reason.
     """
+    image = parse_image(content)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, of broken EXIF data and large images
-            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-                return decode_jpeg(image) if isinstance(image, JpegImagePlugin.JpegImageFile) else _decode_png(image)
-    except UnidentifiedImageError as error:
-        raise NotAPosterError("not an image") from error
-    except Image.DecompressionBombError as error:
-        raise NotAPosterError("too many pixels") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError) as error:
-        # What Pillow's decoders raise on broken data.
+        return decode_jpeg(image) if isinstance(image, JpegFile) else _decode_png(image)
+    except ValueError as error:
         raise NotAPosterError("broken image") from error
 
 
-def _decode_png(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode.startswith("I"):
-        # 16 bits of grey: the high byte, as of 16 bits of colour. Pillow's own conversion clips at 255.
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
-        return np.repeat(grey[..., np.newaxis], NUM_CHANNELS, axis=2)
-    return np.asarray(image.convert("RGB"))
+def _decode_png(file: PngFile) -> NDArray[np.uint8]:
+    with Image.open(file.rewrite(), formats=("PNG",)) as image:
+        image.load()
+    pixels = np.empty((file.height, file.width, NUM_CHANNELS), np.uint8)
+    for top in range(0, file.height, _STRIP_ROWS):  # Pillow copies what it converts, and what it gives to NumPy
+        strip = image.crop((0, top, file.width, min(top + _STRIP_ROWS, file.height)))
+        if strip.mode.startswith("I"):
+            # 16 bits of grey: the high byte, as of 16 bits of colour. Pillow's own conversion clips at 255.
+            pixels[top : top + _STRIP_ROWS] = np.asarray(strip)[..., np.newaxis] >> 8
+        else:
+            pixels[top : top + _STRIP_ROWS] = np.asarray(strip.convert("RGB"))
+    return pixels
 
 
-def resize_image(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def reduce_image(pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Reduces a large image by whole factors, as `tasks.features.preprocessing.reduce_pixels` does.
+
+    Args:
+        pixels: Shape `(height, width, 3)`, 0-255.
+
+    Returns:
+        The means of blocks of an image of more than `MAX_PIXELS_AT_ONCE`; any other unchanged.
+    """
+    height, width, _ = pixels.shape
+    if height * width <= MAX_PIXELS_AT_ONCE:
+        return pixels
+    down, across = max(height // REDUCED_SIDE, 1), max(width // REDUCED_SIDE, 1)
+    reduced = np.empty((height // down, width // across, NUM_CHANNELS), np.float32)
+    for number, row in enumerate(reduced):
+        strip = pixels[number * down : (number + 1) * down, : len(row) * across]
+        row[:] = strip.sum(axis=0, dtype=np.int32).reshape(len(row), across, NUM_CHANNELS).sum(axis=1)
+    reduced /= np.float32(down * across)
+    return reduced
+
+
+def resize_image(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
     """Resizes one image to the backbone's square, bilinear; with antialiasing if a side is over twice as long.
 
     Args:

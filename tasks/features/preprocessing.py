@@ -5,7 +5,8 @@ A change here needs a new `tasks.versions.PREPROCESSING`.
 
 import tensorflow as tf
 
-from tasks.features.image_size import IMAGE_SIZE, NUM_CHANNELS
+from tasks.features.image_size import IMAGE_SIZE, MAX_PIXELS_AT_ONCE, NUM_CHANNELS, REDUCED_SIDE
+from tasks.posters.png import PNG_SIGNATURE
 
 _JPEG_RATIOS = (1, 2, 4, 8)  # scales that libjpeg can decode at
 
@@ -23,12 +24,12 @@ def decode_poster(image_bytes: tf.Tensor) -> tf.Tensor:
         Pixels, uint8, 0-255, shape `(height, width, 3)`.
 
     Raises:
-        tf.errors.InvalidArgumentError: If the bytes cannot be decoded.
+        tf.errors.InvalidArgumentError: If the bytes cannot be decoded, or are of another format.
     """
     pixels = tf.cond(
         tf.io.is_jpeg(image_bytes),
         lambda: _decode_jpeg(image_bytes),
-        lambda: tf.io.decode_image(image_bytes, channels=NUM_CHANNELS, expand_animations=False),
+        lambda: _decode_png(image_bytes),
     )
     pixels.set_shape([None, None, NUM_CHANNELS])
     return pixels
@@ -40,6 +41,43 @@ def _decode_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
     return tf.switch_case(
         which, [lambda r=ratio: tf.io.decode_jpeg(image_bytes, NUM_CHANNELS, ratio=r) for ratio in _JPEG_RATIOS]
     )
+
+
+def _decode_png(image_bytes: tf.Tensor) -> tf.Tensor:
+    is_png = tf.strings.substr(image_bytes, 0, len(PNG_SIGNATURE)) == PNG_SIGNATURE
+    # The op decodes GIF and WebP files, too, which are posters nowhere else. Of no bytes it raises.
+    return tf.io.decode_png(tf.where(is_png, image_bytes, b""), channels=NUM_CHANNELS)
+
+
+def reduce_pixels(pixels: tf.Tensor) -> tf.Tensor:
+    """Reduces a large image by whole factors, so that no float32 copy of it is needed; returns any other unchanged.
+
+    Args:
+        pixels: Pixels, uint8, 0-255, shape `(height, width, 3)`.
+
+    Returns:
+        Pixels, float32, 0-255: of an image of more than `MAX_PIXELS_AT_ONCE` means of blocks, without the rest of a
+        block at the right and at the bottom.
+    """
+    height, width = tf.unstack(tf.shape(pixels)[:2])
+    reduced = tf.cond(
+        height * width > MAX_PIXELS_AT_ONCE, lambda: _average_blocks(pixels), lambda: tf.cast(pixels, tf.float32)
+    )
+    return tf.ensure_shape(reduced, [None, None, NUM_CHANNELS])
+
+
+def _average_blocks(pixels: tf.Tensor) -> tf.Tensor:
+    down, across = tf.unstack(tf.maximum(tf.shape(pixels)[:2] // REDUCED_SIDE, 1))
+    num_rows, num_columns = tf.shape(pixels)[0] // down, tf.shape(pixels)[1] // across
+
+    def sum_blocks(row: tf.Tensor) -> tf.Tensor:
+        strip = pixels[row * down : (row + 1) * down, : num_columns * across]
+        columns = tf.reduce_sum(tf.cast(strip, tf.int32), axis=0)
+        return tf.reduce_sum(tf.reshape(columns, [num_columns, across, NUM_CHANNELS]), axis=1)
+
+    spec = tf.TensorSpec([None, NUM_CHANNELS], tf.int32)
+    sums = tf.map_fn(sum_blocks, tf.range(num_rows), fn_output_signature=spec)
+    return tf.cast(sums, tf.float32) / tf.cast(down * across, tf.float32)
 
 
 def resize_pixels(pixels: tf.Tensor) -> tf.Tensor:
@@ -67,7 +105,7 @@ def resize_pixels(pixels: tf.Tensor) -> tf.Tensor:
 
 def prepare_poster(image_bytes: tf.Tensor) -> tf.Tensor:
     """Decodes and resizes one image: float32, 0-255, shape `(224, 224, 3)`."""
-    return resize_pixels(decode_poster(image_bytes))
+    return resize_pixels(reduce_pixels(decode_poster(image_bytes)))
 
 
 @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
