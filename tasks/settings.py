@@ -21,6 +21,8 @@ TAPS = (
     *(f"block_{block}_{part}_relu" for block in range(1, 17) for part in ("expand", "depthwise")),
 )
 
+CATALOG_MAX_BYTES = 1_000_000_000
+
 _NOT_AN_INPUT: JsonDict = {"model_input": False}
 
 
@@ -62,6 +64,11 @@ class CatalogSettings(StageSettings):
         description="Path or address of MovieGenre.csv: http(s), or any that fsspec supports (s3, gs).",
     )
     excluded_genres: tuple[str, ...] = Field(("Adult",), description="Genres whose films are dropped.")
+    max_bytes: int = operational(
+        CATALOG_MAX_BYTES,
+        ge=1,
+        description="Maximum size of MovieGenre.csv; 1 GB is five million films, and some 6 GB of memory.",
+    )
 
 
 class PosterSettings(StageSettings):

@@ -62,9 +62,9 @@ def read_catalog(settings: CatalogSettings, catalog_dir: Path, private_hosts: Co
     Raises:
         CatalogError: If the file can't be read, or has no usable row.
     """
-    rows, malformed = read_rows(settings.source, private_hosts=private_hosts)
-    cleaned = clean(rows, settings.excluded_genres)
-    dropped = {"wrong number of fields": malformed, **cleaned.dropped}
+    rows = read_rows(settings.source, private_hosts=private_hosts, max_bytes=settings.max_bytes)
+    cleaned = clean(rows.table, settings.excluded_genres)
+    dropped = {"wrong number of fields": rows.num_malformed, **cleaned.dropped}
     num_films = cleaned.films.num_rows
     if not num_films:
         counts = ", ".join(f"{reason}: {count}" for reason, count in dropped.items() if count)
