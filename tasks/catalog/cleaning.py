@@ -11,7 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tasks.catalog.genres import count_doubts, find_disagreements, split_genres, unify_spellings
+from tasks.catalog.genres import (
+    count_doubts,
+    find_disagreements,
+    find_unknown_genres,
+    split_genres,
+    unify_spellings,
+)
 
 FILMS = pa.schema(
     [
@@ -36,11 +42,13 @@ class CleanedRows:
         dropped: Number of rows dropped, by reason.
         doubts: Doubtful values of the films, by kind: those of `count_doubts`; `scores not from 1 to 10`, the number of
             scores that were replaced by null; and `rows that disagree`, as `find_disagreements` returns them.
+        unknown_excluded: Excluded genres that are unknown, as `find_unknown_genres` returns them.
     """
 
     films: pa.Table
     dropped: dict[str, int]
     doubts: dict[str, Any]
+    unknown_excluded: dict[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,8 @@ def clean(rows: pa.Table, excluded_genres: Collection[str]) -> CleanedRows:
         "scores not from 1 to 10": int((has_score & np.asarray(films["score"].is_null())).sum()),
         "rows that disagree": find_disagreements(ambiguous),
     }
-    return CleanedRows(films, dropped, doubts)
+    unknown_excluded = find_unknown_genres(frozenset(excluded_genres), genres.canonical_names)
+    return CleanedRows(films, dropped, doubts, unknown_excluded)
 
 
 def _find_unusable_rows(text: Mapping[str, pa.StringArray], genres: _GenreColumn) -> dict[str, NDArray[np.bool_]]:

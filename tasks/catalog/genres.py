@@ -1,8 +1,9 @@
 """Parse genres, unify their spellings, and count doubtful ones."""
 
+import difflib
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 # The genres on IMDB's title pages, and "Adult", which those no longer list.
@@ -19,6 +20,9 @@ _NO_GENRE = frozenset({"", "(no genres listed)"})
 _MAX_GENRES = 3
 
 _NUM_EXAMPLES = 20
+
+# Ratio of difflib: `adlt` and `adult` have 0.89, the most similar two of IMDB's genres, `Music` and `Musical`, 0.83.
+_MIN_SIMILARITY = 0.75
 
 
 def split_genres(text: str) -> list[str]:
@@ -47,6 +51,26 @@ def unify_spellings(counts: Mapping[str, int]) -> dict[str, str]:
 def _fold(name: str) -> str:
     letters = "".join(letter for letter in unicodedata.normalize("NFKC", name).casefold() if letter.isalnum())
     return letters or name
+
+
+def find_unknown_genres(genres: Collection[str], catalog_genres: Iterable[str]) -> dict[str, str | None]:
+    """Returns the genres that neither IMDB nor the catalog has in any spelling, with the most similar known one.
+
+    Args:
+        genres: Names in any spelling.
+        catalog_genres: Names of the catalog's genres.
+
+    Returns:
+        For each unknown genre the name of a known one that differs by a letter or two; None if no known one is similar.
+    """
+    # IMDB's spelling has precedence.
+    known = {_fold(name): name for name in [*catalog_genres, *IMDB_GENRES]}
+    unknown = {}
+    for genre in sorted(genres):
+        if _fold(genre) not in known:
+            similar = difflib.get_close_matches(_fold(genre), known, n=1, cutoff=_MIN_SIMILARITY)
+            unknown[genre] = known[similar[0]] if similar else None
+    return unknown
 
 
 def count_doubts(num_films_by_text: Mapping[str, int], canonical_names: Mapping[str, str]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.atomic import atomic_file, write_text
 from tasks.catalog.cleaning import clean
 from tasks.catalog.reading import read_rows
-from tasks.errors import CatalogError
+from tasks.errors import CatalogError, SettingsError
 from tasks.settings import CatalogSettings
 
 logger = logging.getLogger(__name__)
@@ -26,12 +26,14 @@ class Catalog:
     """The films of a catalog.
 
     Attributes:
+        num_rows: Number of rows of the file: `num_films` and those in `dropped`.
         films_path: Path of the table of films, schema `tasks.catalog.cleaning.FILMS`.
         num_films: Number of films in the table.
         dropped: Number of rows dropped, by reason.
         doubts: Doubtful values, as in `tasks.catalog.cleaning.CleanedRows`.
     """
 
+    num_rows: int
     films_path: Path
     num_films: int
     dropped: dict[str, int]
@@ -56,26 +58,49 @@ def read_catalog(settings: CatalogSettings, catalog_dir: Path, private_hosts: Co
 
     Args:
         settings: Settings of the stage.
-        catalog_dir: Folder for the table and the counts of dropped and doubtful rows.
+        catalog_dir: Folder for the table and the counts of rows, films, dropped and doubtful rows.
         private_hosts: Hosts that may have private addresses, `posters.allow_private_hosts`.
 
     Raises:
         CatalogError: If the file can't be read, or has no usable row.
+        SettingsError: An excluded genre is unknown, and similar to a known one.
     """
     rows = read_rows(settings.source, private_hosts=private_hosts, max_bytes=settings.max_bytes)
     cleaned = clean(rows.table, settings.excluded_genres)
     dropped = {"wrong number of fields": rows.num_malformed, **cleaned.dropped}
+    _check_excluded_genres(cleaned.unknown_excluded)
     num_films = cleaned.films.num_rows
+    counts = f"{rows.number:,} rows = {num_films:,} films + {sum(dropped.values()):,} dropped"
+    if num_films + sum(dropped.values()) != rows.number:
+        raise RuntimeError(f"the rows of {settings.source} don't add up: {counts}, {dropped}: this is a bug")
     if not num_films:
-        counts = ", ".join(f"{reason}: {count}" for reason, count in dropped.items() if count)
-        raise CatalogError(f"no row of {settings.source} is usable; dropped: {counts or 'none, the file has no rows'}")
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in dropped.items() if count)
+        raise CatalogError(f"no row of {settings.source} is usable; dropped: {reasons or 'none, the file has no rows'}")
     films_path = catalog_dir / "films.parquet"
     with atomic_file(films_path) as partial:
         pq.write_table(cleaned.films, partial)
-    write_text(catalog_dir / "dropped.json", json.dumps(dropped, indent=2) + "\n")
+    accounts = {"rows": rows.number, "films": num_films, "dropped": dropped}
+    write_text(catalog_dir / "dropped.json", json.dumps(accounts, indent=2) + "\n")
     write_text(catalog_dir / "doubts.json", json.dumps(cleaned.doubts, indent=2, ensure_ascii=False) + "\n")
-    logger.info("catalog: %d films, %d rows dropped: %s", num_films, sum(dropped.values()), dropped)
-    catalog = Catalog(films_path=films_path, num_films=num_films, dropped=dropped, doubts=cleaned.doubts)
+    logger.info("catalog: %s: %s", counts, dropped)
+    if rows.num_malformed:
+        lines = ", ".join(map(str, rows.malformed_lines))
+        more = ", ..." if rows.num_malformed > len(rows.malformed_lines) else ""
+        logger.warning("catalog: %d rows have a wrong number of fields: row %s%s", rows.num_malformed, lines, more)
+    catalog = Catalog(
+        num_rows=rows.number, films_path=films_path, num_films=num_films, dropped=dropped, doubts=cleaned.doubts
+    )
     if doubtful := catalog.count_doubts():
         logger.warning("catalog: doubtful genres: %s", doubtful)
     return catalog
+
+
+def _check_excluded_genres(unknown: Mapping[str, str | None]) -> None:
+    """Refuses genres that are misspelt, which would exclude nothing; warns of others that are unknown."""
+    for genre, similar in unknown.items():
+        if similar:
+            raise SettingsError(
+                f"catalog.excluded_genres has {genre!r}, a genre that neither IMDB nor the catalog has: "
+                f"did you mean {similar!r}?"
+            )
+        logger.warning("catalog: excluded_genres has %r, a genre that neither IMDB nor the catalog has", genre)

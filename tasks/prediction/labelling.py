@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 FILES = ("labels.parquet", "labels.csv")
 WORK = "work"
 
+_MALFORMED = "wrong number of fields"
 _ROWS_PER_GROUP = 1024
 # Files of a piece: predictions that a killed run loses.
 _FILES_PER_PIECE = 512
@@ -64,7 +65,10 @@ class Labelled:
 
 
 def list_posters(source: str, private_hosts: Collection[str] = ()) -> pa.Table:
-    """Returns the images of a folder, or those in the column `Poster` of a CSV: strings `id`, may be null, and `image`.
+    """Returns the images of a folder, or those in the column `Poster` of a CSV.
+
+    The columns are strings: `id`, may be null; `image`; and `error`, why there is no image, otherwise null. Rows of a
+    CSV with a wrong number of fields come last.
 
     Args:
         source: Folder, file or address of an image, or path or address of a CSV.
@@ -76,12 +80,26 @@ def list_posters(source: str, private_hosts: Collection[str] = ()) -> pa.Table:
     """
     if not urlsplit(source).path.lower().endswith(".csv"):
         images = list_images([source])
-        return pa.table({"id": pa.nulls(len(images), pa.string()), "image": images})
-    rows, _ = read_rows(source, required=["Poster"], optional=["imdbId"], private_hosts=private_hosts)
+        return _make_posters(pa.nulls(len(images), pa.string()), pa.array(images, pa.string()), 0)
+    read = read_rows(source, required=["Poster"], optional=["imdbId"], private_hosts=private_hosts)
+    rows = read.table
+    if read.num_malformed:
+        lines = ", ".join(map(str, read.malformed_lines))
+        logger.warning("label: %d rows have a %s, the first: row %s", read.num_malformed, _MALFORMED, lines)
     if not any(pc.utf8_trim_whitespace(rows["Poster"]).to_pylist()):
         raise SettingsError(f"{source} names no poster: expected files or addresses in its column Poster")
     ids = rows["imdbId"] if "imdbId" in rows.column_names else pa.nulls(rows.num_rows, pa.string())
-    return pa.table({"id": pc.utf8_trim_whitespace(ids), "image": pc.utf8_trim_whitespace(rows["Poster"])})
+    return _make_posters(
+        pc.utf8_trim_whitespace(ids), pc.utf8_trim_whitespace(rows["Poster"]), num_malformed=read.num_malformed
+    )
+
+
+def _make_posters(ids: pa.Array, images: pa.Array, num_malformed: int) -> pa.Table:
+    posters = pa.table({"id": ids, "image": images, "error": pa.nulls(len(images), pa.string())})
+    malformed = {"id": pa.nulls(num_malformed, pa.string()), "image": [""] * num_malformed}
+    return pa.concat_tables(
+        [posters, pa.table({**malformed, "error": [_MALFORMED] * num_malformed}, schema=posters.schema)]
+    )
 
 
 def list_addresses(posters: pa.Table) -> pa.Table:
@@ -127,6 +145,9 @@ def write_labels(model: ModelFolder, posters: pa.Table, output_dir: Path, *, wit
     rows = pa.concat_tables(predicted)
     indices = pd.Index(rows["image"].to_pylist()).get_indexer(posters["image"].to_pylist())
     found = rows.take(pa.array(indices)).set_column(0, make_schema().field("id"), posters["id"])
+    found = found.set_column(
+        found.schema.get_field_index("error"), "error", pc.coalesce(posters["error"], found["error"])
+    )
     errors = Counter(found["error"].drop_null().to_pylist())
     _write_parquet(found, output_dir / FILES[0])
     _write_csv(found, output_dir / FILES[1])

@@ -103,7 +103,9 @@ def test_published_model_is_whole(small_run) -> None:
 
 
 def test_counts_of_the_sample(small_run) -> None:
-    dropped = read_json(small_run.data_dir / "catalog" / "dropped.json")
+    accounts = read_json(small_run.data_dir / "catalog" / "dropped.json")
+    dropped = accounts["dropped"]
+    assert (accounts["rows"], accounts["films"]) == (248, 240)
     assert {reason: count for reason, count in dropped.items() if count} == {
         "no genre": 2,
         "no poster address": 2,

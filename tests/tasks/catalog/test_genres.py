@@ -1,7 +1,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.catalog.genres import IMDB_GENRES, count_doubts, find_disagreements, split_genres, unify_spellings
+from tasks.catalog.genres import (
+    IMDB_GENRES,
+    count_doubts,
+    find_disagreements,
+    find_unknown_genres,
+    split_genres,
+    unify_spellings,
+)
 
 
 def test_genres_are_stripped_and_unique() -> None:
@@ -49,3 +56,15 @@ def test_each_film_whose_rows_disagree_counts_once() -> None:
         "examples": [{"imdb_id": 1, "kept": ["Drama"], "other": ["Drama", "War"]}],
     }
     assert find_disagreements([]) == {"films": 0, "examples": []}
+
+
+def test_unknown_genres_and_similar_known_ones() -> None:
+    genres = ["Adlt", "adult", "TALK SHOW", "Krimis", "krimi", "Nonsense", "Documentry", "Sports"]
+    assert find_unknown_genres(genres, ["Krimi"]) == {
+        "Adlt": "Adult",
+        "Documentry": "Documentary",
+        "Krimis": "Krimi",
+        "Nonsense": None,
+        "Sports": "Sport",
+    }
+    assert find_unknown_genres(IMDB_GENRES, []) == {}
