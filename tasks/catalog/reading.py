@@ -253,4 +253,6 @@ def _read_header(source: str, content: bytes, required: Sequence[str]) -> tuple[
             f"{source} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}: "
             f"expected {', '.join(required)}, found {header[:120]!r}"
         )
+    if repeated := [name for name in required if found.count(name) > 1]:
+        raise CatalogError(f"{source} has several columns {', '.join(repeated)}: expected each once")
     return found, end

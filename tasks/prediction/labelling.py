@@ -145,9 +145,8 @@ def write_labels(model: ModelFolder, posters: pa.Table, output_dir: Path, *, wit
     rows = pa.concat_tables(predicted)
     indices = pd.Index(rows["image"].to_pylist()).get_indexer(posters["image"].to_pylist())
     found = rows.take(pa.array(indices)).set_column(0, make_schema().field("id"), posters["id"])
-    found = found.set_column(
-        found.schema.get_field_index("error"), "error", pc.coalesce(posters["error"], found["error"])
-    )
+    column = found.schema.get_field_index("error")
+    found = found.set_column(column, found.field(column), pc.coalesce(posters["error"], found["error"]))
     errors = Counter(found["error"].drop_null().to_pylist())
     _write_parquet(found, output_dir / FILES[0])
     _write_csv(found, output_dir / FILES[1])

@@ -92,22 +92,27 @@ def test_label_writes_a_row_for_every_row(small_run, tmp_path: Path) -> None:
     with serve(small_run.data_dir / "site") as base_url:
         images = [str(good[0]), f"{base_url}/posters/{good[1].name}", "", f"{base_url}/posters/none.jpg", str(good[2])]
         rows = "".join(f"{number},{image}\n" for number, image in enumerate(images))
-        (tmp_path / "posters.csv").write_text(f"imdbId,Poster\n{rows}")
+        (tmp_path / "posters.csv").write_text(f"imdbId,Poster\nmalformed\n{rows}")
         output_dir = tmp_path / "labels"
         # Twice: what an earlier run wrote is replaced.
         for _ in range(2):
             source = str(tmp_path / "posters.csv")
             labelled = label(source, output_dir, "champion", small_run.artifacts_dir, LOOPBACK)
-    assert (labelled.num_labelled, labelled.errors) == (3, {"no poster address": 1, "http 404": 1})
+    assert (labelled.num_labelled, labelled.errors) == (
+        3,
+        {"no poster address": 1, "http 404": 1, "wrong number of fields": 1},
+    )
     table = pq.read_table(output_dir / "labels.parquet")
     assert table.schema.equals(make_schema())
-    found = table.to_pylist()
+    *found, malformed = table.to_pylist()
+    assert (malformed["id"], malformed["image"], malformed["error"]) == (None, "", "wrong number of fields")
     assert [(row["id"], row["image"]) for row in found] == [(str(number), image) for number, image in enumerate(images)]
     assert [row["error"] for row in found] == [None, None, "no poster address", "http 404", None]
     direct = predict(small_run.run.model.path, good)
     assert [row["labels"] for row in found if not row["error"]] == [prediction.labels for prediction in direct]
     with (output_dir / "labels.csv").open(newline="") as file:
-        lines = list(csv.DictReader(file))
+        *lines, last = list(csv.DictReader(file))
+    assert (last["labels"], last["error"]) == ("", "wrong number of fields")
     assert [line["labels"] for line in lines] == ["|".join(row["labels"]) for row in found]
     assert [line["error"] for line in lines] == ["", "", "no poster address", "http 404", ""]
     assert [float(value) for value in lines[0]["confidences"].split("|")] == pytest.approx(

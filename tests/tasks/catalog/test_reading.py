@@ -83,6 +83,7 @@ def test_rows_of_another_length_are_counted(write) -> None:
         (b"", "is empty"),
         (b"  \n\n", "is empty"),
         (b"imdbId,Title,Genre\n1,a,b\n", "lacks the columns Imdb Link, IMDB Score, Poster.*found 'imdbId,Title,Genre'"),
+        (f"Title,{HEADER}".encode(), "has several columns Title: expected each once"),
         (b"<html><body>Sign in</body></html>", "lacks the columns imdbId"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", "is no CSV"),
     ],
