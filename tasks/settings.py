@@ -67,7 +67,7 @@ class CatalogSettings(StageSettings):
     max_bytes: int = operational(
         CATALOG_MAX_BYTES,
         ge=1,
-        description="Maximum size of MovieGenre.csv; 1 GB is five million films, and some 6 GB of memory.",
+        description="Maximum size of MovieGenre.csv; 1 GB is five million films, and some 5 GB of memory.",
     )
 
 
