@@ -177,7 +177,7 @@ async def _stream_posters(
             # Waits without a connection, and before the poster's deadline begins.
             await hosts[host].wait_for_turn()
             async with free_connections:
-                on_fetched(number, await fetcher.fetch(requests[number]))
+                on_fetched(number, await fetcher.fetch(requests[number], host))
 
     async with client, asyncio.TaskGroup() as tasks:
         for host, numbers in queues.items():
@@ -211,19 +211,23 @@ class _Fetcher:
         # Large images are decoded one at a time: each may take hundreds of megabytes.
         self._free_decoder = asyncio.Semaphore(1)
 
-    async def fetch(self, request: PosterRequest) -> Fetched:
+    async def fetch(self, request: PosterRequest, host: str) -> Fetched:
         """Downloads and checks one poster. A failure is the result's `reason`, and is not raised.
 
         With validators the request is conditional; a server that doesn't support them sends the poster again.
 
         Retried: 429 (after its Retry-After), 5xx, and connections that fail or break. Not retried: other statuses,
         images that are broken or too large, and attempts that would start after the deadline.
+
+        Args:
+            request: Request for the poster.
+            host: Name of its host, as `name_host` returns it.
         """
         start = time.monotonic()
         attempts = _Attempts()
         try:
             async with asyncio.timeout(self._settings.deadline_seconds):
-                fetched = await self._check(await self._retrying()(self._send_request, request, attempts))
+                fetched = await self._check(await self._retrying()(self._send_request, request, host, attempts))
         except TimeoutError:
             fetched = Fetched(reason="timeout")
         except _FetchError as error:
@@ -244,8 +248,7 @@ class _Fetcher:
             reraise=True,
         )
 
-    async def _send_request(self, request: PosterRequest, attempts: "_Attempts") -> "_Response":
-        host = name_host(request.url)
+    async def _send_request(self, request: PosterRequest, host: str, attempts: "_Attempts") -> "_Response":
         if attempts.number:
             await self._hosts[host].wait_for_turn()
         if reason := self._hosts.find_reason_to_skip(host):

@@ -13,6 +13,8 @@ _REFUSALS = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS, HTTPS
 # server nor a few posters that are forbidden one after the other have that effect.
 _MIN_UNREACHABLE = 8
 _MIN_REFUSALS = 64
+# Requests that the last moments left room for are sent at once: else each pause of the process would lower the rate.
+_BURST_SECONDS = 0.25
 # Different hosts that are unreachable one after the other, before the network is taken for gone.
 _MIN_UNREACHABLE_HOSTS = 16
 
@@ -46,7 +48,7 @@ class Host:
             await asyncio.sleep(0)  # lets the requests to other hosts go on
             return
         now = time.monotonic()
-        turn = max(now, self._next_request)
+        turn = max(now - _BURST_SECONDS, self._next_request)
         self._next_request = turn + self._seconds_between_requests
         if turn > now:
             await asyncio.sleep(turn - now)

@@ -57,7 +57,6 @@ _GROUP_ROWS = 128
 _GROUP_BYTES = 4_000_000
 # A part gets small segments from each run that tries failed posters again; more than this are joined.
 _MAX_SMALL_SEGMENTS = 8
-_SMALL_BYTES = SEGMENT_BYTES // 4
 
 # The errors of reading a Parquet file: of the machine, of Arrow, and of text that is not UTF-8.
 READ_ERRORS = (OSError, ValueError, KeyError, pa.ArrowException)
@@ -126,14 +125,15 @@ class Part:
 
     def append(self, rows: Sequence[dict[str, Any]]) -> None:
         """Adds a segment with some rows, schema `LEDGER`."""
-        self.replace((), [pa.Table.from_pylist(list(rows), schema=LEDGER)])
+        ordered = sorted(rows, key=lambda row: int(row["imdb_id"]))
+        self.replace((), [pa.Table.from_pylist(ordered, schema=LEDGER)])
 
     def replace(self, removed: Collection[str], tables: Sequence[pa.Table]) -> list[Path]:
         """Replaces segments, each by name, by new ones, which take the place of the first of them, or the last place.
 
         Args:
             removed: Names of segments of the part.
-            tables: Rows of each new segment, schema `LEDGER`.
+            tables: Rows of each new segment, schema `LEDGER`, in the order of ids.
 
         Returns:
             The paths of the new segments.
@@ -157,11 +157,11 @@ class Part:
         Args:
             select_rows: Function from a table, schema `LEDGER`, to its rows that are still needed.
         """
-        small = list(itertools.takewhile(lambda segment: segment.num_bytes < _SMALL_BYTES, reversed(self.segments())))
+        small = list(itertools.takewhile(_is_small, reversed(self.segments())))
         if len(small) <= _MAX_SMALL_SEGMENTS:
             return
         joined = pa.concat_tables([read_segment(self.folder / segment.name) for segment in reversed(small)])
-        self.replace({segment.name for segment in small}, _slice(select_rows(joined)))
+        self.replace({segment.name for segment in small}, _slice(select_rows(joined).sort_by("imdb_id")))
 
     def repair(self, path: Path, error: Exception | str) -> list[Path]:
         """Takes what is damaged out of a segment; the rows that are lost are no longer in the ledger.
@@ -194,7 +194,7 @@ class Part:
                 path.unlink()
 
     def _write_segment(self, table: pa.Table) -> Segment:
-        content = _encode(table.sort_by("imdb_id"))
+        content = _encode(table)
         sha256 = hashlib.sha256(content).hexdigest()
         segment = Segment(f"{self.name}-{sha256[:16]}.parquet", sha256, len(content), table.num_rows)
         with atomic_file(self.folder / segment.name) as partial, partial.open("wb") as file:
@@ -287,6 +287,10 @@ def iterate_groups(path: Path, columns: Sequence[str], is_wanted: NDArray[np.boo
             if is_wanted[start:stop].any():
                 yield file.read_row_group(group, list(columns)).filter(pa.array(is_wanted[start:stop]))
             start = stop
+
+
+def _is_small(segment: Segment) -> bool:
+    return segment.num_rows < SEGMENT_ROWS // 4 and segment.num_bytes < SEGMENT_BYTES // 4
 
 
 def is_damage(error: Exception) -> bool:

@@ -1,5 +1,6 @@
 """Which addresses may be requested: public ones, by http and https; and how an address is shown."""
 
+import functools
 import re
 import socket
 from collections.abc import Collection
@@ -64,7 +65,12 @@ def check_address(address: str, private_hosts: Collection[str] = ()) -> URL:
 
 def is_exempt(host: str, private_hosts: Collection[str]) -> bool:
     """Returns whether a host is one of those that may be private: names or IP addresses, in any case."""
-    return host.rstrip(".").casefold() in {name.strip("[]").rstrip(".").casefold() for name in private_hosts}
+    return host.rstrip(".").casefold() in _normalise(tuple(private_hosts))
+
+
+@functools.lru_cache(maxsize=16)
+def _normalise(hosts: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(host.strip("[]").rstrip(".").casefold() for host in hosts)
 
 
 def is_public(ip: str) -> bool:
@@ -99,6 +105,7 @@ def _find_embedded(address: IPv6Address) -> IPv4Address | None:
     return address.ipv4_mapped or address.sixtofour
 
 
+@functools.lru_cache(maxsize=1024)  # a catalog's posters are on few hosts
 def _is_private(host: str) -> bool:
     """Returns whether a host is a private address in any spelling, or a name of local networks."""
     name = host.rstrip(".").casefold()
