@@ -7,11 +7,12 @@ from typing import Any
 
 from prefect import flow
 
-from flows.train import download_posters, exclusive_run, extract_features, train
+from flows.train import download_posters, exclusive_run, extract_features, repeat_repaired, train
 from flows.watching import report_failure
 from tasks.catalog.task import read_catalog
 from tasks.dataset.task import Dataset, write_dataset
 from tasks.posters.task import check_success
+from tasks.registry.models import find_champion
 from tasks.settings import RECIPES, RecipeName, Settings, TrainingSettings
 
 
@@ -44,10 +45,13 @@ def compare(
         num_seeds: Number of splits and trainings.
     """
     with exclusive_run(settings):
-        catalog = read_catalog(settings.catalog, settings.workspace.folder("catalog"))
-        check_success(download_posters(catalog, settings), settings.posters.min_success_rate)
-        scored = _score_all(catalog.films_path, settings, recipes, num_seeds)
-        return _write(scored, settings)
+        return _write(repeat_repaired(lambda: _run(settings, recipes, num_seeds)), settings)
+
+
+def _run(settings: Settings, recipes: tuple[RecipeName, ...], num_seeds: int) -> list[dict[str, Any]]:
+    catalog = read_catalog(settings.catalog, settings.workspace.folder("catalog"))
+    check_success(download_posters(catalog, settings), settings.posters.min_success_rate)
+    return _score_all(catalog.films_path, settings, recipes, num_seeds)
 
 
 def _score_all(
@@ -97,6 +101,7 @@ def _write_dataset(
         settings=settings.dataset,
         seed=seed,
         with_shards=with_shards,
+        champion=find_champion(settings.artifacts_dir),
     )
 
 

@@ -4,12 +4,12 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import joblib
 from prefect import flow, unmapped
@@ -20,10 +20,12 @@ from flows.journal import journal
 from flows.watching import crash_killed_runs, report_failure, run_ids
 from tasks.catalog.task import Catalog, read_catalog
 from tasks.dataset.task import Dataset, write_dataset
+from tasks.errors import RepairedError, one_line
 from tasks.features.source import identify_source
 from tasks.fingerprints import Inputs
 from tasks.locking import locked
 from tasks.model_folder import ModelFolder
+from tasks.posters import ledger
 from tasks.posters.progress import Progress
 from tasks.posters.task import PosterCounts, check_success, count_posters, download_part, plan_downloads
 from tasks.posters.workers import Workers
@@ -40,6 +42,10 @@ logger = logging.getLogger(__name__)
 
 # One on each core; on a single core two, so that one downloads while the other waits for its slowest poster.
 _PARTS_AT_ONCE = max(2, joblib.cpu_count())
+# How often the stages run again after a repair; where that does not suffice, the disk fails.
+_MAX_REPEATS = 3
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,21 @@ def train(settings: Settings) -> Run:
     """Reads the catalog, downloads posters, trains on their features and publishes the model, if any input changed."""
     with exclusive_run(settings):
         recover(settings.artifacts_dir)
-        return _run(settings)
+        return repeat_repaired(lambda: _run(settings))
+
+
+def repeat_repaired(run_stages: Callable[[], T]) -> T:
+    """Runs stages, and again where one of them repaired the files of an earlier one; finished work is not done again.
+
+    Raises:
+        RepairedError: If that goes on after `_MAX_REPEATS` repetitions.
+    """
+    for _ in range(_MAX_REPEATS):
+        try:
+            return run_stages()
+        except RepairedError as error:
+            logger.info("the stages run again, finished work is kept: %s", one_line(error))
+    return run_stages()
 
 
 @contextmanager
@@ -117,6 +137,7 @@ def _run(settings: Settings) -> Run:
             folder=workspace.folder("shards"),
             settings=settings.dataset,
             seed=settings.seed,
+            champion=champion,
         )
     inputs = list_inputs(dataset, counts, identify_source(settings.features), settings)
     current = find_current_model(settings.artifacts_dir, inputs)
@@ -242,19 +263,28 @@ def download_posters(catalog: Catalog, settings: Settings) -> PosterCounts:
 
 
 def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings) -> Path:
-    """Extracts the features of the images that have none, and returns their folder: one shard takes all cores."""
+    """Extracts the features of the images that have none, and returns their folder: one shard takes all cores.
+
+    Raises:
+        RepairedError: If shards were damaged, or images can't be decoded, which are then marked in the ledger.
+    """
     from tasks.features.cache import FeatureKey
     from tasks.features.extraction import make_feature_extractor
     from tasks.features.task import extract_shard, plan_extraction
 
     folder = settings.workspace.folder("features") / FeatureKey(backbone.fingerprint, backbone.taps).folder_name
-    plans = plan_extraction(dataset, folder)
+    plans = plan_extraction(dataset, folder, int(backbone.tapped.output.shape[1]))
     if not plans:
         logger.info("features: up to date, all images have features")
         return folder
     extractor = make_feature_extractor(backbone, settings.features)
-    for plan in plans:
-        extract_shard(plan, folder, extractor)
+    extractions = [extract_shard(plan, folder, extractor) for plan in plans]
+    problems = [extraction.damage for extraction in extractions if extraction.damage]
+    if undecodable := {sha256 for extraction in extractions for sha256 in extraction.undecodable}:
+        ledger.mark_undecodable(settings.workspace.folder("posters"), undecodable)
+        problems.append(f"{len(undecodable)} images that can't be decoded are left out")
+    if problems:
+        raise RepairedError(f"{'; '.join(problems)}: run again")
     return folder
 
 

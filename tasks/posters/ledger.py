@@ -151,3 +151,22 @@ def update_part(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     with atomic_file(path) as partial:
         # Posters are compressed already.
         pq.write_table(table, partial, row_group_size=ROWS_PER_GROUP, compression="none", use_dictionary=False)
+
+
+def mark_undecodable(posters_dir: Path, hashes: Collection[str]) -> None:
+    """Sets the rows of images that can't be decoded to failed, with the reason `not decodable`.
+
+    Args:
+        posters_dir: Folder of the parts.
+        hashes: Hashes of the images.
+    """
+    of_image = ["sha256", "num_bytes", "format", "width", "height", "etag", "last_modified", "content"]
+    for path in part_paths(posters_dir):
+        table = pq.read_table(path)
+        if not pc.any(pc.is_in(table["sha256"], pa.array(hashes, pa.string()))).as_py():
+            continue
+        failed = {"status": FAILED, "reason": "not decodable", **dict.fromkeys(of_image)}
+        rows = [{**row, **failed} if row["sha256"] in hashes else row for row in table.to_pylist()]
+        with atomic_file(path) as partial:
+            table = pa.Table.from_pylist(rows, schema=LEDGER)
+            pq.write_table(table, partial, row_group_size=ROWS_PER_GROUP, compression="none", use_dictionary=False)
