@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -239,6 +240,32 @@ def show_settings(
         print(settings_page.render_markdown(), end="")
     else:
         _print(settings_page.build_table())
+
+
+@app.command()
+def doctor(
+    data: Annotated[bool, typer.Option("--data", help="Check all files of data_dir, and mend them.")] = False,
+    settings: SettingsFile = None,
+    assignments: Assignments = None,
+) -> None:
+    """Check what runs depend on, and mend it. What was damaged and can be made again is made again by the next run."""
+    from flows.configuration import load_settings
+
+    if not data:
+        raise typer.BadParameter("expected what to check: --data")
+    chosen = load_settings(settings, assignments or ())
+    if not chosen.data_dir.is_dir():
+        raise SettingsError(f"no folder {chosen.data_dir}: expected the data_dir of earlier runs (--set data_dir=...)")
+    from flows.doctor import check_data
+
+    checks = check_data(chosen)
+    for check in checks:
+        if check.state != "whole":
+            _print(f"{check.state:<10}{check.path}: {check.reason}")
+    counts = Counter(check.state for check in checks)
+    _print(f"{len(checks)} files and folders: {', '.join(f'{count} {state}' for state, count in counts.most_common())}")
+    if counts["damaged"]:
+        raise typer.Exit(1)
 
 
 @app.command()

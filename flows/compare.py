@@ -8,11 +8,13 @@ from typing import Any
 from prefect import flow
 
 from flows.downloading import download_posters
+from flows.repairing import repeat_repaired
 from flows.train import exclusive_run, extract_features, train
 from flows.watching import report_failure
 from tasks.catalog.task import read_catalog
 from tasks.dataset.task import Dataset, write_dataset
 from tasks.posters.task import check_success
+from tasks.registry.models import find_champion
 from tasks.settings import RECIPES, RecipeName, Settings, TrainingSettings
 
 
@@ -45,13 +47,14 @@ def compare(
         num_seeds: Number of splits and trainings.
     """
     with exclusive_run(settings):
-        catalog = read_catalog(
-            settings.catalog, settings.workspace.folder("catalog"), settings.posters.allow_private_hosts
-        )
-        counts = download_posters(catalog.read_addresses(), settings.workspace.folder("posters"), settings.posters)
-        check_success(counts, settings.posters.min_success_rate)
-        scored = _score_all(catalog.films_path, settings, recipes, num_seeds)
-        return _write(scored, settings)
+        return _write(repeat_repaired(lambda: _run(settings, recipes, num_seeds)), settings)
+
+
+def _run(settings: Settings, recipes: tuple[RecipeName, ...], num_seeds: int) -> list[dict[str, Any]]:
+    catalog = read_catalog(settings.catalog, settings.workspace.folder("catalog"), settings.posters.allow_private_hosts)
+    counts = download_posters(catalog.read_addresses(), settings.workspace.folder("posters"), settings.posters)
+    check_success(counts, settings.posters.min_success_rate)
+    return _score_all(catalog.films_path, settings, recipes, num_seeds)
 
 
 def _score_all(
@@ -101,6 +104,7 @@ def _write_dataset(
         settings=settings.dataset,
         seed=seed,
         with_shards=with_shards,
+        champion=find_champion(settings.artifacts_dir),
     )
 
 

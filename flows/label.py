@@ -6,7 +6,7 @@ import pyarrow as pa
 from prefect import flow
 
 from flows.downloading import download_posters
-from flows.repairing import run_until_whole
+from flows.repairing import repeat_repaired
 from flows.watching import report_failure
 from tasks.atomic import remove_partials
 from tasks.catalog.reading import is_address
@@ -46,7 +46,7 @@ def label(
         remove_partials(output_dir)
         listed = list_posters(source, posters.allow_private_hosts)
         with_files = not is_address(source)
-        return run_until_whole(lambda: _label(folder, listed, output_dir, posters, with_files=with_files))
+        return repeat_repaired(lambda: _label(folder, listed, output_dir, posters, with_files=with_files))
 
 
 def _label(folder: Path, listed: pa.Table, output_dir: Path, posters: PosterSettings, *, with_files: bool) -> Labelled:

@@ -1,27 +1,28 @@
-"""Run stages again after one of them took out a damaged file of an earlier one."""
+"""Run stages again after one of them repaired the files of an earlier one."""
 
 import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from tasks.errors import RepairedError
+from tasks.errors import RepairedError, one_line
 
 logger = logging.getLogger(__name__)
 
-_MAX_REPAIRS = 3
+# Where that does not suffice, the disk fails.
+_MAX_REPEATS = 3
 
 Result = TypeVar("Result")
 
 
-def run_until_whole(run: Callable[[], Result]) -> Result:
-    """Returns the result of `run`, which is called again after a `RepairedError`: finished work is kept.
+def repeat_repaired(run_stages: Callable[[], Result]) -> Result:
+    """Runs stages, and again where one of them repaired the files of an earlier one; finished work is not done again.
 
     Raises:
-        RepairedError: Files were damaged at each of some repetitions, too: the disk may be failing.
+        RepairedError: If that goes on after `_MAX_REPEATS` repetitions.
     """
-    for _ in range(_MAX_REPAIRS):
+    for _ in range(_MAX_REPEATS):
         try:
-            return run()
+            return run_stages()
         except RepairedError as error:
-            logger.warning("%s: running the stages again that made it", error)
-    return run()
+            logger.info("the stages run again, finished work is kept: %s", one_line(error))
+    return run_stages()

@@ -16,13 +16,16 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import presentation
 from flows.downloading import PARTS_AT_ONCE, download_posters
 from flows.journal import journal
+from flows.repairing import repeat_repaired
 from flows.watching import crash_killed_runs, report_failure, run_ids
 from tasks.catalog.task import Catalog, read_catalog
 from tasks.dataset.task import Dataset, write_dataset
+from tasks.errors import RepairedError
 from tasks.features.source import identify_source
 from tasks.fingerprints import Inputs
 from tasks.locking import locked
 from tasks.model_folder import ModelFolder
+from tasks.posters import ledger
 from tasks.posters.task import PosterCounts, check_success
 from tasks.registry.gate import judge
 from tasks.registry.models import describe_format_mismatch, find_champion, read_champion_id, recover
@@ -71,7 +74,7 @@ def train(settings: Settings) -> Run:
     """Reads the catalog, downloads posters, trains on their features and publishes the model, if any input changed."""
     with exclusive_run(settings):
         recover(settings.artifacts_dir)
-        return _run(settings)
+        return repeat_repaired(lambda: _run(settings))
 
 
 @contextmanager
@@ -111,6 +114,7 @@ def _run(settings: Settings) -> Run:
             folder=workspace.folder("shards"),
             settings=settings.dataset,
             seed=settings.seed,
+            champion=champion,
         )
     inputs = list_inputs(dataset, counts, identify_source(settings.features), settings)
     current = find_current_model(settings.artifacts_dir, inputs)
@@ -217,19 +221,28 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
 
 
 def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings) -> Path:
-    """Extracts the features of the images that have none, and returns their folder: one shard takes all cores."""
+    """Extracts the features of the images that have none, and returns their folder: one shard takes all cores.
+
+    Raises:
+        RepairedError: If shards were damaged, or images can't be decoded, which are then marked in the ledger.
+    """
     from tasks.features.cache import FeatureKey
     from tasks.features.extraction import make_feature_extractor
     from tasks.features.task import extract_shard, plan_extraction
 
     folder = settings.workspace.folder("features") / FeatureKey(backbone.fingerprint, backbone.taps).folder_name
-    plans = plan_extraction(dataset, folder)
+    plans = plan_extraction(dataset, folder, int(backbone.tapped.output.shape[1]))
     if not plans:
         logger.info("features: up to date, all images have features")
         return folder
     extractor = make_feature_extractor(backbone, settings.features)
-    for plan in plans:
-        extract_shard(plan, folder, extractor)
+    extractions = [extract_shard(plan, folder, extractor) for plan in plans]
+    problems = [extraction.damage for extraction in extractions if extraction.damage]
+    if undecodable := {sha256 for extraction in extractions for sha256 in extraction.undecodable}:
+        ledger.mark_undecodable(settings.workspace.folder("posters"), undecodable)
+        problems.append(f"{len(undecodable)} images that can't be decoded are left out")
+    if problems:
+        raise RepairedError(f"{'; '.join(problems)}: run again")
     return folder
 
 

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tasks.checking import has_checksums, is_whole
 from tasks.errors import one_line
 
 logger = logging.getLogger(__name__)
@@ -50,14 +51,18 @@ def list_versions() -> dict[str, str]:
 
 
 def find_current(path: Path, inputs: Inputs) -> dict[str, Any] | None:
-    """Returns the description of a stage's result if it was made from exactly these inputs.
+    """Returns the description of a stage's result if it was made from exactly these inputs and is whole.
 
-    If there is another result, a log line gives the reason why it is made again.
+    If there is another or a damaged result, a log line gives the reason why it is made again.
 
     Args:
-        path: JSON file with at least what `Inputs.as_description` returns.
+        path: JSON file with at least what `Inputs.as_description` returns, in a folder with the checksums of
+            `tasks.checking.write_checksums`.
         inputs: Inputs of this run.
     """
+    folder = path.parent
+    if has_checksums(folder) and not is_whole(folder):
+        return None
     try:
         description: dict[str, Any] = json.loads(path.read_text("utf-8"))
         previous = description.get("inputs_fingerprint")
@@ -66,10 +71,10 @@ def find_current(path: Path, inputs: Inputs) -> dict[str, Any] | None:
     except (ValueError, AttributeError) as error:
         logger.warning("%s is damaged (%s): it is made again", path, one_line(error))
         return None
-    if previous == inputs.fingerprint:
-        return description
-    if previous is None:
+    if previous is None or not has_checksums(folder):
         logger.info("%s was written by an earlier version: it is made again", path)
+    elif previous == inputs.fingerprint:
+        return description
     else:
         logger.info("%s is made again: %s", path, inputs.describe_change(description["inputs"]))
     return None

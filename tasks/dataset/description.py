@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks import versions
+from tasks.atomic import write_text
 from tasks.dataset.shards import FEATURES, fingerprint_films
 from tasks.dataset.splits import SPLITS
 from tasks.errors import one_line
@@ -18,6 +20,32 @@ from tasks.settings import DatasetSettings
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "dataset.json"
+
+
+class _File(BaseModel):
+    """A file of the data set."""
+
+    sha256: str
+    num_bytes: int | None = None  # earlier versions did not write it
+
+
+class _Shard(_File):
+    made_of: str
+
+
+class _Description(BaseModel):
+    """The entries that are read."""
+
+    model_config = ConfigDict(strict=True)
+
+    version: int
+    fingerprint: str
+    seed: int
+    settings: dict[str, Any]
+    dropped_genres: dict[str, int]
+    num_films_without_label: int
+    shards: dict[str, _Shard]
+    films: _File | None = None  # earlier versions did not write it
 
 
 def describe_dataset(
@@ -30,7 +58,7 @@ def describe_dataset(
     settings: DatasetSettings,
     seed: int,
 ) -> dict[str, Any]:
-    """Returns the content of `dataset.json`, but for the hashes of the shards.
+    """Returns the content of `dataset.json`, but for the hashes and sizes of the files.
 
     Args:
         films: Films of the data set, with their `split` and `targets`.
@@ -72,21 +100,34 @@ def read_description(folder: Path) -> dict[str, Any]:
     path = folder / FILE_NAME
     try:
         description: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        version = description.get("version")
+        if description.get("version") != versions.RECORDS:
+            logger.info("%s was written by another version: the data set is written again", path)
+            return {}
+        _Description.model_validate(description)
     except FileNotFoundError:
+        return {}
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        place = ".".join(map(str, first["loc"]))
+        logger.warning("%s is damaged (%s: %s): the data set is written again", path, place, first["msg"])
         return {}
     except (ValueError, AttributeError) as error:
         logger.warning("%s is damaged (%s): the data set is written again", path, one_line(error))
-        return {}
-    if version != versions.RECORDS:
-        logger.info("%s was written by another version: the data set is written again", path)
         return {}
     return description
 
 
 def write_description(description: Mapping[str, Any], folder: Path) -> None:
     """Writes `dataset.json`."""
-    (folder / FILE_NAME).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    write_text(folder / FILE_NAME, json.dumps(description, indent=2, ensure_ascii=False) + "\n")
+
+
+def remove_shard(path: Path) -> None:
+    """Removes a damaged shard, and its entry in `dataset.json`: `write_dataset` then writes this shard alone again."""
+    description = read_description(path.parent)
+    if description.get("shards", {}).pop(path.name, None):
+        write_description(description, path.parent)
+    path.unlink(missing_ok=True)
 
 
 def _count_by_genre(films: pd.DataFrame, genres: list[str]) -> dict[str, dict[str, int]]:

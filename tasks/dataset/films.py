@@ -41,7 +41,11 @@ def join_films(catalog_path: Path, posters_dir: Path) -> pd.DataFrame:
     return joined
 
 
+def make_table(films: pd.DataFrame) -> pa.Table:
+    """Returns the content of `films.parquet`: the columns of `FILMS_SCHEMA`."""
+    return pa.table({name: films[name].tolist() for name in FILMS_SCHEMA.names}, schema=FILMS_SCHEMA)
+
+
 def write_films(films: pd.DataFrame, path: Path) -> None:
-    """Writes `films.parquet`, with the columns of `FILMS_SCHEMA`."""
-    columns = {name: films[name].tolist() for name in FILMS_SCHEMA.names}
-    pq.write_table(pa.table(columns, schema=FILMS_SCHEMA), path)
+    """Writes `films.parquet`."""
+    pq.write_table(make_table(films), path)

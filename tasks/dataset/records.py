@@ -1,17 +1,24 @@
 """Films with their posters as `tf.train.Example` records, written to TFRecord shards and read from them."""
 
 import contextlib
-from collections.abc import Collection, Iterable, Mapping
+import hashlib
+import shutil
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from tasks.checking import DamagedFileError
 from tasks.dataset.shards import FEATURES
-from tasks.errors import DatasetError, one_line
+from tasks.errors import one_line
 
 # Parsed together: one by one takes five times as long, 0.3 s for a shard of 1,500 images.
 _RECORDS_AT_ONCE = 128
+# Shards whose files stay open while films are written; a process may have 1,024 open files by default.
+_OPEN_FILES = 64
+# Size of the records that wait to be appended to all other shards.
+_BUFFER_BYTES = 64_000_000
 
 
 def encode_example(film: Mapping[str, Any]) -> bytes:
@@ -55,17 +62,49 @@ def parse_example(serialised: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def write_records(folder: Path, films: Iterable[Mapping[str, Any]], names: Iterable[str]) -> None:
-    """Writes films to their shards one by one: memory does not grow with their number.
+    """Writes films to their shards: neither memory nor the number of open files grows with their number.
 
     Args:
-        folder: Existing folder to write the shards to.
+        folder: Existing folder to write the shards to, which has none of them yet.
         films: Films with the keys that `encode_example` reads, and `shard`, one of `names`.
         names: Names of the shards; a shard without films is written, too, and empty.
     """
+    names = list(names)
+    waiting: dict[str, list[bytes]] = {name: [] for name in names[_OPEN_FILES:]}
+    num_bytes = 0
     with contextlib.ExitStack() as stack:
-        writers = {name: stack.enter_context(tf.io.TFRecordWriter(str(folder / name))) for name in names}
+        writers = {name: stack.enter_context(tf.io.TFRecordWriter(str(folder / name))) for name in names[:_OPEN_FILES]}
         for film in films:
-            writers[film["shard"]].write(encode_example(film))
+            record = encode_example(film)
+            if writer := writers.get(film["shard"]):
+                writer.write(record)
+                continue
+            waiting[film["shard"]].append(record)
+            num_bytes += len(record)
+            if num_bytes > _BUFFER_BYTES:
+                _append_all(folder, waiting)
+                num_bytes = 0
+    _append_all(folder, waiting)
+
+
+def _append_all(folder: Path, waiting: dict[str, list[bytes]]) -> None:
+    """Appends the waiting records to their shards, each of which is created if it does not exist."""
+    for name, records in waiting.items():
+        if records or not (folder / name).exists():
+            _append_records(folder / name, records)
+            records.clear()
+
+
+def _append_records(path: Path, records: Sequence[bytes]) -> None:
+    # TensorFlow's writer can't append; but TFRecord files, one after the other, are a TFRecord file.
+    piece = path.with_name(f".{path.name}.partial") if path.exists() else path
+    with tf.io.TFRecordWriter(str(piece)) as writer:
+        for record in records:
+            writer.write(record)
+    if piece != path:
+        with piece.open("rb") as source, path.open("ab") as shard:
+            shutil.copyfileobj(source, shard, 1_000_000)
+        piece.unlink()
 
 
 def read_images(path: Path, hashes: Collection[str]) -> dict[str, bytes]:
@@ -79,7 +118,8 @@ def read_images(path: Path, hashes: Collection[str]) -> dict[str, bytes]:
         The images by hash, in the order of the records.
 
     Raises:
-        DatasetError: If the shard is missing or damaged, or has not all of these images.
+        DamagedFileError: If the shard is missing, has not all of these images, or a record's checksum or an image's
+            hash is wrong.
     """
     spec = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image/sha256", "image/encoded")}
     records = tf.data.TFRecordDataset(str(path)).batch(_RECORDS_AT_ONCE)
@@ -87,17 +127,18 @@ def read_images(path: Path, hashes: Collection[str]) -> dict[str, bytes]:
     images: dict[str, bytes] = {}
     try:
         for batch in records.as_numpy_iterator():
-            for sha256, content in zip(batch["image/sha256"], batch["image/encoded"], strict=True):
-                if sha256.decode() in hashes:
-                    images[sha256.decode()] = content
+            for sha256, content in zip(batch["image/sha256"].astype(str), batch["image/encoded"], strict=True):
+                if sha256 not in hashes:
+                    continue
+                if hashlib.sha256(content).hexdigest() != sha256:
+                    raise DamagedFileError(path, f"is damaged (the sha256 of an image is not {sha256})")
+                images[str(sha256)] = content
     except tf.errors.NotFoundError:
-        raise _shard_error(path, "is missing") from None
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        raise _shard_error(path, f"is damaged ({one_line(error)})") from error
+        raise DamagedFileError(path, "is missing") from None
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
+        # Without the names of TensorFlow's operations around it.
+        problem = one_line(error).rpartition("}} ")[2].partition(" [Op:")[0]
+        raise DamagedFileError(path, f"is damaged ({problem})") from error
     if len(images) < len(hashes):
-        raise _shard_error(path, f"is damaged: {len(hashes) - len(images)} of {len(hashes)} images are missing")
+        raise DamagedFileError(path, f"is damaged ({len(hashes) - len(images)} of {len(hashes)} images are missing)")
     return images
-
-
-def _shard_error(path: Path, problem: str) -> DatasetError:
-    return DatasetError(f"{path} {problem}; remove {path.with_name('dataset.json')} and run again to write the shards")

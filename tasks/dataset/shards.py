@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 import os
 import shutil
@@ -14,6 +15,9 @@ import numpy as np
 import pandas as pd
 
 from tasks import versions
+from tasks.checking import DamagedFileError, check_file
+
+logger = logging.getLogger(__name__)
 
 # How tf.io parses an example: name -> (dtype, shape), None for a variable length.
 FEATURES: dict[str, tuple[str, list[int | None]]] = {
@@ -98,6 +102,8 @@ def keep_shards(
 ) -> dict[str, dict[str, Any]]:
     """Links the unchanged shards of a data set into the folder of its next version.
 
+    A shard that is missing or damaged, which its size and hash tell, is not kept; a warning names it.
+
     Args:
         source: Folder of the present data set.
         target: Folder of the next one.
@@ -109,10 +115,17 @@ def keep_shards(
     """
     kept = {}
     for name, fingerprint in fingerprints.items():
-        if described.get(name, {}).get("made_of") == fingerprint and (source / name).exists():
-            try:
-                os.link(source / name, target / name)
-            except OSError:  # a file system without hard links
-                shutil.copy2(source / name, target / name)
-            kept[name] = dict(described[name])
+        about = described.get(name, {})
+        if about.get("made_of") != fingerprint:
+            continue
+        try:
+            check_file(source / name, about)
+        except DamagedFileError as error:
+            logger.warning("%s: it is written again", error)
+            continue
+        try:
+            os.link(source / name, target / name)
+        except OSError:  # a file system without hard links
+            shutil.copy2(source / name, target / name)
+        kept[name] = dict(about)
     return kept

@@ -5,38 +5,61 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tasks.atomic import atomic_file
+from tasks.checking import DamagedFileError, parquet_damage
 from tasks.errors import DatasetError
+from tasks.settings import DatasetSettings
 
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 
-_COLUMNS = ["imdb_id", "sha256", "split"]
+SPLIT_COLUMNS = ["imdb_id", "sha256", "split"]
 
 
-def read_known_splits(path: Path) -> pd.DataFrame:
-    """Returns the films that earlier runs split, with `imdb_id`, `sha256` and `split`; none if there is no file."""
-    return pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=_COLUMNS)
+def name_splits_file(settings: DatasetSettings, seed: int) -> str:
+    """Returns the name of the file with the splits of a seed and a pair of fractions."""
+    return f"seed-{seed}-{settings.validation_fraction:g}-{settings.test_fraction:g}.parquet"
+
+
+def read_splits(path: Path) -> pd.DataFrame:
+    """Returns `imdb_id`, `sha256` and `split` of the films of a file that has these columns.
+
+    Raises:
+        DamagedFileError: If it is missing or damaged.
+    """
+    if not path.is_file():
+        raise DamagedFileError(path, "is missing")
+    with parquet_damage(path):
+        table = pq.read_table(path, columns=SPLIT_COLUMNS, page_checksum_verification=True)
+        films: pd.DataFrame = table.to_pandas(ignore_metadata=True)  # pandas' own, which no checksum covers
+    kinds = [str(column_type).removeprefix("large_") for column_type in table.schema.types]
+    if kinds != ["int64", "string", "string"] or films.isna().any(axis=None) or not films["split"].isin(SPLITS).all():
+        expected = f"expected {', '.join(SPLIT_COLUMNS)}, and the splits {', '.join(SPLITS)}"
+        raise DamagedFileError(path, f"is damaged ({expected})")
+    if films["imdb_id"].duplicated().any():
+        raise DamagedFileError(path, "is damaged (expected each film once)")
+    return films
 
 
 def write_known_splits(path: Path, films: pd.DataFrame, known: pd.DataFrame) -> None:
-    """Writes the splits for `read_known_splits`, if they have changed.
+    """Writes the splits for `read_splits`, if they have changed.
 
     Args:
         path: Path of the file.
         films: All films of the data set, with their `split`.
         known: Content of the file; films that the data set no longer has keep their split, in case they return.
     """
-    present = films[_COLUMNS]
+    present = films[SPLIT_COLUMNS]
     absent = known[~known["imdb_id"].isin(present["imdb_id"])]
     assigned = pd.concat([absent, present] if len(absent) else [present]).sort_values("imdb_id", ignore_index=True)
     if assigned.equals(known):
         return
     with atomic_file(path) as partial:
-        assigned.to_parquet(partial)
+        assigned.to_parquet(partial, write_page_checksum=True)
     if len(known):
         logger.info("split: %d films keep theirs, %d are new", len(known), len(assigned) - len(known))
 

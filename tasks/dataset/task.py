@@ -13,13 +13,22 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.atomic import atomic_folder
-from tasks.dataset.description import collect_inputs, describe_dataset, read_description, write_description
+from tasks.checking import describe_file
+from tasks.dataset.checking import FILMS_FILE, is_whole
+from tasks.dataset.description import (
+    FILE_NAME,
+    collect_inputs,
+    describe_dataset,
+    read_description,
+    write_description,
+)
 from tasks.dataset.films import join_films, write_films
 from tasks.dataset.genres import choose_genres, count_genres, encode_genres
+from tasks.dataset.lost_splits import SplitsBackup, find_known_splits
 from tasks.dataset.shards import assign_shards, fingerprint_films, keep_shards
-from tasks.dataset.splits import read_known_splits, split_films, write_known_splits
+from tasks.dataset.splits import name_splits_file, split_films, write_known_splits
 from tasks.errors import DatasetError
-from tasks.hashing import hash_file
+from tasks.model_folder import ModelFolder
 from tasks.posters import ledger
 from tasks.settings import DatasetSettings
 
@@ -47,7 +56,7 @@ class Dataset:
 
     @property
     def films_path(self) -> Path:
-        return self.folder / "films.parquet"
+        return self.folder / FILMS_FILE
 
 
 @task(name="write dataset", cache_policy=NO_CACHE)
@@ -60,10 +69,12 @@ def write_dataset(
     settings: DatasetSettings,
     seed: int,
     with_shards: bool = True,
+    champion: ModelFolder | None = None,
 ) -> Dataset:
-    """Writes the data set of all films whose poster was downloaded; nothing, if its inputs have not changed.
+    """Writes the data set of all films whose poster was downloaded; nothing, if it is whole and of the same inputs.
 
-    Films keep the split that an earlier run assigned. Shards whose films did not change are kept as they are.
+    Films keep the split that an earlier run assigned. Shards that are whole and whose films did not change are kept as
+    they are.
 
     Args:
         catalog_path: Path of the catalog's `films.parquet`.
@@ -73,9 +84,10 @@ def write_dataset(
         settings: Settings of the stage.
         seed: Seed of the random split.
         with_shards: Whether to write shards, from which features are extracted; training needs only their features.
+        champion: The champion, from whose films lost splits are restored; None: there is none.
 
     Raises:
-        DatasetError: If fewer than two genres, or too few posters, remain.
+        DatasetError: If fewer than two genres, or too few posters, remain, or splits are lost.
     """
     films = join_films(catalog_path, posters_dir)
     if films.empty:
@@ -87,7 +99,10 @@ def write_dataset(
     if settings.films_with_only_rare_genres == "drop":
         films, targets = films.loc[~without_label].reset_index(drop=True), targets[~without_label]
     films["targets"] = list(targets)
-    films["split"] = _assign_splits(films, targets, splits_dir, settings, seed)
+    known_path = splits_dir / name_splits_file(settings, seed)
+    known = find_known_splits(known_path, SplitsBackup(champion, folder))
+    films["split"] = _assign_splits(films, targets, known, settings, seed)
+    write_known_splits(known_path, films, known)
     shards = assign_shards(films, settings.shard_bytes) if with_shards else {}
     description = describe_dataset(
         films,
@@ -99,7 +114,10 @@ def write_dataset(
         seed=seed,
     )
     previous = read_description(folder)
-    if not _is_current(description, previous):
+    if _is_current(description, previous) and is_whole(folder, previous, films):
+        logger.info("dataset: unchanged, %s", description["num_films"])
+        _complete_description(description, previous, folder)
+    else:
         _write(folder, films, shards=shards, description=description, previous=previous, posters_dir=posters_dir)
     return read_dataset(folder)
 
@@ -122,19 +140,42 @@ def _is_current(description: Mapping[str, Any], previous: Mapping[str, Any]) -> 
         return False
     inputs, previous_inputs = collect_inputs(description), collect_inputs(previous)
     if inputs.fingerprint == previous_inputs.fingerprint:
-        logger.info("dataset: unchanged, %s", previous["num_films"])
         return True
     logger.info("dataset: inputs have changed: %s", inputs.describe_change(previous_inputs.values))
     return False
 
 
+def _complete_description(description: Mapping[str, Any], previous: Mapping[str, Any], folder: Path) -> None:
+    """Writes `dataset.json` of unchanged files again, if it lacks their sizes or is damaged."""
+    complete = _describe_files(description, folder, previous["shards"])
+    if complete != previous:
+        if "films" in previous:
+            logger.warning("%s is damaged: it is written again", folder / FILE_NAME)
+        write_description(complete, folder)
+
+
+def _describe_files(
+    description: Mapping[str, Any], folder: Path, known: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Returns a description with the hashes and sizes of the files.
+
+    Args:
+        description: Content of `dataset.json` without them.
+        folder: Folder of the data set.
+        known: Descriptions of shards whose hashes are known.
+    """
+    shards = {}
+    for name, shard in description["shards"].items():
+        path = folder / name
+        file = {"sha256": known[name]["sha256"], "num_bytes": path.stat().st_size} if name in known else None
+        shards[name] = {**(file or describe_file(path)), **shard}
+    return {**description, "films": describe_file(folder / FILMS_FILE), "shards": shards}
+
+
 def _assign_splits(
-    films: pd.DataFrame, targets: NDArray[np.uint8], splits_dir: Path, settings: DatasetSettings, seed: int
+    films: pd.DataFrame, targets: NDArray[np.uint8], known: pd.DataFrame, settings: DatasetSettings, seed: int
 ) -> NDArray[np.str_]:
-    """Splits the films, and saves the splits for later runs."""
-    path = splits_dir / f"seed-{seed}-{settings.validation_fraction:g}-{settings.test_fraction:g}.parquet"
-    known = read_known_splits(path)
-    splits = split_films(
+    return split_films(
         films,
         targets,
         known,
@@ -142,8 +183,6 @@ def _assign_splits(
         test_fraction=settings.test_fraction,
         seed=seed,
     )
-    write_known_splits(path, films[["imdb_id", "sha256"]].assign(split=splits), known)
-    return splits
 
 
 def _write(
@@ -162,11 +201,8 @@ def _write(
         kept = keep_shards(source=folder, target=partial, described=described, fingerprints=wanted)
         if changed := {name: shard_films for name, shard_films in shards.items() if name not in kept}:
             _write_shards(partial, changed, posters_dir)
-        write_films(films, partial / "films.parquet")
-        written = {
-            name: kept.get(name) or {"sha256": hash_file(partial / name), "made_of": wanted[name]} for name in shards
-        }
-        write_description({**description, "shards": written}, partial)
+        write_films(films, partial / FILMS_FILE)
+        write_description(_describe_files(description, partial, kept), partial)
     logger.info(
         "dataset: %s films, %d genres (%s); shards: %d written, %d kept; dropped genres: %s; %d films with only rare "
         "genres: %s",
@@ -191,7 +227,14 @@ def _write_shards(folder: Path, shards: Mapping[str, pd.DataFrame], posters_dir:
     row_by_id = {imdb_id: row for row, imdb_id in enumerate(columns["imdb_id"])}
 
     def iterate_films() -> Iterator[dict[str, Any]]:
+        num_films = 0
         for imdb_id, content in ledger.iterate_posters(posters_dir, row_by_id.keys()):
             yield {**{name: values[row_by_id[imdb_id]] for name, values in columns.items()}, "content": content}
+            num_films += 1
+        if num_films < len(row_by_id):
+            raise DatasetError(
+                f"{len(row_by_id) - num_films} posters of the ledger in {posters_dir} are not in its files: run again, "
+                "to download them again"
+            )
 
     write_records(folder, iterate_films(), shards)

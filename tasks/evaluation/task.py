@@ -17,6 +17,7 @@ from scipy.special import expit
 
 from tasks import versions
 from tasks.atomic import atomic_folder
+from tasks.checking import write_checksums
 from tasks.dataset.splits import SPLITS
 from tasks.dataset.task import Dataset
 from tasks.evaluation.champion import ChampionTest, compare_with_champion
@@ -135,6 +136,7 @@ def evaluate(
         _draw(partial, heads, metrics, validation, test)
         if label_errors is not None:
             label_errors.to_csv(model.label_errors_path, index=False, float_format="%.4f")
+        write_checksums(partial)
     logger.info(
         "evaluation: macro-F1 %.3f (95%% interval %.3f to %.3f) on %d test films; %s",
         metrics["model"]["macro_f1"],
@@ -161,7 +163,7 @@ def _collect_inputs(
             "dataset": dataset.fingerprint,
             "champion": champion,
             "catalog": catalog_counts,
-            "cross_fitted": heads.cross_fitted_path and heads.cross_fitted_path.name,
+            "cross_fitted": heads.cross_fitted_path and heads.cross_fitted_path.parent.name,
         }
     )
 

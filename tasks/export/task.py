@@ -18,6 +18,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks import versions
 from tasks.atomic import atomic_folder
+from tasks.checking import write_checksums
 from tasks.dataset.task import Dataset
 from tasks.export.checking import compare_served, serve_in_clean_process
 from tasks.export.classifier import Classifier, write_saved_model
@@ -126,6 +127,7 @@ def export_model(
         }
         description = {**inputs.as_description(), "outputs": trained.output_names, "check": check}
         (partial / _DESCRIPTION).write_text(json.dumps(description) + "\n", "utf-8")
+        write_checksums(partial)
     logger.info("export: predictions for test posters, SavedModel against pipeline and LiteRT: %s", check)
     return Export(folder, trained.output_names, check)
 

@@ -1,6 +1,11 @@
-"""Features on disk: immutable Parquet files, in one folder for each way of computing them."""
+"""Features on disk: immutable Parquet files, in one folder for each way of computing them.
+
+Their pages have checksums, which are compared when they are read. Files of earlier versions have none: their values
+must be possible ones.
+"""
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +17,14 @@ from numpy.typing import NDArray
 
 from tasks import versions
 from tasks.atomic import atomic_file
+from tasks.checking import DamagedFileError, parquet_damage
+
+logger = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 512
+# All features are means of ReLU6 layers: in [0, 6]. The float16 of that range, and they alone, are in this order as
+# integers, which compare in a tenth of the time; the other zero, -0.0, is the greatest negative number.
+_LARGEST_BITS, _NEGATIVE_ZERO_BITS = np.array([6.0, -0.0], np.float16).view(np.uint16)
 
 
 @dataclass(frozen=True)
@@ -57,12 +68,53 @@ def list_files(folder: Path) -> list[Path]:
     return [*sorted(folder.glob("part-*.parquet")), *sorted(folder.glob("features-*.parquet"))]
 
 
-def read_hashes(folder: Path) -> set[str]:
-    """Returns the hashes of the images that have features in `folder`."""
+def read_hashes(folder: Path, num_features: int | None = None) -> set[str]:
+    """Returns the hashes of the images that have features in `folder`.
+
+    Files that are seen to be damaged are removed, with a warning: their images have no features any more.
+
+    Args:
+        folder: Folder of the features.
+        num_features: Number of features of an image; a file with another number is damaged. None: any.
+    """
     hashes: set[str] = set()
     for path in list_files(folder):
-        hashes.update(pq.read_table(path, columns=["sha256"])["sha256"].to_pylist())
+        try:
+            hashes.update(_read_hashes(path, num_features))
+        except DamagedFileError as error:
+            remove_damaged(error)
     return hashes
+
+
+def remove_damaged(error: DamagedFileError) -> None:
+    """Removes a damaged file, so that the features of its images are extracted again, and logs a warning."""
+    logger.warning("%s: the features of its images are extracted again", error)
+    error.path.unlink(missing_ok=True)
+
+
+def check_features_file(path: Path) -> None:
+    """Reads a whole file of features.
+
+    Raises:
+        DamagedFileError: If it is damaged.
+    """
+    hashes = _read_hashes(path, num_features=None)
+    num_vectors = sum(len(features) for _, features in iterate_features(path))
+    if num_vectors != len(hashes):
+        raise DamagedFileError(path, f"is damaged ({num_vectors} vectors, expected {len(hashes)})")
+
+
+def _read_hashes(path: Path, num_features: int | None) -> list[str]:
+    with parquet_damage(path):
+        file = _open(path)
+        schema = file.schema_arrow
+        size = getattr(dict(zip(schema.names, schema.types, strict=True)).get("features"), "list_size", 0)
+        if not schema.equals(make_schema(size)) or size != (num_features or size):
+            raise DamagedFileError(path, f"is damaged (its columns are {', '.join(map(str, schema))})")
+        hashes: list[str] = file.read(columns=["sha256"])["sha256"].to_pylist()
+        if path.name.startswith("features-") and path.name != name_file(hashes):
+            raise DamagedFileError(path, "is damaged (its images are not those of its name)")
+        return hashes
 
 
 def name_file(hashes: Iterable[str]) -> str:
@@ -84,16 +136,42 @@ def write_features(folder: Path, hashes: Sequence[str], features: NDArray[np.flo
     table = pa.table([pa.array(hashes), vectors], schema=make_schema(num_features))
     path = folder / name_file(hashes)
     with atomic_file(path) as partial:
-        pq.write_table(table, partial, compression="none", use_dictionary=False)
+        pq.write_table(table, partial, compression="none", use_dictionary=False, write_page_checksum=True)
     return path
 
 
-def iterate_features(folder: Path) -> Iterator[tuple[list[str], NDArray[np.float16]]]:
-    """Yields hashes and features, shape `(num_images, num_features)`, some hundreds of images at a time."""
-    for path in list_files(folder):
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=_ROWS_AT_ONCE):
-            features = batch["features"]
-            yield batch["sha256"].to_pylist(), features.flatten().to_numpy().reshape(-1, features.type.list_size)
+def iterate_features(path: Path) -> Iterator[tuple[list[str], NDArray[np.float16]]]:
+    """Yields hashes and features, shape `(num_images, num_features)`, of some hundreds of images of a file at a time.
+
+    Raises:
+        DamagedFileError: If the file is damaged; what was yielded before is not.
+    """
+    batches = _iterate_batches(path)
+    while True:
+        with parquet_damage(path):
+            batch = next(batches, None)
+            if batch is None:
+                return
+            vectors = batch["features"]
+            features = vectors.flatten().to_numpy().reshape(len(vectors), vectors.type.list_size)
+        if not _are_possible(features):
+            raise DamagedFileError(path, "is damaged (some of its features are not in [0, 6])")
+        yield batch["sha256"].to_pylist(), features
+
+
+def _iterate_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    yield from _open(path).iter_batches(batch_size=_ROWS_AT_ONCE)
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    return pq.ParquetFile(path, page_checksum_verification=True)
+
+
+def _are_possible(features: NDArray[np.float16]) -> bool:
+    bits = features.view(np.uint16)
+    if bits.max(initial=0) <= _LARGEST_BITS:
+        return True
+    return bool(((bits <= _LARGEST_BITS) | (bits == _NEGATIVE_ZERO_BITS)).all())
 
 
 def count_features(folder: Path) -> int:

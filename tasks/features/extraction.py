@@ -1,7 +1,7 @@
 """Compute the features of images, with the engine that is fastest on this machine."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -52,6 +52,40 @@ def make_feature_extractor(backbone: Backbone, settings: FeatureSettings) -> Fea
     )
     logger.info("features: computed by LiteRT, which differs from TensorFlow by at most %.1g", difference)
     return network.predict_images
+
+
+def extract_decodable(
+    images: Mapping[str, bytes], extractor: FeatureExtractor
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Extracts the features of the images that can be decoded.
+
+    Args:
+        images: Image files by hash.
+        extractor: Extractor, which fails for all of them if one can't be decoded.
+
+    Returns:
+        The features of the others in their order, and the hashes of the images that can't be decoded.
+
+    Raises:
+        tf.errors.OpError: If the extractor fails though all images can be decoded.
+    """
+    try:
+        return extractor(list(images.values())), ()
+    except tf.errors.OpError:
+        # One by one only now: in a batch, decoding fails for all.
+        undecodable = tuple(sha256 for sha256, content in images.items() if not _is_decodable(content))
+        if not undecodable:
+            raise
+    logger.warning("features: %d of %d images can't be decoded", len(undecodable), len(images))
+    return extractor([content for sha256, content in images.items() if sha256 not in undecodable]), undecodable
+
+
+def _is_decodable(content: bytes) -> bool:
+    try:
+        prepare_posters(tf.constant([content], tf.string))
+    except tf.errors.OpError:
+        return False
+    return True
 
 
 def extract_with_tensorflow(images: Sequence[bytes], *, backbone: Backbone, batch_size: int) -> NDArray[np.float32]:

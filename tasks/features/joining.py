@@ -15,9 +15,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from tasks.atomic import atomic_folder, remove_folder
+from tasks.checking import DamagedFileError, is_whole, write_checksums
 from tasks.dataset.splits import SPLITS
 from tasks.dataset.task import Dataset
-from tasks.features.cache import count_features, iterate_features
+from tasks.errors import RepairedError
+from tasks.features.cache import count_features, iterate_features, list_files, remove_damaged
 from tasks.features.matrix import FeatureMatrix, MatrixWriter
 
 logger = logging.getLogger(__name__)
@@ -26,7 +28,7 @@ logger = logging.getLogger(__name__)
 def join_features(dataset: Dataset, features_folder: Path) -> None:
     """Writes the features of the films of each split, in the order of `films.parquet`, for `open_features`.
 
-    Does nothing if this was done before. The joins of other data sets are removed.
+    Does nothing if this was done before, and the files have their checksums. The joins of other data sets are removed.
 
     Args:
         dataset: Data set whose images all have features.
@@ -34,14 +36,16 @@ def join_features(dataset: Dataset, features_folder: Path) -> None:
 
     Raises:
         KeyError: If an image has no features; nothing is written.
+        RepairedError: If files with features are damaged; they are removed, and nothing is written.
     """
     joined = _joined_folder(dataset, features_folder)
-    if joined.exists():
+    if is_whole(joined):
         return
     for outdated in features_folder.glob("gathered-*"):
         remove_folder(outdated)
     with atomic_folder(joined) as partial:
         _write_matrices(dataset.films_path, features_folder, partial)
+        write_checksums(partial)
     logger.info("features: joined with the films of the data set")
 
 
@@ -98,10 +102,18 @@ def _write_matrices(films_path: Path, features_folder: Path, folder: Path) -> No
         }
         for writer in writers.values():
             stack.callback(writer.close)
-        for hashes, features in iterate_features(features_folder):
-            found = films.find(hashes)
-            for split, writer in writers.items():
-                split_films = found[found["split"] == split]
-                writer.write(split_films["row"].tolist(), features[split_films["source"].to_numpy()])
+        damaged = []
+        for path in list_files(features_folder):
+            try:
+                for hashes, features in iterate_features(path):
+                    found = films.find(hashes)
+                    for split, writer in writers.items():
+                        split_films = found[found["split"] == split]
+                        writer.write(split_films["row"].tolist(), features[split_films["source"].to_numpy()])
+            except DamagedFileError as error:
+                remove_damaged(error)
+                damaged.append(str(error))
+    if damaged:
+        raise RepairedError(f"{'; '.join(damaged)}: run again to extract the features of these images again")
     if missing := films.list_missing():
         raise KeyError(f"{len(missing)} images have no features in {features_folder}, {missing[0]} among them")

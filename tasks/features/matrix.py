@@ -33,6 +33,9 @@ class FeatureMatrix:
         self.num_columns = self._width if num_columns is None else min(num_columns, self._width)
         if dtype != np.float16:
             raise ValueError(f"{path} has values of {dtype}, expected float16")
+        num_bytes = self._start + height * self._width * 2
+        if path.stat().st_size != num_bytes:
+            raise ValueError(f"{path} has {path.stat().st_size:,} bytes, expected {num_bytes:,}")
 
     def __len__(self) -> int:
         return int(self.num_rows)

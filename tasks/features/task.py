@@ -9,11 +9,13 @@ import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.checking import DamagedFileError
+from tasks.dataset.description import remove_shard
 from tasks.dataset.records import read_images
 from tasks.dataset.shards import locate_films
 from tasks.dataset.task import Dataset
 from tasks.features import cache
-from tasks.features.extraction import FeatureExtractor
+from tasks.features.extraction import FeatureExtractor, extract_decodable
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +33,34 @@ class ExtractionPlan:
     hashes: frozenset[str]
 
 
-def plan_extraction(dataset: Dataset, folder: Path) -> list[ExtractionPlan]:
+@dataclass(frozen=True)
+class Extraction:
+    """What became of a plan.
+
+    Attributes:
+        undecodable: Hashes of the images that TensorFlow can't decode; the others have features.
+        damage: What was wrong with the shard, which was removed; empty if nothing was.
+    """
+
+    undecodable: tuple[str, ...] = ()
+    damage: str = ""
+
+
+def plan_extraction(dataset: Dataset, folder: Path, num_features: int | None = None) -> list[ExtractionPlan]:
     """Returns the shards with images that have no features in `folder`; each image is in one plan only.
+
+    Files of features that are damaged are removed, with a warning: their images are in a plan again.
+
+    Args:
+        dataset: Data set with the images.
+        folder: Folder of the features.
+        num_features: Number of features of an image, by which damaged files are known, too; None: any.
 
     Raises:
         ValueError: If such images exist and the data set was written without shards.
     """
     films = pq.read_table(dataset.films_path, columns=["imdb_id", "sha256", "split"]).to_pandas()
-    films = films[~films["sha256"].isin(cache.read_hashes(folder))]
+    films = films[~films["sha256"].isin(cache.read_hashes(folder, num_features))]
     if films.empty:
         return []
     if not dataset.shard_names:
@@ -57,15 +79,23 @@ def plan_extraction(dataset: Dataset, folder: Path) -> list[ExtractionPlan]:
     task_run_name="extract features {plan.shard.stem}",
     cache_policy=NO_CACHE,
 )
-def extract_shard(plan: ExtractionPlan, folder: Path, extractor: FeatureExtractor) -> None:
+def extract_shard(plan: ExtractionPlan, folder: Path, extractor: FeatureExtractor) -> Extraction:
     """Extracts the features of the planned images of one shard, and writes them to a new file in `folder`.
 
-    Raises:
-        DatasetError: If the shard is missing or damaged.
+    A damaged shard is removed, with a warning, so that the data set is written with it again.
     """
     start = time.monotonic()
-    images = read_images(plan.shard, plan.hashes)
-    cache.write_features(folder, hashes=list(images), features=extractor(list(images.values())))
-    rate = len(images) / (time.monotonic() - start)
+    try:
+        images = read_images(plan.shard, plan.hashes)
+    except DamagedFileError as error:
+        logger.warning("%s: it is written again", error)
+        remove_shard(plan.shard)
+        return Extraction(damage=str(error))
+    features, undecodable = extract_decodable(images, extractor)
+    hashes = [sha256 for sha256 in images if sha256 not in undecodable]
+    if hashes:
+        cache.write_features(folder, hashes=hashes, features=features)
+    rate = len(hashes) / (time.monotonic() - start)
     shard = plan.shard.stem
-    logger.info("features: %s, %d images extracted, %.0f/s", shard, len(images), rate, extra={"part": shard})
+    logger.info("features: %s, %d images extracted, %.0f/s", shard, len(hashes), rate, extra={"part": shard})
+    return Extraction(undecodable=undecodable)

@@ -1,5 +1,6 @@
 """The ledger of downloads: which row of the segments is a film's, and which posters are to be requested."""
 
+import contextlib
 import hashlib
 import heapq
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -13,15 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tasks.errors import RepairedError, one_line
+from tasks.checking import DamagedFileError
+from tasks.errors import RepairedError
 from tasks.posters.segments import (
     FAILED,
     LEDGER,
     OK,
-    READ_ERRORS,
     Part,
     find_lineage,
-    is_damage,
     is_whole,
     iterate_groups,
     list_parts,
@@ -146,11 +146,8 @@ def join_small_segments(part: Part) -> None:
 
     A segment that is damaged is left as it is: the next reader repairs it.
     """
-    try:
+    with contextlib.suppress(DamagedFileError):
         part.join_small_segments(_drop_outdated)
-    except READ_ERRORS as error:
-        if not is_damage(error):
-            raise
 
 
 def read_rows(parts: Iterable[Part]) -> pa.Table:
@@ -167,12 +164,9 @@ def _read_segments(parts: Iterable[Part]) -> list[tuple[Part, Path, pa.Table]]:
         while paths:
             path = paths.pop(0)
             try:
-                rows = read_segment(path, LIGHT_COLUMNS).cast(pa.schema([LEDGER.field(name) for name in LIGHT_COLUMNS]))
-            except READ_ERRORS as error:
-                if not is_damage(error):
-                    raise
-                repaired = part.repair(path, error)
-                paths = [*repaired, *paths]
+                rows = read_segment(path, LIGHT_COLUMNS)
+            except DamagedFileError as error:
+                paths = [*part.repair(path, error.problem), *paths]
             else:
                 found.append((part, path, rows))
     return found
@@ -227,13 +221,11 @@ def _iterate_segment(part: Part, path: Path, is_wanted: NDArray[np.bool_]) -> It
         for rows in iterate_groups(path, ["imdb_id", "sha256", "content"], is_wanted):
             for imdb_id, sha256, content in zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True):
                 if not is_whole(content, sha256):
-                    raise ValueError(f"the poster of {imdb_id} has not its hash")
+                    raise DamagedFileError(path, f"is damaged (the poster of {imdb_id} has another hash)")
                 yield imdb_id, content
-    except READ_ERRORS as error:
-        if not is_damage(error):
-            raise
-        part.repair(path, error)
-        raise RepairedError(f"{path} was damaged: {one_line(error)}") from error
+    except DamagedFileError as error:
+        part.repair(path, error.problem)
+        raise RepairedError(f"{error}: what is whole was kept; run again to download the rest") from error
 
 
 def mark_undecodable(posters_dir: Path, hashes: Collection[str]) -> None:

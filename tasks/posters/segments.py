@@ -5,6 +5,7 @@ it had not written yet, a few hundred posters, and files can lie in an object st
 process at a time.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tasks.atomic import atomic_file, write_text
+from tasks.checking import DamagedFileError, parquet_damage
 from tasks.errors import one_line
 from tasks.hashing import hash_file
 
@@ -57,9 +59,6 @@ _GROUP_ROWS = 128
 _GROUP_BYTES = 4_000_000
 # A part gets small segments from each run that tries failed posters again; more than this are joined.
 _MAX_SMALL_SEGMENTS = 8
-
-# The errors of reading a Parquet file: of the machine, of Arrow, and of text that is not UTF-8.
-READ_ERRORS = (OSError, ValueError, KeyError, pa.ArrowException)
 
 _INFO = "ledger.json"
 _VERSION = 2
@@ -113,7 +112,7 @@ class Part:
         except FileNotFoundError:
             return []
         except (ValueError, TypeError, KeyError) as error:
-            logger.warning("posters: %s is damaged (%s): made again from its segments", self._manifest, one_line(error))
+            logger.warning("%s is damaged (%s): made again from its segments", self._manifest, one_line(error))
         found = sorted(self.folder.glob(f"{self.name}-*.parquet"), key=lambda path: (path.stat().st_mtime_ns, path))
         segments = [_describe(path) for path in found]
         self._write_manifest(segments)
@@ -163,12 +162,12 @@ class Part:
         joined = pa.concat_tables([read_segment(self.folder / segment.name) for segment in reversed(small)])
         self.replace({segment.name for segment in small}, _slice(select_rows(joined).sort_by("imdb_id")))
 
-    def repair(self, path: Path, error: Exception | str) -> list[Path]:
+    def repair(self, path: Path, problem: str) -> list[Path]:
         """Takes what is damaged out of a segment; the rows that are lost are no longer in the ledger.
 
         Args:
             path: Path of the segment.
-            error: What was found, for the log.
+            problem: What is wrong with it, as the predicate of a sentence, for the log.
 
         Returns:
             The paths of the segments that take its place.
@@ -178,9 +177,9 @@ class Part:
         kept = pa.concat_tables(whole) if whole else LEDGER.empty_table()
         written = self.replace({path.name}, _slice(kept))
         logger.warning(
-            "posters: %s was damaged (%s): %d of its %d rows are lost, and requested again",
+            "%s %s: %d of its %d rows are lost, and requested again",
             path,
-            error if isinstance(error, str) else one_line(error),
+            problem,
             num_rows - kept.num_rows,
             num_rows,
         )
@@ -235,7 +234,7 @@ def read_num_parts(folder: Path) -> int | None:
         return None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         counts = [part.num_parts for part in list_parts(folder)]
-        logger.warning("posters: %s is damaged (%s): made again from the parts", path, one_line(error))
+        logger.warning("%s is damaged (%s): made again from the parts", path, one_line(error))
         if not counts:
             path.unlink()
             return None
@@ -264,9 +263,12 @@ def read_segment(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Returns rows of a segment, schema `LEDGER`; damaged pages are noticed by their checksums.
 
     Raises:
-        READ_ERRORS: The file is missing or damaged, or the machine fails.
+        DamagedFileError: The file is missing or damaged.
     """
-    return pq.read_table(path, columns=list(columns) if columns else None, page_checksum_verification=True)
+    names = list(columns or LEDGER.names)
+    with parquet_damage(path):
+        rows = pq.read_table(path, columns=names, page_checksum_verification=True)
+        return rows.cast(pa.schema([LEDGER.field(name) for name in names]))
 
 
 def iterate_groups(path: Path, columns: Sequence[str], is_wanted: NDArray[np.bool_]) -> Iterator[pa.Table]:
@@ -278,9 +280,9 @@ def iterate_groups(path: Path, columns: Sequence[str], is_wanted: NDArray[np.boo
         is_wanted: Whether each row is yielded, shape `(num_rows,)`.
 
     Raises:
-        READ_ERRORS: The file is missing or damaged, or the machine fails.
+        DamagedFileError: The file is missing or damaged.
     """
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with parquet_damage(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         start = 0
         for group in range(file.num_row_groups):
             stop = start + file.metadata.row_group(group).num_rows
@@ -293,13 +295,6 @@ def _is_small(segment: Segment) -> bool:
     return segment.num_rows < SEGMENT_ROWS // 4 and segment.num_bytes < SEGMENT_BYTES // 4
 
 
-def is_damage(error: Exception) -> bool:
-    """Returns whether one of `READ_ERRORS` is of a file's content, or that it is missing; not one of the machine."""
-    if isinstance(error, OSError):
-        return error.errno is None or isinstance(error, FileNotFoundError)  # Arrow's own errors have no number
-    return True
-
-
 def is_whole(content: bytes | None, sha256: str | None) -> bool:
     """Returns whether the bytes of a poster are those that its row describes; a failed one has neither."""
     return content is None if sha256 is None else content is not None and hashlib.sha256(content).hexdigest() == sha256
@@ -308,20 +303,16 @@ def is_whole(content: bytes | None, sha256: str | None) -> bool:
 def _iterate_whole_rows(path: Path) -> Iterator[pa.Table]:
     """Yields the rows of a damaged segment that can be read and whose posters have their hash."""
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-    except READ_ERRORS as error:
-        if not is_damage(error):
-            raise
+        with parquet_damage(path):
+            file = pq.ParquetFile(path, page_checksum_verification=True)
+    except DamagedFileError:
         return
     with file:
         for group in range(file.num_row_groups):
-            try:
+            with contextlib.suppress(DamagedFileError), parquet_damage(path):
                 rows = file.read_row_group(group).select(LEDGER.names).cast(LEDGER)
                 pairs = zip(rows["content"].to_pylist(), rows["sha256"].to_pylist(), strict=True)
                 yield rows.filter(pa.array([is_whole(content, sha256) for content, sha256 in pairs], pa.bool_()))
-            except READ_ERRORS as error:
-                if not is_damage(error):
-                    raise
 
 
 def _describe(path: Path) -> Segment:

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from tasks import versions
 from tasks.atomic import atomic_file
 from tasks.catalog.reading import read_rows
+from tasks.checking import DamagedFileError, parquet_damage
 from tasks.errors import SettingsError
 from tasks.hashing import hash_file
 from tasks.model_folder import ModelFolder
@@ -217,10 +218,9 @@ class _Pieces:
 def _read_piece(path: Path) -> pa.Table | None:
     """Returns the rows of a piece; None if there is none, or it is damaged, so that it is made again."""
     try:
-        rows = pq.read_table(path, page_checksum_verification=True)
-    except segments.READ_ERRORS as error:
-        if not segments.is_damage(error):
-            raise
+        with parquet_damage(path):
+            rows = pq.read_table(path, page_checksum_verification=True)
+    except DamagedFileError:
         return None
     return rows if rows.schema.equals(make_schema()) else None
 

@@ -15,6 +15,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks import versions
+from tasks.checking import CHECKSUMS
 from tasks.dataset.task import Dataset
 from tasks.fingerprints import Inputs, list_versions
 from tasks.hashing import hash_file
@@ -161,7 +162,9 @@ def _decide(candidate: Candidate, champion_id: str | None) -> tuple[bool, str]:
 
 def _write_files(model: ModelFolder, candidate: Candidate, settings: Settings) -> None:
     for source in (candidate.export.folder, candidate.evaluation.folder):
-        shutil.copytree(source, model.path, ignore=shutil.ignore_patterns("export.json"), dirs_exist_ok=True)
+        # The manifest has the files' hashes.
+        ignored = shutil.ignore_patterns("export.json", CHECKSUMS)
+        shutil.copytree(source, model.path, ignore=ignored, dirs_exist_ok=True)
     shutil.copy2(candidate.dataset.films_path, model.films_path)
     _write_json(model.labels_path, candidate.dataset.genres)
     _write_json(model.settings_path, settings.model_dump(mode="json"))

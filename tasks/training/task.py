@@ -12,7 +12,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks import versions
-from tasks.atomic import atomic_file, atomic_folder
+from tasks.atomic import atomic_folder
+from tasks.checking import is_whole, write_checksums
 from tasks.dataset.task import Dataset
 from tasks.fingerprints import Inputs, find_current, list_versions
 from tasks.outputs.calibration import Calibration
@@ -26,6 +27,8 @@ from tasks.training.head import build_logits_model, fold_calibration, predict
 from tasks.training.thresholds import calibrate, cross_validate
 
 logger = logging.getLogger(__name__)
+
+_PROBABILITIES = "probabilities.npy"
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ def _write(folder: Path, fitted: Fitted, description: dict[str, Any]) -> None:
     write_tensorboard(fitted.history, folder / "tensorboard")
     fitted.history.to_csv(folder / "history.csv", index=False)
     (folder / "training.json").write_text(json.dumps(description, indent=2) + "\n", "utf-8")
+    write_checksums(folder)
 
 
 def _load(folder: Path, features_folder: Path, description: dict[str, Any]) -> TrainedHead:
@@ -168,17 +172,19 @@ def cross_fit_heads(
     Nothing is done if they exist.
 
     Returns:
-        A `.npy` file of calibrated probabilities, float32, shape `(num_films, num_genres)`.
+        A `.npy` file of calibrated probabilities, float32, shape `(num_films, num_genres)`, in a folder whose name
+        tells their inputs.
     """
     inputs = _collect_inputs(dataset, features_folder, settings, seed, GENRES_ALONE)
-    path = training_dir / f"{settings.recipe}-{inputs.fingerprint[:12]}-in-{num_folds}-folds.npy"
-    if path.exists():
-        logger.info("training: %s is up to date", path.name)
-        return path
+    folder = training_dir / f"{settings.recipe}-{inputs.fingerprint[:12]}-in-{num_folds}-folds"
+    if is_whole(folder):
+        logger.info("training: %s is up to date", folder.name)
+        return folder / _PROBABILITIES
     probabilities = cross_fit(read_training_data(dataset, features_folder), settings, num_folds, seed)
-    with atomic_file(path) as partial, partial.open("wb") as file:
-        np.save(file, probabilities)
-    return path
+    with atomic_folder(folder) as partial:
+        np.save(partial / _PROBABILITIES, probabilities)
+        write_checksums(partial)
+    return folder / _PROBABILITIES
 
 
 def _collect_inputs(

@@ -47,6 +47,7 @@ def test_description_counts_films() -> None:
 
 def test_keys_are_those_of_earlier_versions(tmp_path: Path) -> None:
     description = describe()
+    description["shards"]["train"]["sha256"] = "1" * 64
     write_description(description, tmp_path)
     assert read_description(tmp_path) == description
     # Written down once: with other keys, every data set would be written again.
@@ -63,7 +64,24 @@ def test_keys_are_those_of_earlier_versions(tmp_path: Path) -> None:
         "features",
         "shards",
     ]
-    assert description["shards"] == {"train": {"made_of": "0" * 64}}
+    assert description["shards"] == {"train": {"made_of": "0" * 64, "sha256": "1" * 64}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"shards": {"train": {"made_of": "0" * 64}}}, "shards.train.sha256: Field required"),
+        ({"shards": ["train"]}, "shards: Input should be a valid dictionary"),
+        ({"seed": "0"}, "seed: Input should be a valid integer"),
+        ({"fingerprint": None}, "fingerprint: Input should be a valid string"),
+    ],
+)
+def test_a_description_of_another_shape_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], problem: str
+) -> None:
+    write_description({**describe(shard_fingerprints={}), **changes}, tmp_path)
+    assert read_description(tmp_path) == {}
+    assert caplog.messages == [f"{tmp_path / 'dataset.json'} is damaged ({problem}): the data set is written again"]
 
 
 def test_the_hash_of_a_shard_is_no_input() -> None:

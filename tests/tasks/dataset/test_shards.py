@@ -14,6 +14,7 @@ from tasks.dataset.shards import (
     shard_name,
     shard_of,
 )
+from tasks.hashing import hash_file
 
 
 def make_films(ids: list[int]) -> pd.DataFrame:
@@ -86,14 +87,22 @@ def test_fingerprint_sees_every_change(column: str) -> None:
     assert fingerprint_films(films, ["Drama"]) == fingerprint_films(films.copy(), ["Drama"])
 
 
-def test_only_shards_of_the_same_films_are_kept(tmp_path: Path) -> None:
+def test_only_whole_shards_of_the_same_films_are_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     old.mkdir()
     new.mkdir()
-    described = {name: {"sha256": "0", "made_of": name * 2} for name in ("a", "b", "gone")}
-    (old / "a").write_text("A")
-    (old / "b").write_text("B")
-    fingerprints = {"a": "aa", "b": "other", "gone": "gonegone", "c": "cc"}
+    for name in ("a", "b", "cut", "flipped"):
+        (old / name).write_text("A")
+    about = {"sha256": hash_file(old / "a"), "num_bytes": 1}
+    described = {name: {**about, "made_of": name * 2} for name in ("a", "b", "cut", "flipped", "gone")}
+    (old / "cut").write_text("")
+    (old / "flipped").write_text("B")
+    fingerprints = {name: name * 2 for name in (*described, "new")} | {"b": "other"}
     kept = keep_shards(source=old, target=new, described=described, fingerprints=fingerprints)
-    assert kept == {"a": {"sha256": "0", "made_of": "aa"}}
+    assert kept == {"a": {**about, "made_of": "aa"}}
     assert [path.read_text() for path in new.iterdir()] == ["A"]
+    assert caplog.messages == [
+        f"{old / 'cut'} is damaged (0 bytes, expected 1): it is written again",
+        f"{old / 'flipped'} is damaged (its sha256 is another than when it was written): it is written again",
+        f"{old / 'gone'} is missing: it is written again",
+    ]

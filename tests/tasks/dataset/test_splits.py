@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.dataset.splits import read_known_splits, split_films, write_known_splits
+from tasks.checking import DamagedFileError
+from tasks.dataset.splits import SPLIT_COLUMNS, read_splits, split_films, write_known_splits
 from tasks.errors import DatasetError
 
 NOTHING = pd.DataFrame({"imdb_id": [], "sha256": [], "split": []})
@@ -119,18 +120,49 @@ def test_too_few_images() -> None:
 
 def test_known_splits_are_written_when_they_change_and_absent_films_keep_theirs(tmp_path: Path) -> None:
     path = tmp_path / "splits" / "seed-0.parquet"
-    assert read_known_splits(path).empty
     films = pd.DataFrame({"imdb_id": [3, 1], "sha256": ["c", "a"], "split": ["test", "train"], "title": "T"})
-    write_known_splits(path, films, read_known_splits(path))
-    known = read_known_splits(path)
+    write_known_splits(path, films, pd.DataFrame(columns=SPLIT_COLUMNS))
+    known = read_splits(path)
     assert known.to_dict("list") == {"imdb_id": [1, 3], "sha256": ["a", "c"], "split": ["train", "test"]}
     before = path.stat().st_mtime_ns
     write_known_splits(path, films, known)
     assert path.stat().st_mtime_ns == before
     later = pd.DataFrame({"imdb_id": [2, 1], "sha256": ["b", "new"], "split": ["validation", "train"]})
     write_known_splits(path, later, known)
-    assert read_known_splits(path).to_numpy().tolist() == [
+    assert read_splits(path).to_numpy().tolist() == [
         [1, "new", "train"],
         [2, "b", "validation"],
         [3, "c", "test"],
     ]
+
+
+def test_any_flipped_byte_of_the_splits_is_seen_or_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "seed-0.parquet"
+    films = pd.DataFrame({"imdb_id": range(50), "sha256": [f"{n:064d}" for n in range(50)], "split": "train"})
+    write_known_splits(path, films, films.iloc[:0])
+    whole = path.read_bytes()
+    seen = 0
+    for offset in range(0, len(whole), 7):
+        path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 0x11]) + whole[offset + 1 :])
+        try:
+            assert read_splits(path).equals(films), offset
+        except DamagedFileError:
+            seen += 1
+    assert seen > 20
+
+
+@pytest.mark.parametrize(
+    ("films", "problem"),
+    [
+        ({"imdb_id": [1], "sha256": ["a"]}, "No match for FieldRef"),
+        ({"imdb_id": [1], "sha256": ["a"], "split": ["training"]}, "expected imdb_id, .* the splits train"),
+        ({"imdb_id": ["1"], "sha256": ["a"], "split": ["train"]}, "expected imdb_id, sha256, split"),
+        ({"imdb_id": [1], "sha256": [None], "split": ["train"]}, "expected imdb_id, sha256, split"),
+        ({"imdb_id": [1, 1], "sha256": ["a", "b"], "split": ["train", "test"]}, "expected each film once"),
+    ],
+)
+def test_a_file_that_has_no_splits_is_damaged(tmp_path: Path, films: dict[str, list[object]], problem: str) -> None:
+    path = tmp_path / "seed-0.parquet"
+    pd.DataFrame(films).to_parquet(path)
+    with pytest.raises(DamagedFileError, match=rf"seed-0.parquet is damaged \(.*{problem}"):
+        read_splits(path)

@@ -3,6 +3,7 @@ import json
 import logging
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,9 +13,11 @@ import tensorflow as tf
 from ledger_rows import make_row, write_ledger
 
 from tasks.catalog.cleaning import FILMS
+from tasks.dataset.description import remove_shard
 from tasks.dataset.records import parse_example
 from tasks.dataset.task import Dataset, read_dataset, write_dataset
 from tasks.errors import DatasetError
+from tasks.posters import ledger
 from tasks.settings import DatasetSettings
 
 SETTINGS = DatasetSettings(min_posters_per_genre=20, shard_bytes=10_000)
@@ -159,6 +162,138 @@ def test_a_description_that_cannot_be_read_is_written_again(work: Path, content:
     (dataset.folder / "dataset.json").write_text(content)
     assert write(work) == dataset
     assert {path.name: path.read_bytes() for path in dataset.folder.iterdir()} == expected
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def list_damages() -> list[tuple[str, Callable[[Path], None]]]:
+    return [(name, damage) for name in ("films.parquet", "*train*") for damage in (Path.unlink, truncate, empty)]
+
+
+@pytest.mark.parametrize(("name", "damage"), list_damages())
+def test_a_damaged_file_alone_is_written_again(
+    work: Path, caplog: pytest.LogCaptureFixture, name: str, damage: Callable[[Path], None]
+) -> None:
+    caplog.set_level(logging.WARNING)
+    dataset = write(work)
+    expected = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in dataset.folder.iterdir()}
+    damaged, *_ = sorted(dataset.folder.glob(name))
+    damage(damaged)
+    assert write(work) == dataset
+    after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in dataset.folder.iterdir()}
+    assert {path: content for path, (content, _) in after.items()} == {
+        path: content for path, (content, _) in expected.items()
+    }
+    # The two small files are written with any shard.
+    changed = {path.name for path in after if after[path] != expected[path]}
+    assert changed == {damaged.name, "films.parquet", "dataset.json"}
+    (message,) = caplog.messages
+    assert message.startswith(f"{damaged} is ")
+    assert message.endswith("it is written again")
+
+
+def test_an_altered_films_table_is_written_again(work: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    dataset = write(work)
+    expected = dataset.films_path.read_bytes()
+    flipped = bytearray(expected)
+    flipped[len(flipped) // 3] ^= 1
+    dataset.films_path.write_bytes(flipped)
+    write(work)
+    assert dataset.films_path.read_bytes() == expected
+    assert [message.split(" is ")[0] for message in caplog.messages] == [str(dataset.films_path)]
+
+
+def test_a_shard_with_a_flipped_byte_is_not_kept(work: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    dataset = write(work)
+    shard, *_ = sorted(dataset.folder.glob("*train*"))
+    expected, flipped = shard.read_bytes(), bytearray(shard.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    shard.write_bytes(flipped)
+    # Another bound on the genres that leaves the same genres: new inputs of the same shards.
+    write(work, settings=SETTINGS.model_copy(update={"min_posters_per_genre": 19}))
+    assert shard.read_bytes() == expected
+    assert [message.split(" is ")[0] for message in caplog.messages] == [str(shard)]
+
+
+def test_a_removed_shard_is_written_again_without_another_warning(work: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    dataset = write(work)
+    expected = {path.name: path.read_bytes() for path in dataset.folder.iterdir()}
+    remove_shard(sorted(dataset.folder.glob("*train*"))[0])
+    assert len(list(dataset.folder.iterdir())) == len(expected) - 1
+    assert write(work) == dataset
+    assert {path.name: path.read_bytes() for path in dataset.folder.iterdir()} == expected
+    assert caplog.messages == []
+
+
+def forget_sizes(folder: Path) -> None:
+    """Makes `dataset.json` one of an earlier version, which described no sizes and no films.parquet."""
+    path = folder / "dataset.json"
+    description = json.loads(path.read_text())
+    del description["films"]
+    for shard in description["shards"].values():
+        del shard["num_bytes"]
+    path.write_text(json.dumps(description))
+
+
+def test_the_shards_of_an_earlier_version_are_compared_once_and_kept(
+    work: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    dataset = write(work)
+    description = (dataset.folder / "dataset.json").read_bytes()
+    forget_sizes(dataset.folder)
+    before = {path: path.stat().st_mtime_ns for path in dataset.folder.iterdir()}
+    assert write(work) == dataset
+    after = {path: path.stat().st_mtime_ns for path in dataset.folder.iterdir()}
+    assert {path.name for path in after if after[path] != before[path]} == {"dataset.json"}
+    assert (dataset.folder / "dataset.json").read_bytes() == description
+    assert caplog.messages == []
+    write(work)
+    assert {path: path.stat().st_mtime_ns for path in dataset.folder.iterdir()} == after
+
+
+@pytest.mark.parametrize("name", ["films.parquet", "*train*"])
+def test_a_damaged_file_of_an_earlier_version_is_written_again(
+    work: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    caplog.set_level(logging.WARNING)
+    dataset = write(work)
+    path, *_ = sorted(dataset.folder.glob(name))
+    expected = path.read_bytes()
+    forget_sizes(dataset.folder)
+    flipped = bytearray(expected)
+    flipped[len(flipped) // 3] ^= 1
+    path.write_bytes(flipped)
+    assert write(work) == dataset
+    assert path.read_bytes() == expected
+    assert [message.split(" is ")[0] for message in caplog.messages] == [str(path)]
+
+
+def test_a_valid_description_with_another_count_is_written_again(work: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    dataset = write(work)
+    path = dataset.folder / "dataset.json"
+    expected = path.read_bytes()
+    path.write_bytes(expected.replace(b'"Comedy"', b'"Conedy"'))
+    assert write(work) == dataset
+    assert path.read_bytes() == expected
+    assert caplog.messages == [f"{path} is damaged: it is written again"]
+
+
+def test_posters_that_are_gone_are_missed(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "iterate_posters", lambda *_: iter([]))
+    with pytest.raises(DatasetError, match=r"117 posters of the ledger in .*posters are not in its files"):
+        write(work)
+    assert not (work / "shards").exists()
 
 
 def test_other_shard_sizes_are_other_shards(work: Path) -> None:

@@ -1,3 +1,4 @@
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.dataset.task import Dataset
+from tasks.errors import RepairedError
 from tasks.features.cache import write_features
 from tasks.features.joining import join_features, open_features
 
@@ -64,3 +66,44 @@ def test_missing_features_are_named_and_nothing_is_left(dataset: Dataset, featur
     with pytest.raises(KeyError, match="2 images have no features.*a among them"):
         join_features(dataset, features)
     assert list(features.iterdir()) == [whole]
+
+
+def test_a_damaged_join_is_made_again(dataset: Dataset, features: Path, caplog: pytest.LogCaptureFixture) -> None:
+    join_features(dataset, features)
+    path = open_features(dataset, features, "train").path
+    whole = path.read_bytes()
+    caplog.set_level(logging.WARNING)
+    for content in (whole[:-1], b"", whole[:-3] + b"\x11" + whole[-2:], None):
+        caplog.clear()
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content)
+        join_features(dataset, features)
+        assert path.read_bytes() == whole
+        (message,) = caplog.messages
+        assert message.startswith(f"{path} is {'missing' if content is None else 'damaged'}")
+    (path.parent / "checksums.json").unlink()  # as an earlier version left it
+    join_features(dataset, features)
+    assert (path.parent / "checksums.json").exists()
+
+
+def test_damaged_features_are_removed_all_at_once_and_joined_are_none(
+    dataset: Dataset, features: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = sorted(features.iterdir())
+    for path in paths:
+        content = bytearray(path.read_bytes())
+        content[content.index(VECTORS["a"].astype(np.float16).tobytes())] ^= 1
+        path.write_bytes(content)
+    with pytest.raises(RepairedError, match=rf"{paths[0].name} is damaged.*{paths[1].name} is damaged.*run again"):
+        join_features(dataset, features)
+    assert len(caplog.messages) == 2
+    assert list(features.iterdir()) == []
+
+
+def test_an_array_of_another_size_is_refused(dataset: Dataset, features: Path) -> None:
+    join_features(dataset, features)
+    path = open_features(dataset, features, "train").path
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"train.npy has \d+ bytes, expected \d+"):
+        open_features(dataset, features, "train")

@@ -1,4 +1,7 @@
 import hashlib
+import logging
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,21 +11,35 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
 from tasks.dataset.records import write_records
 from tasks.dataset.shards import locate_films, shard_name
 from tasks.dataset.task import Dataset
-from tasks.errors import DatasetError
 from tasks.features import cache
 from tasks.features.backbone import Backbone
 from tasks.features.extraction import FeatureExtractor, make_feature_extractor
-from tasks.features.task import ExtractionPlan, extract_shard, plan_extraction
+from tasks.features.task import Extraction, ExtractionPlan, extract_shard, plan_extraction
 from tasks.sample.drawing import draw_poster
 from tasks.settings import FeatureSettings
 
 pytestmark = pytest.mark.backbone
 
+
+def draw_png_without_its_last_rows() -> bytes:
+    """Returns a PNG file whose checksums are right, and which ends after half of its rows."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", 40, 60, 8, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + bytes(40 * 3)) * 30)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
 POSTERS = [draw_poster("A (1999)", ["Drama"], np.random.default_rng(seed)) for seed in range(5)]
+BROKEN = len(POSTERS)
+POSTERS.append(draw_png_without_its_last_rows())
 HASHES = [hashlib.sha256(poster).hexdigest() for poster in POSTERS]
 SHARDS = (shard_name("test", 0, 1), shard_name("train", 0, 2), shard_name("train", 1, 2))
 
@@ -52,7 +69,10 @@ def make_dataset(folder: Path, films: Mapping[int, int]) -> Dataset:
 
 def read_features(folder: Path) -> dict[str, np.ndarray]:
     return {
-        sha256: row for names, rows in cache.iterate_features(folder) for sha256, row in zip(names, rows, strict=True)
+        sha256: row
+        for path in cache.list_files(folder)
+        for names, rows in cache.iterate_features(path)
+        for sha256, row in zip(names, rows, strict=True)
     }
 
 
@@ -109,13 +129,48 @@ def test_another_split_of_the_same_films_needs_nothing(extractor: FeatureExtract
         plan_extraction(without_shards, tmp_path / "none")
 
 
-def test_a_damaged_shard_leaves_no_features(extractor: FeatureExtractor, tmp_path: Path) -> None:
+def test_a_damaged_shard_is_removed_and_leaves_no_features(
+    extractor: FeatureExtractor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     dataset, folder = make_dataset(tmp_path / "shards", FILMS), tmp_path / "features"
     plan, *_ = plan_extraction(dataset, folder)
     plan.shard.write_bytes(plan.shard.read_bytes()[:-1])
-    with pytest.raises(DatasetError, match="is damaged"):
-        extract_shard.fn(plan, folder, extractor)
+    extraction = extract_shard.fn(plan, folder, extractor)
+    assert extraction.damage.startswith(f"{plan.shard} is damaged (truncated record")
+    assert caplog.messages == [f"{extraction.damage}: it is written again"]
+    assert not plan.shard.exists()
     assert not folder.exists()
+
+
+def test_an_image_that_cannot_be_decoded_costs_no_other_its_features(
+    extractor: FeatureExtractor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    films = {1: BROKEN, 2: 0, 101: 2}
+    dataset, folder = make_dataset(tmp_path / "shards", films), tmp_path / "features"
+    of_test, of_train = plan_extraction(dataset, folder)
+    assert extract_shard.fn(of_train, folder, extractor) == Extraction(undecodable=(HASHES[BROKEN],))
+    assert extract_shard.fn(of_test, folder, extractor) == Extraction()
+    assert caplog.messages == ["features: 1 of 2 images can't be decoded"]
+    found = read_features(folder)
+    assert found.keys() == {HASHES[0], HASHES[2]}
+    np.testing.assert_allclose([found[HASHES[0]]], extractor(POSTERS[:1]), atol=5e-3)
+
+
+def test_a_shard_of_undecodable_images_alone_leaves_no_features(extractor: FeatureExtractor, tmp_path: Path) -> None:
+    (plan,) = plan_extraction(make_dataset(tmp_path / "shards", {1: BROKEN}), tmp_path / "features")
+    extraction = extract_shard.fn(plan, tmp_path / "features", extractor)
+    assert extraction == Extraction(undecodable=(HASHES[BROKEN],))
+    assert not (tmp_path / "features").exists()
+
+
+def test_another_failure_of_the_extractor_is_not_taken_for_an_image_s(tmp_path: Path) -> None:
+    def fail(images) -> np.ndarray:
+        raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+
+    (plan,) = plan_extraction(make_dataset(tmp_path / "shards", {1: 0}), tmp_path / "features")
+    with pytest.raises(tf.errors.ResourceExhaustedError, match="out of memory"):
+        extract_shard.fn(plan, tmp_path / "features", fail)
 
 
 @pytest.mark.real_posters

@@ -135,7 +135,7 @@ def test_a_wrong_poster_is_noticed_and_taken_out(tmp_path: Path, caplog: pytest.
     write_num_parts(tmp_path, 1)
     part = Part(tmp_path, 0, 1)
     part.append([make_row(1, b"one"), make_row(2, b"two", sha256="0" * 64), make_row(3, None)])
-    with pytest.raises(RepairedError, match=r"part-00000-of-00001-.*\.parquet was damaged: the poster of 2"):
+    with pytest.raises(RepairedError, match=r"part-00000-of-00001-.*\.parquet is damaged \(the poster of 2"):
         list(ledger.iterate_posters(tmp_path, {1, 2}))
     assert list(ledger.iterate_posters(tmp_path, {1, 2})) == [(1, b"one")]
     assert ledger.read_ledger(tmp_path)["imdb_id"].to_pylist() == [1, 3]

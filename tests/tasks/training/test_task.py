@@ -1,3 +1,4 @@
+import logging
 import random
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tasks.features.cache import write_features
 from tasks.features.joining import join_features
 from tasks.outputs.decade import DecadeOutput
 from tasks.settings import HeadSettings, TrainingSettings
-from tasks.training.task import train_head
+from tasks.training.task import cross_fit_heads, train_head
 
 SETTINGS = TrainingSettings(epochs=2, hidden_units=8, batch_size=8)
 NUM_FILMS = 48
@@ -39,7 +40,7 @@ def dataset(tmp_path: Path) -> Dataset:
 
 @pytest.fixture
 def features_folder(dataset: Dataset, tmp_path: Path) -> Path:
-    features = np.random.default_rng(0).normal(size=(NUM_FILMS, 1300)).astype(np.float32)
+    features = np.random.default_rng(0).random((NUM_FILMS, 1300), np.float32) * 6
     hashes = [str(number) for number in range(NUM_FILMS)]
     write_features(tmp_path / "features", hashes, features)
     join_features(dataset, tmp_path / "features")
@@ -69,3 +70,36 @@ def test_a_head_is_trained_once_and_gives_the_same_weights_again(
     assert first.head_path.stat().st_mtime_ns == before
     another = train_head.fn(dataset, features_folder, tmp_path / "training-1", SETTINGS, 1, heads)
     assert another.folder.name != first.folder.name
+
+
+@pytest.mark.parametrize("name", ["head.keras", "training.json", "history.csv"])
+def test_a_damaged_head_is_trained_again(
+    dataset: Dataset, features_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    caplog.set_level(logging.WARNING)
+    trained = train_head.fn(dataset, features_folder, tmp_path, SETTINGS, 0)
+    expected = keras.saving.load_model(trained.head_path).get_weights()
+    path = trained.folder / name
+    path.write_bytes(path.read_bytes()[:-1])
+    again = train_head.fn(dataset, features_folder, tmp_path, SETTINGS, 0)
+    assert again.folder == trained.folder
+    for one, other in zip(keras.saving.load_model(again.head_path).get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    (message,) = [record.getMessage() for record in caplog.records if record.name.startswith("tasks.")]
+    assert message.startswith(f"{path} is damaged (")
+    assert message.endswith(f"{trained.folder} is made again")
+
+
+def test_damaged_predictions_of_folds_are_made_again(
+    dataset: Dataset, features_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    path = cross_fit_heads.fn(dataset, features_folder, tmp_path, SETTINGS, 2, 0)
+    whole, before = path.read_bytes(), path.stat().st_mtime_ns
+    assert cross_fit_heads.fn(dataset, features_folder, tmp_path, SETTINGS, 2, 0) == path
+    assert path.stat().st_mtime_ns == before
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert cross_fit_heads.fn(dataset, features_folder, tmp_path, SETTINGS, 2, 0) == path
+    assert path.read_bytes() == whole
+    (message,) = [record.getMessage() for record in caplog.records if record.name.startswith("tasks.")]
+    assert message.startswith(f"{path} is damaged (its sha256 is another")

@@ -1,0 +1,27 @@
+"""Whether the files of features are still those that were written."""
+
+from pathlib import Path
+
+from tasks.checking import DamagedFileError, FileCheck, check_result
+from tasks.features.cache import check_features_file, list_files, remove_damaged
+
+
+def check_features(features_dir: Path) -> list[FileCheck]:
+    """Reads every file of features, and those joined with films, and removes those that are damaged.
+
+    Args:
+        features_dir: Folder with a folder for each way of computing features.
+    """
+    checks = []
+    for folder in sorted(features_dir.glob("[!.]*/")):
+        for path in list_files(folder):
+            try:
+                check_features_file(path)
+            except DamagedFileError as error:
+                remove_damaged(error)
+                reason = f"{error}: the next run extracts the features of its images again"
+                checks.append(FileCheck(path, "removed", reason))
+            else:
+                checks.append(FileCheck(path, "whole"))
+        checks += [check_result(joined) for joined in sorted(folder.glob("gathered-*/"))]
+    return checks
