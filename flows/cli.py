@@ -4,10 +4,11 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
+from flows.interruption import ending_on_signals
 from tasks.errors import PosterGenresError, SettingsError
 
 if TYPE_CHECKING:
@@ -312,6 +313,11 @@ def serve(
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; errors that a user can mend are one line and an exit code, not a traceback."""
+    with ending_on_signals():
+        _run_command(arguments)
+
+
+def _run_command(arguments: list[str] | None) -> NoReturn:
     try:
         sys.exit(app(arguments, prog_name="poster-genres", standalone_mode=False))
     except PosterGenresError as error:
@@ -324,9 +330,6 @@ def main(arguments: list[str] | None = None) -> None:
         # The disk, the network, permissions: the message names the cause, which is not in this program.
         print(f"poster-genres: {error}", file=sys.stderr)
         sys.exit(1)
-    except typer.Abort:
-        print("poster-genres: interrupted; run it again to go on where it was", file=sys.stderr)
-        sys.exit(130)
 
 
 def _print(what: object) -> None:

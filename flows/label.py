@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.watching import report_failure
+from flows.watching import crashed_when_interrupted, report_failure
 from tasks.atomic import remove_partials
 from tasks.errors import SettingsError
 from tasks.prediction.images import SCHEMES
@@ -26,7 +26,8 @@ def label(source: str, output_dir: Path, model: str = "champion", artifacts_dir:
     """
     folder = check_inputs(source, output_dir, model, artifacts_dir)
     remove_partials(output_dir.parent, output_dir.name)  # of a killed run
-    return label_posters(folder, list_posters(source), output_dir)
+    with crashed_when_interrupted():
+        return label_posters(folder, list_posters(source), output_dir)
 
 
 def check_inputs(source: str, output_dir: Path, model: str, artifacts_dir: Path) -> Path:

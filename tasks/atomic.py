@@ -64,7 +64,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             path.rename(previous)
         try:
             partial.rename(path)
-        except OSError:
+        except BaseException:  # an interrupt, too
             if previous.exists():
                 previous.rename(path)
             raise
