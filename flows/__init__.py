@@ -16,6 +16,9 @@ _ENVIRONMENT = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks",
     # ... if a run is active.
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    # Prefect starts its temporary server with `python -m`: a module in the working directory that has the name of one
+    # of Python's, or of a package, must not take its place.
+    "PYTHONSAFEPATH": "1",
     "KERAS_BACKEND": "tensorflow",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }

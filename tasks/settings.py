@@ -7,10 +7,10 @@ an input of the model, so that changing it trains a new one, unless it is declar
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.config import JsonDict
 
-from tasks.workspace import Workspace
+from tasks.workspace import FOLDERS, Workspace
 
 HUB_HANDLE = "https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5"
 
@@ -40,7 +40,17 @@ def covered(default: Any, description: str | None = None) -> Any:
 class StageSettings(BaseModel):
     """A frozen group of settings that refuses unknown names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Values are not in pydantic's messages, since an address can have a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_booleans_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        # Python takes them for 0 and 1, and YAML takes yes, no, on and off for them.
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and annotation in (int, float, int | None, float | None):
+            raise ValueError("Expected a number")
+        return value
 
     def model_inputs(self) -> dict[str, Any]:
         """Returns the JSON values of the settings that decide the model, by name; a group has a dict of its own."""
@@ -189,7 +199,9 @@ class TrainingSettings(StageSettings):
         True, description="Whether each feature is scaled to mean 0, variance 1 over the training split."
     )
     dropout: float = Field(0.5, ge=0, lt=1, description="Dropout rate of features and hidden units.")
-    learning_rate: float = Field(3e-4, gt=0, description="Learning rate of Adam; the cosine schedule starts there.")
+    learning_rate: float = Field(
+        3e-4, gt=0, le=10, description="Learning rate of Adam; the cosine schedule starts there."
+    )
     schedule: Literal["cosine", "constant"] = Field(
         "cosine", description="Schedule of the learning rate: cosine (down to 0) or constant."
     )
@@ -332,8 +344,19 @@ class Settings(StageSettings):
 
     @model_validator(mode="after")
     def _keep_folders_apart(self) -> "Settings":
-        if self.data_dir.resolve() == self.artifacts_dir.resolve():
+        """Refuses folders of which one would be cleared or filled as a part of the other."""
+        try:
+            data_dir, artifacts_dir = self.data_dir.resolve(), self.artifacts_dir.resolve()
+        except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links in a circle
+            raise ValueError(f"data_dir or artifacts_dir is no path: {error}") from error
+        if data_dir == artifacts_dir:
             raise ValueError(f"data_dir and artifacts_dir must be two folders, both are {self.data_dir}")
+        if artifacts_dir.is_relative_to(data_dir) and artifacts_dir.relative_to(data_dir).parts[0] in FOLDERS:
+            raise ValueError(
+                f"artifacts_dir {self.artifacts_dir} is in a folder of data_dir that belongs to a stage: choose another"
+            )
+        if data_dir.is_relative_to(artifacts_dir / "models"):
+            raise ValueError(f"data_dir {self.data_dir} is among the models of artifacts_dir: choose another")
         return self
 
     @property

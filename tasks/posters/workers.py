@@ -37,7 +37,8 @@ class Workers:
         path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
         for _ in range(self._count):
             process = subprocess.Popen(
-                [sys.executable, "-m", "tasks.posters.worker"],
+                # -P: a tasks.py or json.py in the working directory is not this project's, nor Python's.
+                [sys.executable, "-P", "-m", "tasks.posters.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

@@ -93,3 +93,14 @@ def test_processes_end_when_their_parent_is_killed(server, tmp_path: Path) -> No
         time.sleep(0.05)
     assert not is_running(pid)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_modules_in_the_working_directory_are_not_imported(
+    server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("tasks", "flows", "data", "json", "queue"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
+    monkeypatch.chdir(tmp_path)
+    with Workers(1) as workers:
+        path = tmp_path / "part-0.parquet"
+        assert workers.download(path, films(server, "good"), SETTINGS, 1, Progress(1)) == {"new": 1}
