@@ -44,7 +44,9 @@ def compare(
         num_seeds: Number of splits and trainings.
     """
     with exclusive_run(settings):
-        catalog = read_catalog(settings.catalog, settings.workspace.folder("catalog"))
+        catalog = read_catalog(
+            settings.catalog, settings.workspace.folder("catalog"), settings.posters.allow_private_hosts
+        )
         check_success(download_posters(catalog, settings), settings.posters.min_success_rate)
         scored = _score_all(catalog.films_path, settings, recipes, num_seeds)
         return _write(scored, settings)

@@ -27,7 +27,10 @@ def demo_settings(
         data_dir=data_dir,
         artifacts_dir=artifacts_dir,
         catalog=CatalogSettings(source=source),
-        posters=PosterSettings(posters_per_part=max(10, num_films // 4)),  # a few, as a real catalog has
+        posters=PosterSettings(
+            posters_per_part=max(10, num_films // 4),  # a few parts, as a real catalog has
+            allow_private_hosts=("127.0.0.1",),  # the sample's own server
+        ),
         # A twentieth of the films: drops the sample's two rare genres, and keeps the seven others.
         dataset=DatasetSettings(min_posters_per_genre=max(2, num_films // 20)),
         features=features,

@@ -25,7 +25,7 @@ from tasks.fingerprints import Inputs
 from tasks.locking import locked
 from tasks.model_folder import ModelFolder
 from tasks.posters.progress import Progress
-from tasks.posters.task import PosterCounts, check_success, count_posters, download_part, plan_downloads
+from tasks.posters.task import PosterCounts, check_success, count_posters, download, plan_downloads
 from tasks.posters.workers import Workers
 from tasks.registry.gate import judge
 from tasks.registry.models import describe_format_mismatch, find_champion, read_champion_id, recover
@@ -105,7 +105,7 @@ def _run(settings: Settings) -> Run:
     workspace = settings.workspace
     seconds: dict[str, float] = {}
     with _timed("catalog", seconds):
-        catalog = read_catalog(settings.catalog, workspace.folder("catalog"))
+        catalog = read_catalog(settings.catalog, workspace.folder("catalog"), settings.posters.allow_private_hosts)
     with _timed("posters", seconds):
         counts = download_posters(catalog, settings)
         presentation.show_counts(catalog, counts)
@@ -225,21 +225,21 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
 
 def download_posters(catalog: Catalog, settings: Settings) -> PosterCounts:
     """Downloads the missing posters, several parts at a time, and counts the posters by status."""
-    plans = plan_downloads(catalog.films_path, settings.workspace.folder("posters"), settings.posters)
+    posters_dir = settings.workspace.folder("posters")
+    plans = plan_downloads(catalog.films_path, posters_dir, settings.posters)
     outcomes: Counter[str] = Counter()
     if plans:
-        num_workers = min(_PARTS_AT_ONCE, len(plans), settings.posters.connections)
-        progress = Progress(sum(len(plan.films) for plan in plans))
-        with Workers(num_workers) as workers:
-            counts = download_part.map(
+        progress = Progress(sum(plan.num_requests for plan in plans))
+        with Workers(min(_PARTS_AT_ONCE, len(plans))) as workers:
+            counts = download.map(
                 plan=plans,
+                posters_dir=unmapped(posters_dir),
                 settings=unmapped(settings.posters),
-                connections=unmapped(settings.posters.connections // num_workers),
                 workers=unmapped(workers),
                 progress=unmapped(progress),
             )
             outcomes = sum(counts.result(), outcomes)
-    return count_posters(catalog.films_path, settings.workspace.folder("posters"), outcomes)
+    return count_posters(catalog.films_path, posters_dir, outcomes)
 
 
 def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings) -> Path:

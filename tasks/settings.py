@@ -78,8 +78,14 @@ class PosterSettings(StageSettings):
     """The download of the posters."""
 
     connections: int = Field(32, ge=4, le=256, description="Number of open connections, over all parts under way.")
+    connections_per_host: int = Field(
+        32, ge=1, le=256, description="Maximum number of connections to one host, over all parts under way."
+    )
+    requests_per_second_per_host: float = Field(
+        1000.0, gt=0, description="Maximum rate of requests to one host, over all parts under way."
+    )
     posters_per_part: int = Field(
-        1000, ge=10, description="Approximate size of a part; a killed run loses at most the parts under way."
+        1000, ge=10, description="Approximate number of posters in a part, which one process downloads."
     )
     attempts: int = Field(
         4, ge=1, le=20, description="Maximum number of tries for a poster; permanent errors have one."
@@ -89,12 +95,32 @@ class PosterSettings(StageSettings):
     deadline_seconds: float = Field(
         30.0, gt=0, description="Time limit for one poster, with all tries, waits and redirects."
     )
+    give_up_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="Time after which a host that can't be reached, or only refuses, is left alone for the rest of the "
+        "run.",
+    )
     max_bytes: int = Field(5_000_000, gt=0, description="Maximum size of a poster.")
     min_side_pixels: int = Field(32, ge=1, description="Minimum width and height; smaller images are placeholders.")
     min_success_rate: float = Field(
         0.8, ge=0, le=1, description="Minimum fraction of available posters; below it the run stops."
     )
-    retry_failed: bool = Field(False, description="Whether posters that failed in an earlier run are requested again.")
+    retry_failed: bool = Field(
+        False,
+        description="Whether all posters that failed in an earlier run are requested again; by default those whose "
+        "failure may pass (timeouts, broken connections, 429, 5xx).",
+    )
+    forget_after_days: int = Field(
+        180,
+        ge=1,
+        description="Days after which a poster is requested again whose failure was final (404, 410, no image).",
+    )
+    allow_private_hosts: tuple[str, ...] = Field(
+        (),
+        description="Hosts that may be private: names or IP addresses. Others must have public addresses, so that a "
+        "catalog can't reach what only this machine can.",
+    )
     refresh: bool = Field(
         False, description="Whether downloaded posters are checked for changes (ETag, Last-Modified)."
     )

@@ -3,28 +3,42 @@
 import codecs
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pyarrow as pa
 import pyarrow.csv
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from tasks.errors import CatalogError
 from tasks.filesystems import list_filesystem_errors
+from tasks.web.addresses import redact
+from tasks.web.client import Client, RequestError, read_address
 
 COLUMNS = ("imdbId", "Imdb Link", "Title", "IMDB Score", "Genre", "Poster")
 _EXPECTED = "expected the path of MovieGenre.csv, or its address (http(s), s3, gs or another that fsspec knows)"
-_HTTP_TIMEOUT_SECONDS = 30
+_CONNECT_TIMEOUT_SECONDS = 10
+_HTTP_SECONDS = 300
+_HTTP_ATTEMPTS = 4
+_BACKOFF_SECONDS = 0.5
+_MAX_BYTES = 1_000_000_000
+_HTTP_ADVICE = {
+    "private address": "; name its host in posters.allow_private_hosts if you trust it",
+    "address with credentials": "; download the file and name its path (--catalog)",
+    "no length announced": ", so that a file cut short could not be told from a whole one; download the file and name "
+    "its path (--catalog)",
+}
 _MAX_HEADER_BYTES = 64 * 1024
-_RETRY = Retry(total=3, backoff_factor=1.0, backoff_jitter=0.5, status_forcelist=(429, 500, 502, 503, 504))
 
 
-def read_rows(source: str, required: Sequence[str] = COLUMNS, optional: Sequence[str] = ()) -> tuple[pa.Table, int]:
+def read_rows(
+    source: str,
+    required: Sequence[str] = COLUMNS,
+    optional: Sequence[str] = (),
+    private_hosts: Collection[str] = (),
+) -> tuple[pa.Table, int]:
     """Reads the rows of a MovieGenre.csv.
 
     The encoding is detected: UTF-8, with or without a byte-order mark, if the bytes are valid UTF-8, otherwise
@@ -34,6 +48,7 @@ def read_rows(source: str, required: Sequence[str] = COLUMNS, optional: Sequence
         source: Path or address of the file, as in `read_bytes`.
         required: Names of the columns that the file must have.
         optional: Names of the columns that are read if the file has them.
+        private_hosts: Hosts that may have private addresses, `posters.allow_private_hosts`.
 
     Returns:
         These columns as strings, without any others; and the number of malformed rows, which are left out: those whose
@@ -42,7 +57,7 @@ def read_rows(source: str, required: Sequence[str] = COLUMNS, optional: Sequence
     Raises:
         CatalogError: If the file can't be read, is empty, is no CSV, or lacks a required column.
     """
-    content = read_bytes(source)
+    content = read_bytes(source, private_hosts)
     if not content.strip():
         raise CatalogError(f"{source} is empty: expected a CSV file with the columns {', '.join(required)}")
     if b"\0" in content:
@@ -78,18 +93,19 @@ def is_address(source: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source) is not None
 
 
-def read_bytes(source: str) -> bytes:
+def read_bytes(source: str, private_hosts: Collection[str] = ()) -> bytes:
     """Returns the content of a file.
 
     Args:
         source: Local path, http(s) address, or any other address that fsspec and the packages installed beside it
             know. Credentials come from the environment, as those packages read them.
+        private_hosts: Hosts that may have private addresses.
 
     Raises:
         CatalogError: If the file can't be read.
     """
     if source.startswith(("http://", "https://")):
-        return _read_http(source)
+        return _read_http(source, private_hosts)
     if is_address(source):
         return _read_object(source)
     try:
@@ -100,17 +116,21 @@ def read_bytes(source: str) -> bytes:
         ) from error
 
 
-def _read_http(address: str) -> bytes:
-    # Not by fsspec, whose HTTP client has neither these retries nor this time limit.
+def _read_http(address: str, private_hosts: Collection[str]) -> bytes:
+    # Not by fsspec, whose HTTP client has neither these rules nor the retries and the time limit.
+    client = Client(1, _CONNECT_TIMEOUT_SECONDS, private_hosts)
     try:
-        with requests.Session() as session:
-            session.mount("http://", HTTPAdapter(max_retries=_RETRY))
-            session.mount("https://", HTTPAdapter(max_retries=_RETRY))
-            response = session.get(address, timeout=_HTTP_TIMEOUT_SECONDS)
-            response.raise_for_status()
-    except requests.RequestException as error:
-        raise CatalogError(f"the catalog can't be read from {address}: {error}") from error
-    return response.content
+        retrying = Retrying(
+            retry=retry_if_exception(lambda error: isinstance(error, RequestError) and error.is_transient),
+            stop=stop_after_attempt(_HTTP_ATTEMPTS),
+            wait=wait_random_exponential(multiplier=_BACKOFF_SECONDS),
+            reraise=True,
+        )
+        return retrying(read_address, address, max_bytes=_MAX_BYTES, seconds=_HTTP_SECONDS, client=client)
+    except RequestError as error:
+        raise CatalogError(
+            f"the catalog can't be read from {redact(address)}: {error.reason}{_HTTP_ADVICE.get(error.reason, '')}"
+        ) from error
 
 
 def _read_object(address: str) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,17 +46,18 @@ class Catalog:
 
 
 @task(name="read catalog", cache_policy=NO_CACHE, timeout_seconds=600)
-def read_catalog(settings: CatalogSettings, catalog_dir: Path) -> Catalog:
+def read_catalog(settings: CatalogSettings, catalog_dir: Path, private_hosts: Collection[str] = ()) -> Catalog:
     """Reads, types and cleans MovieGenre.csv into `films.parquet` (schema `tasks.catalog.cleaning.FILMS`).
 
     Args:
         settings: Settings of the stage.
         catalog_dir: Folder for the table and the counts of dropped and doubtful rows.
+        private_hosts: Hosts that may have private addresses, `posters.allow_private_hosts`.
 
     Raises:
         CatalogError: If the file can't be read, or has no usable row.
     """
-    rows, malformed = read_rows(settings.source)
+    rows, malformed = read_rows(settings.source, private_hosts=private_hosts)
     cleaned = clean(rows, settings.excluded_genres)
     dropped = {"wrong number of fields": malformed, **cleaned.dropped}
     num_films = cleaned.films.num_rows

@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.posters import ledger
+from tasks.posters import ledger, segments
 
 # A row for each film of the data set.
 FILMS_SCHEMA = pa.schema(
@@ -34,7 +34,7 @@ def join_films(catalog_path: Path, posters_dir: Path) -> pd.DataFrame:
     """
     films = pq.read_table(catalog_path, columns=["imdb_id", "title", "year", "score", "genres"]).to_pandas()
     posters = ledger.read_ledger(posters_dir).select(["imdb_id", "status", "sha256", "num_bytes", "format"]).to_pandas()
-    posters = posters[posters["status"] == ledger.OK].drop(columns="status")
+    posters = posters[posters["status"] == segments.OK].drop(columns="status")
     joined: pd.DataFrame = posters.merge(films, on="imdb_id")
     joined["year"] = joined["year"].fillna(0).astype(int)
     joined["score"] = joined["score"].fillna(0)

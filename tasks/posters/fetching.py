@@ -1,33 +1,32 @@
-"""Download posters over HTTP, bounded in bytes and time, with retries; a failure is a reason, not an exception.
-
-With aiohttp: its deadline applies to a whole exchange, however slowly a server sends, for which requests has no
-setting; and one process downloads several times as many posters as with threads, which block each other.
-"""
+"""Download posters over HTTP, bounded in bytes and time, with retries; a failure is a reason, not an exception."""
 
 import asyncio
 import dataclasses
 import functools
 import hashlib
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_base, wait_random_exponential
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
+from yarl import URL
 
+from tasks.posters.hosts import Hosts
 from tasks.posters.images import ImageInfo, NotAPosterError, check_image
 from tasks.settings import PosterSettings
+from tasks.web.addresses import redact
+from tasks.web.client import Client, RequestError, is_transient, skip_body
 
-_MAX_REDIRECTS = 5
-_MAX_SKIPPED_BYTES = 64 * 1024
+logger = logging.getLogger(__name__)
+
 _MAX_BYTES_CHECKED_AT_ONCE = 100_000
 _NOT_MODIFIED = 304
-_USER_AGENT = "poster-genres/0.1"
 
 
 @dataclass(frozen=True)
@@ -115,111 +114,210 @@ class _WaitForRetryAfter(wait_base):
         return max(retry_after, self._backoff(retry_state))
 
 
-def fetch_posters(
-    requests: Sequence[PosterRequest],
-    settings: PosterSettings,
-    connections: int,
-    on_fetched: Callable[[Fetched], None] = lambda _: None,
-) -> list[Fetched]:
-    """Downloads and checks posters.
+def fetch_posters(requests: Sequence[PosterRequest], settings: PosterSettings) -> list[Fetched]:
+    """Downloads and checks some posters.
 
     Args:
-        requests: Requests for posters.
-        settings: Bounds and retries.
-        connections: Number of posters downloaded at the same time; connections are reused.
-        on_fetched: Callback for each result, in the order of completion.
+        requests: Requests for posters, few enough for their bytes to be in memory together.
+        settings: Settings of the stage.
 
     Returns:
         The results, in the order of the requests.
     """
-    return asyncio.run(_fetch_posters(requests, settings, connections, on_fetched))
-
-
-async def _fetch_posters(
-    requests: Sequence[PosterRequest],
-    settings: PosterSettings,
-    connections: int,
-    on_fetched: Callable[[Fetched], None],
-) -> list[Fetched]:
     fetched: dict[int, Fetched] = {}
-    waiting = iter(enumerate(requests))
-
-    async def fetch_next() -> None:
-        for number, request in waiting:
-            fetched[number] = await fetch_poster(session, request, settings)
-            on_fetched(fetched[number])
-
-    async with open_session(settings, connections) as session, asyncio.TaskGroup() as tasks:
-        for _ in range(min(connections, len(requests))):
-            tasks.create_task(fetch_next())
+    stream_posters(requests, settings, Hosts(settings), fetched.__setitem__)
     return [fetched[number] for number in range(len(requests))]
 
 
-def open_session(settings: PosterSettings, connections: int) -> aiohttp.ClientSession:
-    """Returns a session that keeps no cookies; the caller closes it."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections),
-        headers={"User-Agent": _USER_AGENT},
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_seconds),
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )
+def stream_posters(
+    requests: Sequence[PosterRequest],
+    settings: PosterSettings,
+    hosts: Hosts,
+    on_fetched: Callable[[int, Fetched], None],
+    share: float = 1.0,
+) -> None:
+    """Downloads and checks posters; each result is passed on as soon as it is there.
 
-
-@functools.lru_cache(maxsize=1024)
-def _find_proxy(scheme: str, host: str) -> str | None:
-    # As aiohttp's trust_env does; but that has no cache, and a look-up takes as long as a request.
-    return None if proxy_bypass(host) else getproxies().get(scheme)
-
-
-async def fetch_poster(session: aiohttp.ClientSession, request: PosterRequest, settings: PosterSettings) -> Fetched:
-    """Downloads and checks one poster. A failure is the result's `reason`, and is not raised.
-
-    With validators the request is conditional; a server that doesn't support them sends the poster again.
-
-    Retried: 429 (after its Retry-After), 5xx, and connections that fail or break. Not retried: other statuses, images
-    that are broken or too large, and attempts that would start after the deadline.
+    The posters of each host wait in a queue of their own, so that one host that is slow does not delay the others.
 
     Args:
-        session: Open session.
-        request: Request for the poster.
-        settings: Bounds and retries.
+        requests: Requests for posters.
+        settings: Settings of the stage.
+        hosts: The hosts, as other posters of the run have shown them.
+        on_fetched: Callback for each result, with the number of its request, in the order of completion.
+        share: Share of this process in the connections of the run, in (0, 1].
+
+    Raises:
+        OSError: This machine fails, not a server: no more open files, or an error of the callback.
     """
-    start = time.monotonic()
-    retrying = AsyncRetrying(
-        retry=retry_if_exception(lambda error: isinstance(error, _FetchError) and error.transient),
-        wait=_WaitForRetryAfter(settings.backoff_seconds),
-        stop=stop_after_attempt(settings.attempts) | stop_before_delay(settings.deadline_seconds),
-        reraise=True,
-    )
     try:
-        async with asyncio.timeout(settings.deadline_seconds):
-            fetched = await _check(await retrying(_send_request, session, request, settings), settings)
-    except TimeoutError:
-        fetched = Fetched(reason="timeout")
-    except _FetchError as error:
-        fetched = Fetched(reason=error.reason, http_status=error.http_status)
-    attempts = int(retrying.statistics["attempt_number"])
-    return dataclasses.replace(fetched, attempts=attempts, seconds=time.monotonic() - start)
+        asyncio.run(_stream_posters(requests, settings, hosts, on_fetched, share))
+    except* OSError as group:
+        raise group.exceptions[0] from group
 
 
-async def _check(response: "_Response", settings: PosterSettings) -> Fetched:
-    if response.status == _NOT_MODIFIED:
-        return Fetched(http_status=_NOT_MODIFIED, unchanged=True)
+async def _stream_posters(
+    requests: Sequence[PosterRequest],
+    settings: PosterSettings,
+    hosts: Hosts,
+    on_fetched: Callable[[int, Fetched], None],
+    share: float,
+) -> None:
+    queues: defaultdict[str, list[int]] = defaultdict(list)
+    for number, request in enumerate(requests):
+        queues[name_host(request.url)].append(number)
+    connections = max(1, int(settings.connections * share))
+    connections_per_host = max(1, int(settings.connections_per_host * share))
+    free_connections = asyncio.Semaphore(connections)
+    client = Client(connections, settings.connect_timeout_seconds, settings.allow_private_hosts)
+    fetcher = _Fetcher(client, settings, hosts)
+
+    async def fetch_next(host: str, waiting: Iterable[int]) -> None:
+        for number in waiting:
+            # Waits without a connection, and before the poster's deadline begins.
+            await hosts[host].wait_for_turn()
+            async with free_connections:
+                on_fetched(number, await fetcher.fetch(requests[number]))
+
+    async with client, asyncio.TaskGroup() as tasks:
+        for host, numbers in queues.items():
+            waiting = iter(numbers)
+            for _ in range(min(connections_per_host, len(numbers))):
+                tasks.create_task(fetch_next(host, waiting))
+
+
+def name_host(address: str) -> str:
+    """Returns the host of an address with its port, by which requests are limited; "" if the address has none."""
     try:
-        check = functools.partial(check_image, response.content, min_side_pixels=settings.min_side_pixels)
-        # Checking a small image takes less time than handing it to a thread; a large one must not block the others.
-        is_small = len(response.content) <= _MAX_BYTES_CHECKED_AT_ONCE
-        image = check() if is_small else await asyncio.to_thread(check)
-    except NotAPosterError as error:
-        raise _FetchError(error.reason, http_status=response.status) from error
-    return Fetched(
-        http_status=response.status,
-        content=response.content,
-        sha256=hashlib.sha256(response.content).hexdigest(),
-        image=image,
-        etag=response.etag,
-        last_modified=response.last_modified,
-    )
+        url = URL(address)
+        return f"{url.raw_host}:{url.port}" if url.raw_host else ""
+    except ValueError:
+        return ""
+
+
+class _Fetcher:
+    """Downloads posters one by one.
+
+    Args:
+        client: Open client.
+        settings: Settings of the stage.
+        hosts: The hosts.
+    """
+
+    def __init__(self, client: Client, settings: PosterSettings, hosts: Hosts) -> None:
+        self._client = client
+        self._settings = settings
+        self._hosts = hosts
+        # Large images are decoded one at a time: each may take hundreds of megabytes.
+        self._free_decoder = asyncio.Semaphore(1)
+
+    async def fetch(self, request: PosterRequest) -> Fetched:
+        """Downloads and checks one poster. A failure is the result's `reason`, and is not raised.
+
+        With validators the request is conditional; a server that doesn't support them sends the poster again.
+
+        Retried: 429 (after its Retry-After), 5xx, and connections that fail or break. Not retried: other statuses,
+        images that are broken or too large, and attempts that would start after the deadline.
+        """
+        start = time.monotonic()
+        attempts = _Attempts()
+        try:
+            async with asyncio.timeout(self._settings.deadline_seconds):
+                fetched = await self._check(await self._retrying()(self._send_request, request, attempts))
+        except TimeoutError:
+            fetched = Fetched(reason="timeout")
+        except _FetchError as error:
+            fetched = Fetched(reason=error.reason, http_status=error.http_status)
+        except (OSError, MemoryError):
+            raise  # of this machine
+        except Exception as error:
+            # Whatever one server or picture does must not cost the other posters.
+            logger.exception("posters: unexpected error at %s", redact(request.url))
+            fetched = Fetched(reason=f"unexpected {type(error).__name__}")
+        return dataclasses.replace(fetched, attempts=attempts.number, seconds=time.monotonic() - start)
+
+    def _retrying(self) -> AsyncRetrying:
+        return AsyncRetrying(
+            retry=retry_if_exception(lambda error: isinstance(error, _FetchError) and error.transient),
+            wait=_WaitForRetryAfter(self._settings.backoff_seconds),
+            stop=stop_after_attempt(self._settings.attempts) | stop_before_delay(self._settings.deadline_seconds),
+            reraise=True,
+        )
+
+    async def _send_request(self, request: PosterRequest, attempts: "_Attempts") -> "_Response":
+        host = name_host(request.url)
+        if attempts.number:
+            await self._hosts[host].wait_for_turn()
+        if reason := self._hosts.find_reason_to_skip(host):
+            raise attempts.last_error or _FetchError(reason)
+        attempts.number += 1
+        started = time.monotonic()
+        try:
+            return await self._receive(request, host)
+        except RequestError as error:
+            if error.is_unreachable:
+                self._hosts.record_unreachable(host, started)
+            attempts.last_error = _FetchError(error.reason)
+            raise _FetchError(error.reason, transient=error.is_transient) from error
+        except _FetchError as error:
+            attempts.last_error = _FetchError(error.reason, http_status=error.http_status)
+            raise
+
+    async def _receive(self, request: PosterRequest, host: str) -> "_Response":
+        headers = request.validators.as_headers() if request.validators else {}
+        async with self._client.get(request.url, headers) as response:
+            self._hosts.record_response(host, response.status)
+            content = b""
+            if not (headers and response.status == _NOT_MODIFIED):
+                await self._check_status(response, host)
+                content = await _read_body(response, self._settings.max_bytes)
+            return _Response(
+                status=response.status,
+                content=content,
+                etag=_clean_header(response.headers.get("ETag")),
+                last_modified=_clean_header(response.headers.get("Last-Modified")),
+            )
+
+    async def _check_status(self, response: aiohttp.ClientResponse, host: str) -> None:
+        status = response.status
+        if status != 200:
+            await skip_body(response)
+            retry_after = parse_retry_after(response.headers.get("Retry-After", ""))
+            if status in (429, 503) and retry_after:
+                self._hosts[host].pause(retry_after)
+            raise _FetchError(
+                f"http {status}", http_status=status, transient=is_transient(status), retry_after=retry_after
+            )
+
+    async def _check(self, response: "_Response") -> Fetched:
+        if response.status == _NOT_MODIFIED:
+            return Fetched(http_status=_NOT_MODIFIED, unchanged=True)
+        check = functools.partial(check_image, response.content, min_side_pixels=self._settings.min_side_pixels)
+        try:
+            # Checking a small image takes less time than handing it to a thread; a large one must not block the others.
+            if len(response.content) <= _MAX_BYTES_CHECKED_AT_ONCE:
+                image = check()
+            else:
+                async with self._free_decoder:
+                    image = await asyncio.to_thread(check)
+        except NotAPosterError as error:
+            raise _FetchError(error.reason, http_status=response.status) from error
+        return Fetched(
+            http_status=response.status,
+            content=response.content,
+            sha256=hashlib.sha256(response.content).hexdigest(),
+            image=image,
+            etag=response.etag,
+            last_modified=response.last_modified,
+        )
+
+
+@dataclass
+class _Attempts:
+    """The attempts for one poster: their number, and why the last one failed."""
+
+    number: int = 0
+    last_error: _FetchError | None = None
 
 
 @dataclass(frozen=True)
@@ -228,46 +326,6 @@ class _Response:
     content: bytes
     etag: str | None
     last_modified: str | None
-
-
-async def _send_request(session: aiohttp.ClientSession, request: PosterRequest, settings: PosterSettings) -> _Response:
-    headers = request.validators.as_headers() if request.validators else {}
-    try:
-        address = urlsplit(request.url)
-        proxy = _find_proxy(address.scheme, address.hostname or "")
-        async with session.get(request.url, headers=headers, max_redirects=_MAX_REDIRECTS, proxy=proxy) as response:
-            content = b""
-            if not (headers and response.status == _NOT_MODIFIED):
-                await _check_status(response)
-                content = await _read_body(response, settings.max_bytes)
-            return _Response(
-                status=response.status,
-                content=content,
-                etag=response.headers.get("ETag"),
-                last_modified=response.headers.get("Last-Modified"),
-            )
-    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, ValueError) as error:
-        # ValueError: a redirect to an invalid address.
-        raise _FetchError("bad address") from error
-    except aiohttp.TooManyRedirects as error:
-        raise _FetchError("too many redirects") from error
-    except aiohttp.ServerTimeoutError as error:
-        raise _FetchError("timeout", transient=True) from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise _FetchError("connection broken", transient=True) from error
-
-
-async def _check_status(response: aiohttp.ClientResponse) -> None:
-    status = response.status
-    if status != 200:
-        if (response.content_length or _MAX_SKIPPED_BYTES) < _MAX_SKIPPED_BYTES:
-            await response.read()  # an unread body would prevent reuse of the connection
-        raise _FetchError(
-            f"http {status}",
-            http_status=status,
-            transient=status == 429 or status >= 500,
-            retry_after=_parse_retry_after(response.headers.get("Retry-After", "")),
-        )
 
 
 async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
@@ -283,7 +341,12 @@ async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-def _parse_retry_after(value: str) -> float:
+def _clean_header(value: str | None) -> str | None:
+    """Returns a header's value; None if it has characters that could not be sent back, or be written to a file."""
+    return value if value is not None and value.isascii() and value.isprintable() else None
+
+
+def parse_retry_after(value: str) -> float:
     """Returns the seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3); 0 if missing or invalid."""
     try:
         return float(Retry().parse_retry_after(value))

@@ -1,61 +1,64 @@
-"""The poster parts: Parquet files with the posters, and a row for every requested poster, failed ones included."""
+"""The ledger of downloads: which row of the segments is a film's, and which posters are to be requested."""
 
 import hashlib
-import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import heapq
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from tasks.atomic import atomic_file, write_text
-
-OK, FAILED = "ok", "failed"
-
-LEDGER = pa.schema(
-    [
-        pa.field("imdb_id", pa.int64(), nullable=False),
-        pa.field("url", pa.string(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),  # OK or FAILED
-        pa.field("reason", pa.string()),  # reason of the failure
-        pa.field("attempts", pa.int16(), nullable=False),
-        pa.field("http_status", pa.int16()),
-        pa.field("sha256", pa.string()),  # of content, hexadecimal
-        pa.field("num_bytes", pa.int32()),
-        pa.field("format", pa.string()),  # jpeg or png
-        pa.field("width", pa.int32()),  # pixels
-        pa.field("height", pa.int32()),
-        pa.field("etag", pa.string()),
-        pa.field("last_modified", pa.string()),
-        pa.field("seconds", pa.float32(), nullable=False),  # of all attempts
-        pa.field("fetched_at", pa.timestamp("ms", tz="UTC"), nullable=False),
-        pa.field("content", pa.large_binary()),  # image bytes as received
-    ]
+from tasks.errors import RepairedError, one_line
+from tasks.posters.segments import (
+    FAILED,
+    LEDGER,
+    OK,
+    READ_ERRORS,
+    Part,
+    find_lineage,
+    is_damage,
+    is_whole,
+    iterate_groups,
+    list_parts,
+    read_num_parts,
+    read_segment,
+    write_num_parts,
 )
-_LIGHT_COLUMNS = [name for name in LEDGER.names if name != "content"]
-# A reader holds one row group at a time: 128 posters are some megabytes.
-ROWS_PER_GROUP = 128
+from tasks.settings import PosterSettings
+from tasks.web.client import is_transient
+
+LIGHT_COLUMNS = [name for name in LEDGER.names if name != "content"]
+
+# The reasons of failures that another request may not have. Those of statuses are in `tasks.web.client.is_transient`.
+_TRANSIENT_REASONS = frozenset(
+    {
+        *("timeout", "connection broken", "no connection", "no secure connection", "name not resolved"),
+        *("proxy refused", "host unreachable", "host refuses", "network unreachable"),
+        # These depend on settings, or on an earlier version's.
+        *("private address", "bad address"),
+    }
+)
 
 
-def fix_num_parts(posters_dir: Path, num_films: int, posters_per_part: int) -> int:
-    """Returns the number of parts of the ledger. It never changes, so that a poster stays in its part.
-
-    For a new ledger it is the power of two that results in parts of about `posters_per_part`.
+def choose_num_parts(posters_dir: Path, num_films: int, posters_per_part: int) -> int:
+    """Returns the number of parts of the ledger, a power of two; it doubles as the catalog grows.
 
     Args:
         posters_dir: Folder of the parts.
         num_films: Number of films in the catalog.
         posters_per_part: Number of posters in a part, approximately.
     """
-    path = posters_dir / "ledger.json"
-    if path.exists():
-        return int(json.loads(path.read_text("utf-8"))["num_parts"])
-    num_parts = 1
+    present = read_num_parts(posters_dir)
+    num_parts = present or 1
     while num_films > num_parts * posters_per_part * 1.5:
         num_parts *= 2
-    write_text(path, json.dumps({"num_parts": num_parts}) + "\n")
+    if num_parts != present:
+        write_num_parts(posters_dir, num_parts)
     return num_parts
 
 
@@ -63,16 +66,6 @@ def assign_part(imdb_id: int, num_parts: int) -> int:
     """Returns the number of a film's part, in [0, num_parts); it depends on a hash of the id only."""
     digest = hashlib.blake2b(str(imdb_id).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % num_parts
-
-
-def part_path(posters_dir: Path, part: int) -> Path:
-    """Returns the path of part number `part`."""
-    return posters_dir / f"part-{part:05d}.parquet"
-
-
-def part_paths(posters_dir: Path) -> list[Path]:
-    """Returns the paths of the existing parts, in order."""
-    return sorted(posters_dir.glob("part-*.parquet"))
 
 
 def split_into_parts(films: pa.Table, num_parts: int) -> list[list[dict[str, Any]]]:
@@ -83,71 +76,176 @@ def split_into_parts(films: pa.Table, num_parts: int) -> list[list[dict[str, Any
     return parts
 
 
+def may_pass(reason: str, http_status: int | None) -> bool:
+    """Returns whether a failed download may succeed if it is tried again."""
+    return reason in _TRANSIENT_REASONS or (http_status is not None and is_transient(http_status))
+
+
 def select_films(
-    films: Iterable[Mapping[str, Any]], ledger: pa.Table, *, retry_failed: bool, refresh: bool
+    films: Iterable[Mapping[str, Any]], rows: pa.Table, settings: PosterSettings, now: datetime | None = None
 ) -> list[Mapping[str, Any]]:
-    """Returns the films of a part whose posters are to be downloaded: those without a row for their present address.
+    """Returns the films of a part whose posters are to be requested.
+
+    Those without a poster from their present address, unless its request failed for good less than
+    `forget_after_days` ago.
 
     Args:
         films: Films of the part, with `imdb_id` and `poster_url`.
-        ledger: Rows of the part, with at least `imdb_id`, `url` and `status`; with `refresh` also `sha256`, `etag` and
-            `last_modified`, which are then added to the films that have a poster.
-        retry_failed: Whether films whose download failed are selected, too.
-        refresh: Whether films that have a poster are selected, too.
+        rows: Rows of the part's segments, oldest first, columns `LIGHT_COLUMNS`.
+        settings: Settings of the stage; with `refresh` films that have a poster are selected, too, with the `sha256`,
+            `etag` and `last_modified` of its row.
+        now: Time of the request; by default the present.
     """
+    oldest = (now or datetime.now(UTC)) - timedelta(days=settings.forget_after_days)
+    posters = {row["imdb_id"]: row for row in find_current(rows).to_pylist() if row["status"] == OK}
+    failures = {(row["imdb_id"], row["url"]): row for row in rows.filter(pc.field("status") == FAILED).to_pylist()}
     selected: list[Mapping[str, Any]] = []
-    rows = {(row["imdb_id"], row["url"]): row for row in ledger.to_pylist()}
     for film in films:
-        row = rows.get((film["imdb_id"], film["poster_url"]))
-        if row is None or (row["status"] == FAILED and retry_failed):
+        poster = posters.get(film["imdb_id"])
+        failure = failures.get((film["imdb_id"], film["poster_url"]))
+        if poster is not None and poster["url"] == film["poster_url"]:
+            if settings.refresh:
+                selected.append({**film, **{name: poster[name] for name in ("sha256", "etag", "last_modified")}})
+        elif (
+            failure is None
+            or settings.retry_failed
+            or failure["fetched_at"] < oldest
+            or may_pass(failure["reason"], failure["http_status"])
+        ):
             selected.append(film)
-        elif row["status"] == OK and refresh:
-            selected.append({**film, **{name: row[name] for name in ("sha256", "etag", "last_modified")}})
     return selected
 
 
-def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Returns a part's rows, schema `LEDGER`; an empty table if the part doesn't exist."""
-    if not path.exists():
-        return LEDGER.empty_table().select(list(columns or LEDGER.names))
-    return pq.read_table(path, columns=list(columns) if columns else None)
+def find_current(rows: pa.Table) -> pa.Table:
+    """Returns the row of each film, by id: its last poster, or if it has none its last failure.
+
+    So a failure does not replace a poster: if the download from a film's new address fails, the poster stays.
+
+    Args:
+        rows: Rows with at least `imdb_id` and `status`, oldest first.
+    """
+    return rows.take(pa.array(_find_current_rows(rows)))
+
+
+def _find_current_rows(rows: pa.Table) -> NDArray[np.intp]:
+    is_ok = pc.equal(rows["status"], OK).to_numpy()
+    order = pd.DataFrame({"imdb_id": rows["imdb_id"].to_numpy(), "is_ok": is_ok, "row": np.arange(rows.num_rows)})
+    current = order.sort_values(["imdb_id", "is_ok", "row"]).drop_duplicates("imdb_id", keep="last")
+    return current["row"].to_numpy()
+
+
+def _drop_outdated(rows: pa.Table) -> pa.Table:
+    """Returns the rows that may still be read: the film's own, and the last failure of each address."""
+    failed = pd.DataFrame({name: rows[name].to_pylist() for name in ("imdb_id", "url", "status")})
+    failed = failed[failed["status"] == FAILED].drop_duplicates(["imdb_id", "url"], keep="last")
+    return rows.take(pa.array(np.union1d(_find_current_rows(rows), failed.index.to_numpy(np.intp))))
+
+
+def join_small_segments(part: Part) -> None:
+    """Joins the small segments of a part if there are many, without the rows that later ones replace.
+
+    A segment that is damaged is left as it is: the next reader repairs it.
+    """
+    try:
+        part.join_small_segments(_drop_outdated)
+    except READ_ERRORS as error:
+        if not is_damage(error):
+            raise
+
+
+def read_rows(parts: Iterable[Part]) -> pa.Table:
+    """Returns the rows of all segments of some parts, oldest first, without `content`. Damaged ones are repaired."""
+    tables = [table for *_, table in _read_segments(parts)]
+    return pa.concat_tables([LEDGER.empty_table().select(LIGHT_COLUMNS), *tables])
+
+
+def _read_segments(parts: Iterable[Part]) -> list[tuple[Part, Path, pa.Table]]:
+    """Returns all segments of some parts with their rows, without `content`. Damaged ones are repaired."""
+    found = []
+    for part in parts:
+        paths = part.paths()
+        while paths:
+            path = paths.pop(0)
+            try:
+                rows = read_segment(path, LIGHT_COLUMNS).cast(pa.schema([LEDGER.field(name) for name in LIGHT_COLUMNS]))
+            except READ_ERRORS as error:
+                if not is_damage(error):
+                    raise
+                repaired = part.repair(path, error)
+                paths = [*repaired, *paths]
+            else:
+                found.append((part, path, rows))
+    return found
 
 
 def read_ledger(posters_dir: Path) -> pa.Table:
-    """Returns the rows of all parts, without `content`."""
-    parts = [read_part(path, _LIGHT_COLUMNS) for path in part_paths(posters_dir)]
-    return pa.concat_tables(parts) if parts else LEDGER.empty_table().select(_LIGHT_COLUMNS)
+    """Returns the row of each film, without `content`, in the order of the parts and of the ids in each part."""
+    num_parts = read_num_parts(posters_dir) or 1
+    current = find_current(read_rows(list_parts(posters_dir)))
+    parts = [assign_part(imdb_id, num_parts) for imdb_id in current["imdb_id"].to_pylist()]
+    # Stable: the rows are in the order of ids.
+    return current.take(pa.array(np.argsort(np.array(parts, int), kind="stable")))
 
 
 def iterate_posters(posters_dir: Path, imdb_ids: Collection[int]) -> Iterator[tuple[int, bytes]]:
-    """Yields ids and image bytes of films, in the order of the parts; one row group is in memory at a time."""
-    for path in part_paths(posters_dir):
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_GROUP, columns=["imdb_id", "content"]):
-            wanted = batch.filter(
-                pa.array([imdb_id in imdb_ids for imdb_id in batch["imdb_id"].to_pylist()], pa.bool_())
-            )
-            yield from zip(wanted["imdb_id"].to_pylist(), wanted["content"].to_pylist(), strict=True)
-
-
-def update_part(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rewrites a part with `rows` added; a row replaces that of the same film.
-
-    A failure doesn't replace a poster: if the download from a film's new address fails, the row with the old address
-    stays, and the next run repeats the download.
-
-    Rows are sorted by id, so that the part's bytes don't depend on the order of the downloads.
+    """Yields ids and image bytes of films, in the order of `read_ledger`; some megabytes are in memory at a time.
 
     Args:
-        path: Path of the part.
-        rows: New rows, as in `LEDGER`.
+        posters_dir: Folder of the parts.
+        imdb_ids: Ids of the films; those without a poster are left out.
+
+    Raises:
+        RepairedError: A segment was damaged. What was damaged is no longer in the ledger, which is to be read again.
     """
-    old = read_part(path)
-    available = set(old.filter(pc.field("status") == OK)["imdb_id"].to_pylist())
-    accepted = [row for row in rows if row["status"] == OK or row["imdb_id"] not in available]
-    new = pa.Table.from_pylist(accepted, schema=LEDGER)
-    replaced = set(new["imdb_id"].to_pylist())
-    kept = old.filter(pa.array([imdb_id not in replaced for imdb_id in old["imdb_id"].to_pylist()], pa.bool_()))
-    table = pa.concat_tables([kept, new]).sort_by("imdb_id")
-    with atomic_file(path) as partial:
-        # Posters are compressed already.
-        pq.write_table(table, partial, row_group_size=ROWS_PER_GROUP, compression="none", use_dictionary=False)
+    num_parts = read_num_parts(posters_dir) or 1
+    for number in range(num_parts):
+        segments = _read_segments(find_lineage(posters_dir, number, num_parts))
+        if not segments:
+            continue
+        rows = pa.concat_tables([table.select(["imdb_id", "status"]) for *_, table in segments])
+        is_wanted = np.zeros(rows.num_rows, bool)
+        is_wanted[_find_current_rows(rows)] = True
+        is_wanted &= pc.equal(rows["status"], OK).to_numpy()
+        is_wanted &= [
+            imdb_id in imdb_ids and assign_part(imdb_id, num_parts) == number for imdb_id in rows["imdb_id"].to_pylist()
+        ]
+        bounds = np.cumsum([table.num_rows for *_, table in segments])[:-1]
+        pieces = zip(segments, np.split(is_wanted, bounds), strict=True)
+        # A film's rows are in the order of ids in each segment.
+        yield from heapq.merge(*(_iterate_segment(part, path, wanted) for (part, path, _), wanted in pieces))
+
+
+def _iterate_segment(part: Part, path: Path, is_wanted: NDArray[np.bool_]) -> Iterator[tuple[int, bytes]]:
+    try:
+        for rows in iterate_groups(path, ["imdb_id", "sha256", "content"], is_wanted):
+            for imdb_id, sha256, content in zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True):
+                if not is_whole(content, sha256):
+                    raise ValueError(f"the poster of {imdb_id} has not its hash")
+                yield imdb_id, content
+    except READ_ERRORS as error:
+        if not is_damage(error):
+            raise
+        part.repair(path, error)
+        raise RepairedError(f"{path} was damaged: {one_line(error)}") from error
+
+
+def mark_undecodable(posters_dir: Path, hashes: Collection[str]) -> None:
+    """Marks posters as failed, since TensorFlow does not decode them; their bytes are removed.
+
+    Args:
+        posters_dir: Folder of the parts.
+        hashes: Hashes of the images.
+    """
+    for part in list_parts(posters_dir):
+        for path in part.paths():
+            marked = pc.is_in(read_segment(path, ["sha256"])["sha256"], pa.array(list(hashes), pa.string()))
+            if pc.any(marked).as_py():
+                rows = read_segment(path).to_pylist()
+                part.replace({path.name}, [pa.Table.from_pylist([_mark(row, hashes) for row in rows], schema=LEDGER)])
+
+
+def _mark(row: Mapping[str, Any], hashes: Collection[str]) -> dict[str, Any]:
+    if row["sha256"] not in hashes:
+        return dict(row)
+    emptied = dict.fromkeys(("sha256", "num_bytes", "format", "width", "height", "etag", "last_modified", "content"))
+    return {**row, **emptied, "status": FAILED, "reason": "not decodable"}

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.errors import DownloadError
-from tasks.posters import ledger
+from tasks.posters import ledger, segments
 from tasks.posters.progress import Progress
 from tasks.posters.workers import Workers
 from tasks.settings import PosterSettings
@@ -26,13 +25,26 @@ class PartPlan:
     """The downloads of one part.
 
     Attributes:
-        path: Path of the part.
-        films: Films whose posters are downloaded, as dicts with `imdb_id` and `poster_url`; those of which the part has
-            a poster also have its `sha256`, `etag` and `last_modified`.
+        number: Number of the part.
+        num_parts: Number of parts.
+        films: All films of the part, as dicts with `imdb_id` and `poster_url`.
+        num_requests: Number of posters to download.
     """
 
-    path: Path
+    number: int
+    num_parts: int
     films: Sequence[Mapping[str, Any]]
+    num_requests: int
+
+    def make_job(self, posters_dir: Path, settings: PosterSettings) -> dict[str, Any]:
+        """Returns the arguments of `downloading.download_part`, JSON values."""
+        return {
+            "posters_dir": str(posters_dir.resolve()),
+            "part": self.number,
+            "num_parts": self.num_parts,
+            "films": list(self.films),
+            "settings": settings.model_dump(mode="json"),
+        }
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,7 @@ class PosterCounts:
     Attributes:
         num_films: Number of films in the catalog.
         num_ok: Number of films with a poster.
-        failed: Number of failed downloads, by reason, in this run and earlier ones.
+        failed: Number of films without one, by the reason of the failure, in this run or an earlier one.
         outcomes: Number of downloads of this run, by outcome, as `downloading.download` returns it, over all parts.
     """
 
@@ -57,7 +69,7 @@ class PosterCounts:
 
 
 def plan_downloads(catalog_path: Path, posters_dir: Path, settings: PosterSettings) -> list[PartPlan]:
-    """Returns the parts with posters to download.
+    """Returns the parts with posters to download. Damaged segments are repaired, and leftovers removed.
 
     Args:
         catalog_path: Path of the catalog's `films.parquet`.
@@ -65,34 +77,29 @@ def plan_downloads(catalog_path: Path, posters_dir: Path, settings: PosterSettin
         settings: Settings of the stage.
     """
     films = pq.read_table(catalog_path, columns=["imdb_id", "poster_url"])
-    num_parts = ledger.fix_num_parts(posters_dir, films.num_rows, settings.posters_per_part)
+    num_parts = ledger.choose_num_parts(posters_dir, films.num_rows, settings.posters_per_part)
+    for part in segments.list_parts(posters_dir):
+        part.remove_leftovers()
     plans = []
-    for part, part_films in enumerate(ledger.split_into_parts(films, num_parts)):
-        path = ledger.part_path(posters_dir, part)
-        known = ledger.read_part(path, ["imdb_id", "url", "status", "sha256", "etag", "last_modified"])
-        selected = ledger.select_films(part_films, known, retry_failed=settings.retry_failed, refresh=settings.refresh)
+    for number, part_films in enumerate(ledger.split_into_parts(films, num_parts)):
+        rows = ledger.read_rows(segments.find_lineage(posters_dir, number, num_parts))
+        selected = ledger.select_films(part_films, rows, settings)
         if selected:
-            plans.append(PartPlan(path, selected))
+            plans.append(PartPlan(number, num_parts, part_films, len(selected)))
     return plans
 
 
-# A poster's failure is data, not an exception. The exceptions left are the machine's, which a retry may cure.
-@task(
-    name="download posters",
-    task_run_name="download posters {plan.path.stem}",
-    cache_policy=NO_CACHE,
-    retries=1,
-    retry_delay_seconds=10,
-)
-def download_part(
-    plan: PartPlan, settings: PosterSettings, connections: int, workers: Workers, progress: Progress
+# A poster's failure is data, not an exception. The exceptions left are the machine's.
+@task(name="download posters", task_run_name="download posters, part {plan.number}", cache_policy=NO_CACHE)
+def download(
+    plan: PartPlan, posters_dir: Path, settings: PosterSettings, workers: Workers, progress: Progress
 ) -> Counter[str]:
-    """Downloads the posters of one part with `downloading.download`, in another process.
+    """Downloads the posters of one part with `downloading.download_part`, in another process.
 
     Args:
         plan: Downloads of the part.
+        posters_dir: Folder of the parts.
         settings: Settings of the stage.
-        connections: Number of posters downloaded at the same time.
         workers: Processes that download.
         progress: Counts of all parts, for the log.
 
@@ -100,35 +107,36 @@ def download_part(
         The number of posters with each outcome.
 
     Raises:
-        DownloadError: If the part can't be written, or the process ends.
+        DownloadError: If the part can't be written, or the process dies twice.
     """
-    outcomes = workers.download(plan.path, plan.films, settings, connections, progress)
-    logger.info("posters: %s, %s", plan.path.stem, dict(outcomes), extra={"part": plan.path.stem})
+    outcomes = Counter(workers.download(plan.make_job(posters_dir, settings), progress))
+    logger.info("posters: part %d, %s", plan.number, dict(outcomes), extra={"part": plan.number})
     return outcomes
 
 
 def count_posters(catalog_path: Path, posters_dir: Path, outcomes: Mapping[str, int]) -> PosterCounts:
-    """Counts the posters of the catalog's films.
+    """Counts the posters of the catalog's films: every film has one, or is among the failed ones.
 
     Args:
         catalog_path: Path of the catalog's `films.parquet`.
         posters_dir: Folder of the parts.
         outcomes: Number of downloads of this run, by outcome.
     """
-    films = pq.read_table(catalog_path, columns=["imdb_id"])
-    rows = ledger.read_ledger(posters_dir)
-    rows = rows.filter(pc.is_in(rows["imdb_id"], films["imdb_id"].combine_chunks()))
-    reasons = Counter(rows.filter(pc.field("status") == ledger.FAILED)["reason"].to_pylist())
+    films = pq.read_table(catalog_path, columns=["imdb_id"]).to_pandas()
+    rows = ledger.read_ledger(posters_dir).select(["imdb_id", "status", "reason"]).to_pandas()
+    films = films.merge(rows, on="imdb_id", how="left", validate="one_to_one")
+    is_ok = films["status"] == segments.OK
     counts = PosterCounts(
-        num_films=films.num_rows,
-        num_ok=rows.num_rows - reasons.total(),
-        failed=dict(reasons.most_common()),
+        num_films=len(films),
+        num_ok=int(is_ok.sum()),
+        failed=dict(Counter(films.loc[~is_ok, "reason"].fillna("not requested")).most_common()),
         outcomes=dict(outcomes),
     )
     logger.info(
-        "posters: %d of %d available; failed: %s; requested now: %s",
-        counts.num_ok,
+        "posters: %d films = %d posters + %d failed: %s; requested now: %s",
         counts.num_films,
+        counts.num_ok,
+        sum(counts.failed.values()),
         counts.failed or "none",
         counts.outcomes or "none",
     )
@@ -149,6 +157,6 @@ def check_success(counts: PosterCounts, min_success_rate: float) -> None:
         table = "\n".join(f"{count:>8,}  {reason}" for reason, count in counts.failed.items())
         raise DownloadError(
             f"only {counts.num_ok:,} of {counts.num_films:,} posters could be downloaded ({counts.success_rate:.1%}; "
-            f"posters.min_success_rate is {min_success_rate:.0%}). Retry the failed ones with --retry-failed, or lower "
-            f"the rate. Reasons of the failures:\n{table}"
+            f"posters.min_success_rate is {min_success_rate:.0%}). They are kept. The next run requests those again "
+            f"whose failure may pass, with --retry-failed all; or lower the rate. Reasons of the failures:\n{table}"
         )

@@ -1,7 +1,8 @@
 """A worker process that downloads parts. See `tasks.posters.workers`.
 
-It reads jobs from standard input and writes messages to standard output, one JSON object a line. Messages have one key:
-`counts` (progress of the job), `outcomes` (the job's result) or `error` (the job failed).
+It reads jobs from standard input and writes messages to standard output, one JSON object a line. A job has the
+arguments of `downloading.download_part`. Messages have one key: `counts` (progress of the job), `result` (what the
+function returned) or `error` (the job failed).
 
 Processes, since the work on a poster (HTTP, hash, decoding) occupies a core; and not those of `multiprocessing`, whose
 children import the main program again and outlive a killed parent.
@@ -14,12 +15,10 @@ import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-from tasks.posters.downloading import download
+from tasks.posters.downloading import download_part
 from tasks.posters.fetching import Fetched
-from tasks.settings import PosterSettings
 
 _SECONDS_BETWEEN_COUNTS = 0.5
 
@@ -32,18 +31,12 @@ def main() -> None:
         job = jobs.get()
         counter = _Counter()
         try:
-            outcomes = download(
-                path=Path(job["path"]),
-                films=job["films"],
-                settings=PosterSettings.model_validate(job["settings"]),
-                connections=job["connections"],
-                on_fetched=counter.add,
-            )
+            result = download_part(**job, on_fetched=counter.add)
         except OSError as error:  # a full disk, for example; a poster's failure is an outcome
             _write_message({"error": str(error)})
         else:
             counter.send()
-            _write_message({"outcomes": outcomes})
+            _write_message({"result": result})
 
 
 class _Counter:

@@ -1,28 +1,34 @@
 """A pool of worker processes that download posters, one part at a time each."""
 
 import json
+import logging
 import os
 import queue
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tasks.errors import DownloadError
 from tasks.posters.progress import Progress
-from tasks.settings import PosterSettings
+
+logger = logging.getLogger(__name__)
 
 _ROOT = Path(__file__).resolve().parents[2]
 _STOP_SECONDS = 10
+_TRIES = 2
+
+_Process = subprocess.Popen[str]
 
 
 class Workers:
     """A pool of worker processes, shared by as many threads. A context manager: its end kills the processes.
 
-    They also end when this process is killed, because that closes their standard input.
+    They also end when this process is killed, because that closes their standard input. A process that dies is
+    replaced.
 
     Args:
         count: Number of processes.
@@ -30,78 +36,111 @@ class Workers:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._processes: list[subprocess.Popen[str]] = []
-        self._idle: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._processes: list[_Process] = []
+        self._idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
+        self._left_alone: dict[str, str] = {}
+        self._is_closed = False
 
-    def __enter__(self) -> "Workers":
-        path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    def __enter__(self) -> Self:
         for _ in range(self._count):
-            process = subprocess.Popen(
-                # -P: a tasks.py or json.py in the working directory is not this project's, nor Python's.
-                [sys.executable, "-P", "-m", "tasks.posters.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                env={**os.environ, "PYTHONPATH": path},
-                process_group=0,  # Ctrl-C interrupts this process only, which then kills them
-            )
-            self._processes.append(process)
-            self._idle.put(process)
+            self._idle.put(self._start())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with self._lock:
+            self._is_closed = True
         for process in self._processes:
             process.kill()
         for process in self._processes:
             # Also closes the pipes, whose remaining content is not needed.
             process.communicate(timeout=_STOP_SECONDS)
 
-    def download(
-        self,
-        path: Path,
-        films: Sequence[Mapping[str, Any]],
-        settings: PosterSettings,
-        connections: int,
-        progress: Progress,
-    ) -> Counter[str]:
-        """Runs `downloading.download` in the next idle process.
+    def download(self, job: Mapping[str, Any], progress: Progress) -> dict[str, int]:
+        """Runs `downloading.download_part` in the next idle process, and once more if that process dies.
 
         Args:
-            path: Path of the part.
-            films: Films whose posters are downloaded, as in `tasks.posters.task.PartPlan`.
-            settings: Settings of the stage.
-            connections: Number of posters downloaded at the same time.
+            job: Arguments of the function, JSON values, without its share and the hosts to leave alone.
             progress: Receives the counts while the process downloads.
 
         Returns:
             The number of posters with each outcome.
 
         Raises:
-            DownloadError: If the download fails, or the process ends.
+            DownloadError: If the download fails, or the process dies twice.
         """
-        process = self._idle.get()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        job = {
-            "path": str(path.resolve()),
-            "films": list(films),
-            "settings": settings.model_dump(mode="json"),
-            "connections": connections,
-        }
-        try:
-            print(json.dumps(job), file=process.stdin, flush=True)
-            for line in process.stdout:
-                message = json.loads(line)
-                if "counts" in message:
-                    progress.count(message["counts"])
-                elif "outcomes" in message:
-                    return Counter(message["outcomes"])
-                else:
-                    raise DownloadError(f"{path.name} could not be downloaded: {message['error']}")
-        except BrokenPipeError:
-            pass  # the process ended: the error is raised below
-        finally:
-            self._idle.put(process)  # also if it ended: otherwise another thread could wait for ever
-        raise DownloadError(f"{path.name} could not be downloaded: its process ended, exit code {process.wait()}")
+        for _ in range(_TRIES):
+            process = self._idle.get()
+            # Hosts that other processes left alone in the meantime.
+            complete = {**job, "share": 1 / self._count, "left_alone": self._left_alone}
+            try:
+                result = _run(process, complete, progress)
+            finally:
+                self._idle.put(self._replace(process) if process.poll() is not None else process)
+            if result is not None:
+                self._leave_alone(result["left_alone"])
+                return dict(result["outcomes"])
+            logger.warning("posters: part %d: its process died, exit code %s", job["part"], process.returncode)
+        raise DownloadError(
+            f"part {job['part']} of the posters could not be downloaded: its process died {_TRIES} times, exit code "
+            f"{process.returncode}; run again to go on with the posters that are missing"
+        )
+
+    def _start(self) -> _Process:
+        path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+        process = subprocess.Popen(
+            # -P: a tasks.py or json.py in the working directory is not imported.
+            [sys.executable, "-P", "-m", "tasks.posters.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, "PYTHONPATH": path},
+            process_group=0,  # Ctrl-C interrupts this process only, which then kills them
+        )
+        self._processes.append(process)
+        return process
+
+    def _replace(self, process: _Process) -> _Process:
+        with self._lock:
+            if self._is_closed:
+                raise DownloadError("the download was interrupted")
+            self._processes.remove(process)
+            process.communicate()  # closes the pipes
+            return self._start()
+
+    def _leave_alone(self, hosts: Mapping[str, str]) -> None:
+        with self._lock:
+            new = {host: reason for host, reason in hosts.items() if host not in self._left_alone}
+            self._left_alone = {**self._left_alone, **new}
+        for host, reason in new.items():
+            logger.warning(
+                "posters: %s, %s: left alone for the rest of this run, the next one tries again", host, reason
+            )
+
+
+def _run(process: _Process, job: Mapping[str, Any], progress: Progress) -> dict[str, Any] | None:
+    """Returns the result of a job; None if the process dies.
+
+    Raises:
+        DownloadError: The job fails.
+    """
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        print(json.dumps(job), file=process.stdin, flush=True)
+        for line in process.stdout:
+            message = json.loads(line)
+            if "counts" in message:
+                progress.count(message["counts"])
+            elif "result" in message:
+                return dict(message["result"])
+            else:
+                raise DownloadError(f"part {job['part']} of the posters could not be downloaded: {message['error']}")
+    except (BrokenPipeError, json.JSONDecodeError):
+        pass  # the process died, maybe while it wrote a line
+    process.kill()
+    process.wait()
+    return None

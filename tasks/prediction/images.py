@@ -106,7 +106,7 @@ def _fetch_images(addresses: Sequence[str]) -> list[bytes | NotAPosterError]:
 
     settings = PosterSettings(min_side_pixels=1)
     requests = [PosterRequest(address) for address in addresses]
-    fetched = fetch_posters(requests, settings, settings.connections)
+    fetched = fetch_posters(requests, settings)
     return [poster.content if poster.content is not None else NotAPosterError(str(poster.reason)) for poster in fetched]
 
 

@@ -1,6 +1,7 @@
 """Which addresses may be requested: public ones, by http and https; and how an address is shown."""
 
 import re
+import socket
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -15,6 +16,8 @@ _GLOBAL_UNICAST = ip_network("2000::/3")
 # The prefix under which NAT64 translates to IPv4 (RFC 6052).
 _NAT64 = ip_network("64:ff9b::/96")
 _IPV4_BITS = 0xFFFFFFFF
+# Top-level names of local networks (RFC 6761, RFC 6762, RFC 8375, and ICANN's for private use).
+_LOCAL_NAMES = ("localhost", "local", "home.arpa", "internal")
 
 _ADDRESS = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)([^\s'\"<>|]+)")
 _QUERY_VALUE = re.compile(r"([^&;=]+)=[^&;]*")
@@ -45,7 +48,7 @@ def check_address(address: str, private_hosts: Collection[str] = ()) -> URL:
     """
     try:
         url = URL(address)
-        host, _ = url.host, url.port  # both are parsed only when read
+        host, _ = url.raw_host, url.port  # both are parsed only when read
     except ValueError as error:
         raise AddressError("bad address") from error
     if url.scheme not in SCHEMES:
@@ -54,7 +57,7 @@ def check_address(address: str, private_hosts: Collection[str] = ()) -> URL:
         raise AddressError("bad address")
     if url.user is not None or url.password is not None:
         raise AddressError("address with credentials")
-    if not is_exempt(host, private_hosts) and _is_private_literal(host):
+    if not is_exempt(host, private_hosts) and _is_private(host):
         raise AddressError("private address")
     return url
 
@@ -96,12 +99,20 @@ def _find_embedded(address: IPv6Address) -> IPv4Address | None:
     return address.ipv4_mapped or address.sixtofour
 
 
-def _is_private_literal(host: str) -> bool:
+def _is_private(host: str) -> bool:
+    """Returns whether a host is a private address in any spelling, or a name of local networks."""
+    name = host.rstrip(".").casefold()
+    if any(name == local or name.endswith(f".{local}") for local in _LOCAL_NAMES):
+        return True
     try:
-        return not is_public(host)
+        return not is_public(name)
     except ValueError:
-        # A name, or another spelling of an address, such as 0x7f.1: judged when it is resolved.
-        return False
+        pass
+    try:
+        # The other spellings of IPv4 addresses, such as 2130706433 and 0x7f.1, which resolvers understand.
+        return not is_public(socket.inet_ntoa(socket.inet_aton(name)))
+    except (OSError, UnicodeEncodeError):
+        return False  # a name: the addresses that it resolves to are checked when they are connected to
 
 
 def _redact_rest(rest: str) -> str:

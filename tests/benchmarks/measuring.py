@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.catalog.task import read_catalog
-from tasks.posters import ledger
+from tasks.posters import ledger, segments
 from tasks.settings import CatalogSettings
 
 HERE = Path(__file__).parent
@@ -56,7 +56,7 @@ def as_downloaded(imdb_id: int, url: str, sha256: str, content: bytes) -> dict[s
     return {
         "imdb_id": imdb_id,
         "url": url,
-        "status": ledger.OK,
+        "status": segments.OK,
         "attempts": 1,
         "sha256": sha256,
         "num_bytes": len(content),
@@ -70,11 +70,12 @@ def as_downloaded(imdb_id: int, url: str, sha256: str, content: bytes) -> dict[s
 def put_real_posters(work: Path) -> Path:
     """Puts the real posters into `work/posters`, as if they had been downloaded, and returns the films' path."""
     catalog = read_catalog.fn(CatalogSettings(source=str(REAL_POSTERS / "MovieGenre.csv")), work / "catalog")
+    segments.write_num_parts(work / "posters", 8)
     rows: dict[int, list[dict[str, Any]]] = {part: [] for part in range(8)}
     for path in (REAL_POSTERS / "posters").iterdir():
         imdb_id, content = int(path.stem), path.read_bytes()
         row = as_downloaded(imdb_id, path.name, hashlib.sha256(content).hexdigest(), content)
         rows[ledger.assign_part(imdb_id, len(rows))].append(row)
     for part, of_part in rows.items():
-        ledger.update_part(ledger.part_path(work / "posters", part), of_part)
+        segments.Part(work / "posters", part, 8).append(of_part)
     return catalog.films_path

@@ -19,6 +19,7 @@ from measuring import REAL_POSTERS, ROOT, Results, as_downloaded
 
 import flows  # noqa: F401  (sets what Prefect and TensorFlow read when they are imported)
 from tasks.posters import ledger
+from tasks.posters.segments import Part
 
 SIZES = (4_000, 40_000, 400_000)
 POSTERS_PER_PART = 1000
@@ -56,7 +57,7 @@ def _make_input(folder: Path, size: int) -> None:
     films |= {"year": pa.array([1999] * size, pa.int16()), "score": pa.array([6.5] * size, pa.float32())}
     films |= {"genres": genres, "poster_url": addresses}
     pq.write_table(pa.table(films), folder / "films.parquet")
-    num_parts = ledger.fix_num_parts(folder / "posters", size, POSTERS_PER_PART)
+    num_parts = ledger.choose_num_parts(folder / "posters", size, POSTERS_PER_PART)
     parts: list[list[int]] = [[] for _ in range(num_parts)]
     for imdb_id in ids.tolist():
         parts[ledger.assign_part(imdb_id, num_parts)].append(imdb_id)
@@ -68,7 +69,7 @@ def _make_input(folder: Path, size: int) -> None:
             as_downloaded(imdb_id, addresses[imdb_id - 1], sha256, content)
             for imdb_id, sha256, content in zip(of_part, hashes, contents, strict=True)
         ]
-        ledger.update_part(ledger.part_path(folder / "posters", part), rows)
+        Part(folder / "posters", part, num_parts).append(rows)
         write_features(features_folder, hashes, rng.random((len(of_part), NUM_FEATURES), np.float32))
 
 

@@ -102,9 +102,11 @@ def test_folder(tmp_path: Path) -> None:
 def test_http_address(tmp_path: Path) -> None:
     (tmp_path / "films.csv").write_bytes((HEADER + ROW).encode("iso-8859-1"))
     with serve(tmp_path) as base_url:
-        assert read_rows(f"{base_url}/films.csv")[0].num_rows == 1
+        assert read_rows(f"{base_url}/films.csv", private_hosts=["127.0.0.1"])[0].num_rows == 1
         with pytest.raises(CatalogError, match="404"):
-            read_rows(f"{base_url}/none.csv")
+            read_rows(f"{base_url}/none.csv", private_hosts=["127.0.0.1"])
+        with pytest.raises(CatalogError, match=r"private address; name its host in posters\.allow_private_hosts"):
+            read_rows(f"{base_url}/films.csv")
 
 
 def test_http_request_is_repeated_when_the_server_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +126,7 @@ def test_http_request_is_repeated_when_the_server_is_busy(monkeypatch: pytest.Mo
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        rows, _ = read_rows(f"http://127.0.0.1:{server.server_port}/films.csv")
+        rows, _ = read_rows(f"http://127.0.0.1:{server.server_port}/films.csv", private_hosts=["127.0.0.1"])
         server.shutdown()
     assert rows.num_rows == 1
     assert len(requests) == 2

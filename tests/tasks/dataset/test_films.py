@@ -1,4 +1,3 @@
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -6,21 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.dataset.films import FILMS_SCHEMA, join_films, write_films
-from tasks.posters import ledger
-
-
-def make_row(imdb_id: int, sha256: str | None) -> dict[str, object]:
-    return {
-        "imdb_id": imdb_id,
-        "url": "u",
-        "status": ledger.OK if sha256 else ledger.FAILED,
-        "attempts": 1,
-        "sha256": sha256,
-        "num_bytes": sha256 and 7,
-        "format": sha256 and "jpeg",
-        "seconds": 0.0,
-        "fetched_at": datetime(2026, 1, 1, tzinfo=UTC),
-    }
+from tests.tasks.posters.rows import make_row, write_ledger
 
 
 def test_films_with_a_poster_are_in_the_order_of_the_parts(tmp_path: Path) -> None:
@@ -29,16 +14,15 @@ def test_films_with_a_poster_are_in_the_order_of_the_parts(tmp_path: Path) -> No
         for imdb_id, year, score in [(1, 1990, 6.5), (2, None, None), (3, 2000, 5.0), (4, 2001, 4.0)]
     ]
     pq.write_table(pa.Table.from_pylist(films), tmp_path / "catalog.parquet")
-    ledger.update_part(ledger.part_path(tmp_path / "posters", 0), [make_row(4, "d"), make_row(2, "b")])
     # Film 3 has no poster, and film 9 is not in the catalog any more.
-    ledger.update_part(
-        ledger.part_path(tmp_path / "posters", 1), [make_row(3, None), make_row(1, "a"), make_row(9, "e")]
-    )
+    images = {4: b"d", 2: b"b", 3: None, 1: b"a", 9: b"e"}
+    rows = [make_row(imdb_id, content, sha256=content and content.decode()) for imdb_id, content in images.items()]
+    write_ledger(tmp_path / "posters", [{**row, "num_bytes": 7, "format": "jpeg"} for row in rows], num_parts=4)
     joined = join_films(tmp_path / "catalog.parquet", tmp_path / "posters")
     assert joined[["imdb_id", "year", "score", "sha256"]].to_numpy().tolist() == [
         [2, 0, 0.0, "b"],
-        [4, 2001, 4.0, "d"],
         [1, 1990, 6.5, "a"],
+        [4, 2001, 4.0, "d"],
     ]
     assert joined["genres"].map(list).tolist() == [["Drama"]] * 3
     assert joined[["num_bytes", "format"]].drop_duplicates().to_numpy().tolist() == [[7, "jpeg"]]

@@ -1,8 +1,8 @@
 import hashlib
 import json
 import logging
+import shutil
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,8 +14,8 @@ from tasks.catalog.cleaning import FILMS
 from tasks.dataset.records import parse_example
 from tasks.dataset.task import Dataset, read_dataset, write_dataset
 from tasks.errors import DatasetError
-from tasks.posters import ledger
 from tasks.settings import DatasetSettings
+from tests.tasks.posters.rows import make_row, write_ledger
 
 SETTINGS = DatasetSettings(min_posters_per_genre=20, shard_bytes=10_000)
 
@@ -29,7 +29,7 @@ def list_genres(index: int) -> list[str]:
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
     """Films and posters of 120 films: every twelfth has the image of the one before, three have none."""
-    films, parts = [], {0: [], 1: []}
+    films, posters = [], []
     for index in range(120):
         content = f"poster {index - (index % 12 == 1)}".encode() * 50
         missing = index in (5, 6, 7)
@@ -43,23 +43,9 @@ def work(tmp_path: Path) -> Path:
                 "poster_url": "u",
             }
         )
-        parts[index % 2].append(
-            {
-                "imdb_id": index,
-                "url": "u",
-                "status": ledger.FAILED if missing else ledger.OK,
-                "attempts": 1,
-                "sha256": None if missing else hashlib.sha256(content).hexdigest(),
-                "num_bytes": None if missing else len(content),
-                "format": "jpeg",
-                "seconds": 0.0,
-                "fetched_at": datetime(2026, 1, 1, tzinfo=UTC),
-                "content": None if missing else content,
-            }
-        )
+        posters.append(make_row(index, None if missing else content, "u", format="jpeg"))
     pq.write_table(pa.Table.from_pylist(films, schema=FILMS), tmp_path / "films.parquet")
-    for part, rows in parts.items():
-        ledger.update_part(ledger.part_path(tmp_path / "posters", part), rows)
+    write_ledger(tmp_path / "posters", posters, num_parts=2)
     return tmp_path
 
 
@@ -218,7 +204,6 @@ def test_too_few_genres(work: Path) -> None:
 
 
 def test_no_poster_at_all(work: Path) -> None:
-    for path in ledger.part_paths(work / "posters"):
-        path.unlink()
+    shutil.rmtree(work / "posters")
     with pytest.raises(DatasetError, match="no poster was downloaded"):
         write(work)

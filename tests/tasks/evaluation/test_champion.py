@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import keras
@@ -17,8 +16,8 @@ from tasks.dataset.task import Dataset
 from tasks.evaluation.champion import ChampionTest, compare_with_champion
 from tasks.features.matrix import FeatureMatrix
 from tasks.model_folder import ModelFolder
-from tasks.posters import ledger
 from tasks.training.examples import Examples
+from tests.tasks.posters.rows import make_row, write_ledger
 
 # Six test films. Two features are the champion's probabilities of Comedy and Drama, by its head below.
 FEATURES = np.array([[9, -9], [9, -9], [-9, 9], [-9, 9], [9, 9], [-9, -9]], np.float32)
@@ -39,20 +38,7 @@ def work(tmp_path: Path) -> Path:
     head = keras.Model(features, keras.layers.Activation("sigmoid", name="confidences")(features))
     head.save(champion / "head.keras")
     write_films(champion / "films.parquet", [], [])
-    rows = [
-        {
-            "imdb_id": film,
-            "url": "u",
-            "status": ledger.OK,
-            "attempts": 1,
-            "seconds": 0.0,
-            "fetched_at": datetime(2026, 1, 1, tzinfo=UTC),
-            "content": POSTERS[film],
-        }
-        for film in (3, 1, 5, 0, 4, 2)
-    ]
-    ledger.update_part(ledger.part_path(tmp_path / "posters", 0), rows[:3])
-    ledger.update_part(ledger.part_path(tmp_path / "posters", 1), rows[3:])
+    write_ledger(tmp_path / "posters", [make_row(film, POSTERS[film]) for film in range(6)], num_parts=2)
     return tmp_path
 
 

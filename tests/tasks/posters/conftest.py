@@ -1,6 +1,7 @@
 """A poster server whose faults are selected by the path of a request."""
 
 import contextlib
+import gzip
 import hashlib
 import http.server
 import io
@@ -91,7 +92,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         first = self.state.requests[fault] == 1
         kind, _, number = fault.partition("-")
         if kind == "status" or (kind == "once" and first):
-            self.send(b"no", int(number))
+            self.send(b"no", int(number.partition("-")[0]))
         elif kind == "gone" and not first:
             self.send(b"no", 404)
         elif kind == "plain":
@@ -137,6 +138,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif kind == "dripheaders":
             self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
             self.drip(b"a")
+        elif kind == "oddheader":
+            # Bytes that are no UTF-8: a client has them as surrogates.
+            self.wfile.write(b'HTTP/1.1 200 OK\r\nETag: "\xff\xfe"\r\nLast-Modified: \xc3\x28\r\n')
+            self.wfile.write(b"Content-Length: %d\r\n\r\n" % len(poster) + poster)
+        elif kind == "bombed404":
+            self.send(gzip.compress(bytes(50_000_000)), 404, Content_Encoding="gzip")
+        elif kind == "hold" and first:
+            self.stop.wait(20)
+            self.close_connection = True
+        elif kind == "inward":
+            self.send(b"", 302, Location=f"http://127.0.0.2:{self.server.server_port}/good")
         elif kind == "silent":
             self.stop.wait(20)
             self.close_connection = True

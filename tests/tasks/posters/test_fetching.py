@@ -1,47 +1,43 @@
-import asyncio
 import hashlib
 import math
+import resource
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.posters.fetching import (
-    Fetched,
-    PosterRequest,
-    _find_proxy,
-    _parse_retry_after,
-    fetch_poster,
-    fetch_posters,
-    open_session,
-)
+from tasks.posters import fetching
+from tasks.posters.fetching import Fetched, PosterRequest, fetch_posters, name_host, parse_retry_after, stream_posters
+from tasks.posters.hosts import Hosts
 from tasks.settings import PosterSettings
 
-SETTINGS = PosterSettings(backoff_seconds=0.01, deadline_seconds=10, attempts=3, max_bytes=100_000, min_side_pixels=32)
+SETTINGS = PosterSettings(
+    backoff_seconds=0.01,
+    deadline_seconds=10,
+    attempts=3,
+    max_bytes=100_000,
+    min_side_pixels=32,
+    give_up_seconds=0.3,
+    connections=8,
+    allow_private_hosts=("127.0.0.1",),
+)
 
 
-Fetch = Callable[..., Fetched]
+def fetch(url: str, settings: PosterSettings = SETTINGS) -> Fetched:
+    (fetched,) = fetch_posters([PosterRequest(url)], settings)
+    return fetched
 
 
-@pytest.fixture
-def fetch() -> Iterator[Fetch]:
-    """Downloads posters one after the other, over one session."""
-
-    async def start() -> aiohttp.ClientSession:
-        return open_session(SETTINGS, connections=4)
-
-    with asyncio.Runner() as runner:
-        session = runner.run(start())
-        yield lambda url, settings=SETTINGS: runner.run(fetch_poster(session, PosterRequest(url), settings))
-        runner.run(session.close())
+def fetch_all(server, paths: Sequence[str], settings: PosterSettings = SETTINGS) -> list[Fetched]:
+    return fetch_posters([PosterRequest(server.url(path)) for path in paths], settings)
 
 
-def test_poster_is_unaltered(server, fetch: Fetch) -> None:
+def test_poster_is_unaltered(server) -> None:
     fetched = fetch(server.url("good"))
     assert fetched.content == server.poster
     assert fetched.sha256 == hashlib.sha256(server.poster).hexdigest()
@@ -63,6 +59,8 @@ def test_poster_is_unaltered(server, fetch: Fetch) -> None:
         ("empty", "empty", 200, 1),
         ("gif", "format gif", 200, 1),
         ("tiny", "too small", 200, 1),
+        ("bombed404", "http 404", 404, 1),
+        ("inward", "private address", None, 1),
         ("long", "too large", 200, 1),
         ("unannounced", "too large", 200, 1),
         ("loop", "too many redirects", None, 1),
@@ -72,7 +70,7 @@ def test_poster_is_unaltered(server, fetch: Fetch) -> None:
     ],
 )
 def test_failures_have_a_reason_and_transient_ones_are_retried(
-    server, fetch: Fetch, path: str, reason: str, http_status: int | None, attempts: int
+    server, path: str, reason: str, http_status: int | None, attempts: int
 ) -> None:
     fetched = fetch(server.url(path))
     assert (fetched.reason, fetched.http_status, fetched.attempts) == (reason, http_status, attempts)
@@ -83,25 +81,25 @@ def test_failures_have_a_reason_and_transient_ones_are_retried(
 
 
 @pytest.mark.parametrize(("path", "attempts"), [("once-503", 2), ("once-500", 2), ("cut", 1), ("redirect", 1)])
-def test_transient_failures_end_in_a_poster(server, fetch: Fetch, path: str, attempts: int) -> None:
+def test_transient_failures_end_in_a_poster(server, path: str, attempts: int) -> None:
     fetched = fetch(server.url(path))
     assert (fetched.reason, fetched.attempts, fetched.content) == (None, attempts, server.poster)
 
 
-def test_retry_after_is_waited_for(server, fetch: Fetch) -> None:
+def test_retry_after_is_waited_for(server) -> None:
     fetched = fetch(server.url("later-1"))
     assert (fetched.reason, fetched.attempts) == (None, 2)
     assert 1.0 <= fetched.seconds < 3.0
 
 
-def test_retry_after_beyond_the_deadline_is_not_waited_for(server, fetch: Fetch) -> None:
+def test_retry_after_beyond_the_deadline_is_not_waited_for(server) -> None:
     fetched = fetch(server.url("later-3600"))
     assert (fetched.reason, fetched.attempts) == ("http 429", 1)
     assert fetched.seconds < 1.0
 
 
 @pytest.mark.parametrize("path", ["drip", "dripheaders", "silent"])
-def test_no_server_holds_a_thread_past_the_deadline(server, fetch: Fetch, path: str) -> None:
+def test_no_server_holds_a_connection_past_the_deadline(server, path: str) -> None:
     settings = SETTINGS.model_copy(update={"deadline_seconds": 0.6})
     start = time.monotonic()
     fetched = fetch(server.url(path), settings)
@@ -111,58 +109,157 @@ def test_no_server_holds_a_thread_past_the_deadline(server, fetch: Fetch, path: 
     assert fetch(server.url("good")).reason is None
 
 
-def test_closed_port(fetch: Fetch, closed_port: int) -> None:
+def test_closed_port(closed_port: int) -> None:
     fetched = fetch(f"http://127.0.0.1:{closed_port}/1.jpg")
-    assert (fetched.reason, fetched.attempts) == ("connection broken", 3)
+    assert (fetched.reason, fetched.attempts) == ("no connection", 3)
 
 
-@pytest.mark.parametrize("url", ["http://", "http://[::1/x", "ftp://127.0.0.1/x", "no address"])
-def test_invalid_addresses(fetch: Fetch, url: str) -> None:
-    assert fetch(url) == Fetched(1, pytest.approx(0, abs=1), "bad address")
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://", "bad address"),
+        ("http://[::1/x", "bad address"),
+        ("no address", "bad address"),
+        ("ftp://127.0.0.1/x", "address not http(s)"),
+        ("http://a:b@127.0.0.1/x", "address with credentials"),
+        ("http://127.0.0.2/x", "private address"),
+        ("http://poster.invalid/x", "name not resolved"),
+    ],
+)
+def test_addresses_that_are_not_requested(url: str, reason: str) -> None:
+    attempts = 3 if reason == "name not resolved" else 1
+    assert fetch(url) == Fetched(attempts, pytest.approx(0, abs=5), reason)
 
 
-def test_connections_are_kept_open(server, fetch: Fetch) -> None:
-    for _ in range(5):
-        fetch(server.url("good"))
+def test_connections_are_kept_open(server) -> None:
+    fetch_all(server, ["good"] * 5, SETTINGS.model_copy(update={"connections": 1}))
     assert (server.requests["good"], server.connections) == (5, 1)
 
 
-def test_proxies_of_the_environment_are_used(server, fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", server.base_url)
+def test_headers_that_are_no_text_are_left_out(server) -> None:
+    fetched = fetch(server.url("oddheader"))
+    assert (fetched.reason, fetched.content) == (None, server.poster)
+    assert (fetched.etag, fetched.last_modified) == (None, None)
+
+
+def test_an_unexpected_error_costs_one_poster(server, monkeypatch: pytest.MonkeyPatch) -> None:
+    check = fetching.check_image
+
+    def fail_at_second(content: bytes, **options: int) -> object:
+        calls.append(content)
+        if len(calls) == 2:
+            raise RuntimeError("from a decoder")
+        return check(content, **options)
+
+    calls: list[bytes] = []
+    monkeypatch.setattr(fetching, "check_image", fail_at_second)
+    fetched = fetch_all(server, [f"good-{number}" for number in range(6)])
+    assert Counter(one.reason for one in fetched) == {None: 5, "unexpected RuntimeError": 1}
+
+
+def test_a_body_that_is_not_needed_is_not_unpacked(server) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    fetch(server.url("bombed404"))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000  # KiB; it unpacks to 50 MB
+
+
+def test_retry_after_holds_for_all_requests_to_the_host(server) -> None:
+    start = time.monotonic()
+    fetched = fetch_all(server, ["later-2", *(f"good-{number}" for number in range(200))])
+    assert all(one.reason is None for one in fetched)
+    assert time.monotonic() - start >= 2
+    # Only those under way were not held back.
+    assert sum(one.seconds > 1 for one in fetched) == 1
+
+
+def test_a_host_that_wants_to_be_left_alone_is_left_alone(server) -> None:
+    start = time.monotonic()
+    fetched = fetch_all(server, ["later-3600"] + [f"good-{number}" for number in range(3000)])
+    assert time.monotonic() - start < 5
+    assert sum(server.requests.values()) <= 2 * SETTINGS.connections
+    assert Counter(one.reason for one in fetched)["host refuses"] > 2900
+
+
+def test_a_host_that_only_refuses_is_left_alone(server) -> None:
+    fetched = fetch_all(server, [f"status-403-{number}" for number in range(2000)])
+    assert Counter(one.reason for one in fetched).keys() == {"http 403", "host refuses"}
+    assert sum(server.requests.values()) < 1500
+
+
+def test_a_host_that_refuses_some_is_not_left_alone(server) -> None:
+    paths = [f"status-403-{number}" if number % 20 else f"good-{number}" for number in range(600)]
+    assert Counter(one.reason for one in fetch_all(server, paths)) == {"http 403": 570, None: 30}
+
+
+def test_an_unreachable_host_is_left_alone_in_seconds_and_the_others_go_on(server, closed_port: int) -> None:
+    gone = [PosterRequest(f"http://127.0.0.1:{closed_port}/{number}") for number in range(20_000)]
+    good = [PosterRequest(server.url(f"good-{number}")) for number in range(50)]
+    start = time.monotonic()
+    fetched = fetch_posters([*gone, *good], SETTINGS)
+    assert time.monotonic() - start < 15
+    assert all(one.reason is None for one in fetched[len(gone) :])
+    reasons = Counter(one.reason for one in fetched[: len(gone)])
+    assert reasons.keys() == {"no connection", "host unreachable"}
+    assert reasons["host unreachable"] > 15_000
+
+
+def test_rate_and_connections_are_bounded_by_host(server) -> None:
+    settings = SETTINGS.model_copy(update={"requests_per_second_per_host": 50.0, "connections_per_host": 2})
+    start = time.monotonic()
+    fetched = fetch_all(server, [f"good-{number}" for number in range(40)], settings)
+    assert all(one.reason is None for one in fetched)
+    assert time.monotonic() - start >= 39 / 50
+    assert server.connections <= 2
+
+
+def test_hosts_of_an_earlier_part_are_left_alone(server) -> None:
+    found: dict[int, Fetched] = {}
+    hosts = Hosts(SETTINGS, left_alone={name_host(server.url("")): "host unreachable"})
+    stream_posters([PosterRequest(server.url("good"))], SETTINGS, hosts, found.__setitem__)
+    assert found[0] == Fetched(0, pytest.approx(0, abs=1), "host unreachable")
+    assert not server.requests
+
+
+@pytest.mark.parametrize("proxy", ["http://{}", "{}"])
+def test_proxies_of_the_environment_are_used(server, proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy.format(server.base_url.removeprefix("http://")))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    _find_proxy.cache_clear()
-    # A proxy receives the whole address as the request's target.
-    assert fetch("http://posters.invalid/1.jpg").content == server.poster
+    # The proxy's own address may be private. A proxy receives the whole address as the request's target.
+    settings = SETTINGS.model_copy(update={"allow_private_hosts": ()})
+    assert fetch("http://posters.invalid/1.jpg", settings).content == server.poster
     assert list(server.requests) == ["http://posters.invalid/1.jpg"]
+    for address in ("http://127.0.0.2/x", "http://10.0.0.1/x", "http://localhost/x", "http://2130706433/x"):
+        assert fetch(address, settings).reason == "private address"
+    assert len(server.requests) == 1
     assert fetch(server.url("good")).reason is None
     assert server.requests["good"] == 1
-    _find_proxy.cache_clear()
 
 
 def test_results_are_in_the_order_of_requests_over_few_connections(server) -> None:
     paths = [f"good-{number}" if number % 5 else f"status-40{number % 10}" for number in range(40)]
-    seen: list[Fetched] = []
-    fetched = fetch_posters([PosterRequest(server.url(path)) for path in paths], SETTINGS, 3, seen.append)
-    assert [one.reason is None for one in fetched] == [path.startswith("good") for path in paths]
-    assert sorted(map(id, seen)) == sorted(map(id, fetched))
+    settings = SETTINGS.model_copy(update={"connections": 3})
+    assert [one.reason is None for one in fetch_all(server, paths, settings)] == [
+        path.startswith("good") for path in paths
+    ]
     assert server.connections <= 3
-    assert fetch_posters([], SETTINGS, 3) == []
+    assert fetch_posters([], SETTINGS) == []
 
 
-def test_a_slow_response_does_not_delay_the_others(server) -> None:
-    settings = SETTINGS.model_copy(update={"deadline_seconds": 1.0})
+def test_slow_responses_do_not_delay_the_others(server) -> None:
+    settings = SETTINGS.model_copy(update={"deadline_seconds": 3.0})
+    paths = ["silent", "drip", "dripheaders", *(f"good-{number}" for number in range(60))]
+    done: dict[int, float] = {}
     start = time.monotonic()
-    paths = ["drip", *(f"good-{number}" for number in range(30))]
-    first, *others = fetch_posters([PosterRequest(server.url(path)) for path in paths], settings, 2)
-    assert first.reason == "timeout"
-    assert all(other.reason is None for other in others)
-    assert time.monotonic() - start < 2.5
+    requests = [PosterRequest(server.url(path)) for path in paths]
+    stream_posters(requests, settings, Hosts(settings), lambda number, _: done.update({number: time.monotonic()}))
+    assert max(done[number] for number in range(3, len(paths))) - start < 2.5
+    assert max(done.values()) - start < 5
 
 
 def test_retry_after_as_a_date() -> None:
     in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
-    assert _parse_retry_after(in_a_minute) == pytest.approx(60, abs=2)
-    assert _parse_retry_after("Sat, 21 Nov 2020 00:00:00 GMT") == 0
+    assert parse_retry_after(in_a_minute) == pytest.approx(60, abs=2)
+    assert parse_retry_after("Sat, 21 Nov 2020 00:00:00 GMT") == 0
 
 
 @pytest.mark.parametrize(
@@ -180,9 +277,9 @@ def test_retry_after_as_a_date() -> None:
     ],
 )
 def test_retry_after_values(value: str, seconds: float) -> None:
-    assert _parse_retry_after(value) == seconds
+    assert parse_retry_after(value) == seconds
 
 
 @given(st.text(max_size=40) | st.text("0123456789 :+-,JanGMT", max_size=40) | st.integers(0, 10**400).map(str))
 def test_retry_after_is_a_finite_number_for_any_value(value: str) -> None:
-    assert 0 <= _parse_retry_after(value) < math.inf
+    assert 0 <= parse_retry_after(value) < math.inf

@@ -1,36 +1,41 @@
-from datetime import UTC, datetime
+import hashlib
+from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.errors import RepairedError
 from tasks.posters import ledger
+from tasks.posters.segments import LEDGER, Part, write_num_parts
+from tasks.settings import PosterSettings
+from tests.tasks.posters.rows import NOW, make_row
+
+SETTINGS = PosterSettings()
 
 
-def row(imdb_id: int, content: bytes | None, url: str = "http://x/1.jpg") -> dict[str, object]:
-    return {
-        "imdb_id": imdb_id,
-        "url": url,
-        "status": ledger.OK if content else ledger.FAILED,
-        "reason": None if content else "http 404",
-        "attempts": 1,
-        "seconds": 0.1,
-        "fetched_at": datetime(2026, 1, 1, tzinfo=UTC),
-        "content": content,
-    }
+def table(rows: Iterable[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=LEDGER).select(ledger.LIGHT_COLUMNS)
+
+
+def select(films: dict[int, str], rows: Iterable[dict[str, Any]], **changes: Any) -> list[int]:
+    chosen = [{"imdb_id": imdb_id, "poster_url": url} for imdb_id, url in films.items()]
+    settings = SETTINGS.model_copy(update=changes)
+    return [film["imdb_id"] for film in ledger.select_films(chosen, table(rows), settings, NOW)]
 
 
 @pytest.mark.parametrize(("num_films", "num_parts"), [(1, 1), (1500, 1), (1501, 2), (7972, 8), (40_000, 32), (0, 1)])
 def test_parts_have_about_the_configured_size(tmp_path: Path, num_films: int, num_parts: int) -> None:
-    assert ledger.fix_num_parts(tmp_path, num_films, 1000) == num_parts
+    assert ledger.choose_num_parts(tmp_path, num_films, 1000) == num_parts
 
 
-def test_number_of_parts_is_chosen_once(tmp_path: Path) -> None:
-    assert ledger.fix_num_parts(tmp_path, 3000, 1000) == 2
-    assert ledger.fix_num_parts(tmp_path, 300_000, 1000) == 2
+def test_number_of_parts_grows_with_the_catalog_and_never_falls(tmp_path: Path) -> None:
+    sizes = [3000, 40_000, 3000]
+    assert [ledger.choose_num_parts(tmp_path, size, 1000) for size in sizes] == [2, 32, 32]
 
 
 @given(st.integers(0, 10**12), st.integers(1, 64))
@@ -50,53 +55,104 @@ def test_films_are_spread_evenly() -> None:
     assert all(900 < size < 1100 for size in sizes)
 
 
-def test_only_films_without_a_row_are_selected(tmp_path: Path) -> None:
-    path = ledger.part_path(tmp_path, 0)
-    ledger.update_part(path, [row(1, b"a", "u1"), row(2, None, "u2"), row(3, b"c", "old")])
-    films = [{"imdb_id": index, "poster_url": f"u{index}"} for index in (1, 2, 3, 4)]
-    known = ledger.read_part(path, ["imdb_id", "url", "status"])
-    missing = ledger.select_films(films, known, retry_failed=False, refresh=False)
-    with_failed = ledger.select_films(films, known, retry_failed=True, refresh=False)
-    assert [film["imdb_id"] for film in missing] == [3, 4]
-    assert [film["imdb_id"] for film in with_failed] == [2, 3, 4]
+def test_posters_that_are_missing_or_have_another_address_are_selected() -> None:
+    rows = [make_row(1, b"a", "u1"), make_row(2, None, "u2"), make_row(3, b"c", "old")]
+    films = {1: "u1", 2: "u2", 3: "u3", 4: "u4"}
+    assert select(films, rows) == [3, 4]
+    assert select(films, rows, retry_failed=True) == [2, 3, 4]
+    assert select(films, rows, refresh=True) == [1, 3, 4]
 
 
-def test_update_replaces_rows_and_keeps_the_order_of_ids(tmp_path: Path) -> None:
-    path = ledger.part_path(tmp_path, 0)
-    ledger.update_part(path, [row(5, b"five"), row(3, None)])
-    ledger.update_part(path, [row(3, b"three"), row(4, b"four")])
-    table = ledger.read_part(path)
-    assert table.schema == ledger.LEDGER
-    assert table.select(["imdb_id", "status", "content"]).to_pylist() == [
-        {"imdb_id": 3, "status": "ok", "content": b"three"},
-        {"imdb_id": 4, "status": "ok", "content": b"four"},
-        {"imdb_id": 5, "status": "ok", "content": b"five"},
+@pytest.mark.parametrize(
+    ("reason", "http_status", "may_pass"),
+    [
+        *((f"http {status}", status, True) for status in (408, 425, 429, 500, 502, 503, 504)),
+        *((f"http {status}", status, False) for status in (400, 401, 403, 404, 410)),
+        *((reason, None, True) for reason in ("timeout", "connection broken", "no connection", "name not resolved")),
+        *((reason, None, True) for reason in ("host unreachable", "host refuses", "network unreachable")),
+        *((reason, 200, False) for reason in ("not an image", "broken image", "too large", "not decodable")),
+    ],
+)
+def test_failures_that_may_pass_are_tried_again_and_others_are_forgotten_in_time(
+    reason: str, http_status: int | None, may_pass: bool
+) -> None:
+    failed = make_row(1, None, "u1", reason=reason, http_status=http_status)
+    assert select({1: "u1"}, [failed]) == [1] * may_pass
+    old = {**failed, "fetched_at": NOW - timedelta(days=180, seconds=1)}
+    assert select({1: "u1"}, [old]) == [1]
+    assert select({1: "u1"}, [old], forget_after_days=200) == [1] * may_pass
+
+
+def test_a_failed_new_address_is_not_requested_every_time() -> None:
+    rows = [make_row(1, b"good", "old"), make_row(1, None, "new")]
+    assert select({1: "new"}, rows) == []
+    assert select({1: "newer"}, rows) == [1]
+    assert ledger.find_current(table(rows))["url"].to_pylist() == ["old"]
+
+
+def test_the_last_poster_of_a_film_counts_or_its_last_failure() -> None:
+    rows = [
+        make_row(1, b"a", "u1"),
+        make_row(2, None, "u2"),
+        make_row(1, b"b", "u2"),
+        make_row(2, None, "u3"),
+        make_row(1, None, "u4"),
     ]
+    current = ledger.find_current(table(rows))
+    assert current.select(["imdb_id", "url"]).to_pylist() == [{"imdb_id": 1, "url": "u2"}, {"imdb_id": 2, "url": "u3"}]
 
 
-def test_a_failure_does_not_replace_a_poster(tmp_path: Path) -> None:
-    path = ledger.part_path(tmp_path, 0)
-    ledger.update_part(path, [row(1, b"good", "old")])
-    ledger.update_part(path, [row(1, None, "new")])
-    assert ledger.read_part(path)["content"].to_pylist() == [b"good"]
-    film = {"imdb_id": 1, "poster_url": "new"}
-    assert ledger.select_films([film], ledger.read_part(path), retry_failed=False, refresh=False) == [film]
+def test_posters_are_in_the_order_of_parts_and_ids_however_they_came(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("a", "b", "c")]
+    ids = list(range(1, 60))
+    for folder, pieces in zip(folders, ([ids], [ids[30:], ids[:30]], [ids[::2], ids[1::2]]), strict=True):
+        write_num_parts(folder, 4)
+        for piece in pieces:
+            for number in range(4):
+                part_ids = [imdb_id for imdb_id in piece if ledger.assign_part(imdb_id, 4) == number]
+                Part(folder, number, 4).append([make_row(imdb_id, b"%d" % imdb_id) for imdb_id in part_ids])
+    expected = [(imdb_id, b"%d" % imdb_id) for imdb_id in sorted(ids, key=lambda i: (ledger.assign_part(i, 4), i))]
+    for folder in folders:
+        assert list(ledger.iterate_posters(folder, set(ids))) == expected
+        assert ledger.read_ledger(folder)["imdb_id"].to_pylist() == [imdb_id for imdb_id, _ in expected]
+    assert [imdb_id for imdb_id, _ in ledger.iterate_posters(folders[0], {5, 6})] == sorted(
+        [5, 6], key=lambda i: (ledger.assign_part(i, 4), i)
+    )
 
 
-def test_bytes_of_a_part_do_not_depend_on_the_order_of_updates(tmp_path: Path) -> None:
-    first, second = tmp_path / "a.parquet", tmp_path / "b.parquet"
-    ledger.update_part(first, [row(1, b"x"), row(2, b"y")])
-    ledger.update_part(second, [row(2, b"y")])
-    ledger.update_part(second, [row(1, b"x")])
-    assert first.read_bytes() == second.read_bytes()
+def test_posters_stay_when_the_number_of_parts_doubles(tmp_path: Path) -> None:
+    write_num_parts(tmp_path, 1)
+    Part(tmp_path, 0, 1).append([make_row(imdb_id, b"old") for imdb_id in range(20)])
+    assert ledger.choose_num_parts(tmp_path, 60, 10) == 4
+    number = ledger.assign_part(3, 4)
+    Part(tmp_path, number, 4).append([make_row(3, b"new"), make_row(104, None)])
+    posters = dict(ledger.iterate_posters(tmp_path, set(range(200))))
+    assert posters == {**dict.fromkeys(range(20), b"old"), 3: b"new"}
+    assert ledger.read_ledger(tmp_path).num_rows == 21
 
 
-def test_a_part_has_small_row_groups(tmp_path: Path) -> None:
-    path = ledger.part_path(tmp_path, 0)
-    ledger.update_part(path, [row(index, b"x") for index in range(300)])
-    assert pq.ParquetFile(path).metadata.num_row_groups == 3
+def test_a_wrong_poster_is_noticed_and_taken_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_num_parts(tmp_path, 1)
+    part = Part(tmp_path, 0, 1)
+    part.append([make_row(1, b"one"), make_row(2, b"two", sha256="0" * 64), make_row(3, None)])
+    with pytest.raises(RepairedError, match=r"part-00000-of-00001-.*\.parquet was damaged: the poster of 2"):
+        list(ledger.iterate_posters(tmp_path, {1, 2}))
+    assert list(ledger.iterate_posters(tmp_path, {1, 2})) == [(1, b"one")]
+    assert ledger.read_ledger(tmp_path)["imdb_id"].to_pylist() == [1, 3]
+    assert "1 of its 3 rows are lost" in caplog.text
+
+
+def test_a_poster_that_can_not_be_decoded_is_a_failed_one(tmp_path: Path) -> None:
+    write_num_parts(tmp_path, 1)
+    Part(tmp_path, 0, 1).append([make_row(1, b"one"), make_row(2, b"two"), make_row(3, b"one")])
+    ledger.mark_undecodable(tmp_path, [hashlib.sha256(b"one").hexdigest()])
+    assert list(ledger.iterate_posters(tmp_path, {1, 2, 3})) == [(2, b"two")]
+    rows = ledger.read_ledger(tmp_path).select(["imdb_id", "status", "reason", "sha256"]).to_pylist()
+    assert [one["reason"] for one in rows] == ["not decodable", None, "not decodable"]
+    assert rows[0]["sha256"] is None
+    assert select({1: "http://x/1.jpg"}, [make_row(1, None, reason="not decodable", http_status=200)]) == []
 
 
 def test_empty_ledger(tmp_path: Path) -> None:
-    assert ledger.read_ledger(tmp_path).num_rows == 0
-    assert ledger.read_part(tmp_path / "none.parquet").num_rows == 0
+    assert ledger.read_ledger(tmp_path / "none").num_rows == 0
+    assert list(ledger.iterate_posters(tmp_path / "none", {1})) == []

@@ -1,17 +1,21 @@
-import hashlib
+import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tasks.errors import DownloadError
-from tasks.posters import downloading, ledger
+from tasks.posters import ledger, segments
+from tasks.posters.downloading import download_part
 from tasks.posters.task import check_success, count_posters, plan_downloads
 from tasks.settings import PosterSettings
 
-SETTINGS = PosterSettings(connections=8, backoff_seconds=0.01, attempts=2, posters_per_part=10)
+SETTINGS = PosterSettings(
+    connections=8, backoff_seconds=0.01, attempts=2, posters_per_part=10, allow_private_hosts=("127.0.0.1",)
+)
 
 
 def write_films(path: Path, urls: dict[int, str]) -> Path:
@@ -21,15 +25,23 @@ def write_films(path: Path, urls: dict[int, str]) -> Path:
 
 def download(films: Path, posters_dir: Path, settings: PosterSettings = SETTINGS) -> Counter[str]:
     """Downloads as the flow does, but in this process."""
-    plans = plan_downloads(films, posters_dir, settings)
-    return sum((downloading.download(plan.path, plan.films, settings, 4, lambda _: None) for plan in plans), Counter())
+    outcomes: Counter[str] = Counter()
+    for plan in plan_downloads(films, posters_dir, settings):
+        result = download_part(**json.loads(json.dumps(plan.make_job(posters_dir, settings))))
+        assert sum(result["outcomes"].values()) == plan.num_requests
+        outcomes.update(result["outcomes"])
+    return outcomes
+
+
+def list_segments(posters_dir: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in posters_dir.glob("*.parquet")}
 
 
 def test_second_run_requests_only_missing_posters(server, tmp_path: Path) -> None:
     urls = {index: server.url(f"good-{index}") for index in range(40)} | {99: server.url("status-404")}
     films = write_films(tmp_path / "films.parquet", urls)
     assert download(films, tmp_path / "posters") == {"new": 40, "failed": 1}
-    assert len(ledger.part_paths(tmp_path / "posters")) == 4
+    assert len(segments.list_parts(tmp_path / "posters")) == 4
     assert download(films, tmp_path / "posters") == {}
     assert set(server.requests.values()) == {1}
 
@@ -63,22 +75,20 @@ def test_posters_of_films_outside_the_catalog_do_not_count(server, tmp_path: Pat
 REFRESH = SETTINGS.model_copy(update={"refresh": True})
 
 
-def test_refresh_sends_validators_and_writes_only_changed_parts(server, tmp_path: Path) -> None:
+def test_refresh_sends_validators_and_writes_only_changed_posters(server, tmp_path: Path) -> None:
     urls = {index: server.url(f"good-{index}") for index in range(30)} | {99: server.url("status-404")}
     films = write_films(tmp_path / "films.parquet", urls)
     download(films, tmp_path / "posters")
-    before = {path: path.stat().st_mtime_ns for path in ledger.part_paths(tmp_path / "posters")}
+    before = list_segments(tmp_path / "posters")
     assert download(films, tmp_path / "posters", REFRESH) == {"unchanged": 30}
     assert server.not_modified == 30
-    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert list_segments(tmp_path / "posters") == before
 
     server.replace("good-7")
     assert download(films, tmp_path / "posters", REFRESH) == {"unchanged": 29, "changed": 1}
-    part = next(path for path in before if 7 in ledger.read_part(path)["imdb_id"].to_pylist())
-    assert [path for path in before if path.stat().st_mtime_ns != before[path]] == [part]
-    row = next(row for row in ledger.read_part(part).to_pylist() if row["imdb_id"] == 7)
-    assert row["content"] == server.poster_at("good-7")
-    assert row["sha256"] == hashlib.sha256(row["content"]).hexdigest()
+    (new,) = list_segments(tmp_path / "posters").keys() - before.keys()
+    assert segments.read_segment(tmp_path / "posters" / new)["imdb_id"].to_pylist() == [7]
+    assert dict(ledger.iterate_posters(tmp_path / "posters", {7})) == {7: server.poster_at("good-7")}
     assert download(films, tmp_path / "posters", REFRESH) == {"unchanged": 30}
 
 
@@ -99,9 +109,53 @@ def test_a_poster_whose_refresh_fails_is_kept(server, tmp_path: Path) -> None:
     assert ledger.read_ledger(tmp_path / "posters").equals(before)
 
 
-def test_a_part_is_written_once_and_whole(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    films = write_films(tmp_path / "films.parquet", {1: server.url("good")})
-    monkeypatch.setattr(ledger.pq, "write_table", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left")))
+def test_failures_that_may_pass_are_mended_by_the_next_run(server, tmp_path: Path) -> None:
+    paths = ["once-503", "status-404", "good"]
+    films = write_films(tmp_path / "films.parquet", {n: server.url(path) for n, path in enumerate(paths)})
+    one_try = SETTINGS.model_copy(update={"attempts": 1})
+    assert download(films, tmp_path / "posters", one_try) == {"new": 1, "failed": 2}
+    assert download(films, tmp_path / "posters", one_try) == {"new": 1}
+    counts = count_posters(films, tmp_path / "posters", {})
+    assert (counts.num_ok, counts.failed) == (2, {"http 404": 1})
+
+
+def test_odd_headers_cost_nothing_and_pictures_one_poster(server, tmp_path: Path) -> None:
+    paths = ["oddheader", "html", *(f"good-{number}" for number in range(30))]
+    films = write_films(tmp_path / "films.parquet", {n: server.url(path) for n, path in enumerate(paths)})
+    assert download(films, tmp_path / "posters") == {"new": 31, "failed": 1}
+    assert dict(ledger.iterate_posters(tmp_path / "posters", {0})) == {0: server.poster}
+
+
+def test_films_that_were_not_requested_are_accounted_for(server, tmp_path: Path) -> None:
+    films = write_films(tmp_path / "films.parquet", {1: server.url("good-1")})
+    download(films, tmp_path / "posters")
+    write_films(films, {1: server.url("good-1"), 2: server.url("good-2")})
+    counts = count_posters(films, tmp_path / "posters", {})
+    assert (counts.num_films, counts.num_ok, counts.failed) == (2, 1, {"not requested": 1})
+
+
+def test_what_was_downloaded_before_an_error_is_kept(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    films = write_films(tmp_path / "films.parquet", {n: server.url(f"good-{n}") for n in range(300)})
+    one_part = SETTINGS.model_copy(update={"posters_per_part": 1000})
+    append = segments.Part.append
+
+    def fail_at_second(part: segments.Part, rows: Any) -> None:
+        if part.segments():
+            raise OSError(28, "No space left on device")
+        append(part, rows)
+
+    monkeypatch.setattr(segments.Part, "append", fail_at_second)
     with pytest.raises(OSError, match="No space left"):
-        download(films, tmp_path / "posters")
-    assert [path.name for path in (tmp_path / "posters").iterdir()] == ["ledger.json"]
+        download(films, tmp_path / "posters", one_part)
+    monkeypatch.undo()
+    assert ledger.read_ledger(tmp_path / "posters").num_rows == segments.SEGMENT_ROWS
+    assert not list((tmp_path / "posters").glob(".*"))
+    assert download(films, tmp_path / "posters", one_part) == {"new": 300 - segments.SEGMENT_ROWS}
+
+
+def test_segments_are_bounded_by_bytes(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.posters.downloading.SEGMENT_BYTES", 5 * len(server.poster))
+    films = write_films(tmp_path / "films.parquet", {n: server.url(f"good-{n}") for n in range(12)})
+    download(films, tmp_path / "posters", SETTINGS.model_copy(update={"posters_per_part": 1000}))
+    rows = [segments.read_segment(path).num_rows for path in (tmp_path / "posters").glob("*.parquet")]
+    assert sorted(rows) == [2, 5, 5]

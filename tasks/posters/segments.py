@@ -1,0 +1,348 @@
+"""Where posters are kept: a part has a few immutable Parquet files, its segments, and a manifest that lists them.
+
+A segment is written once and named by its content; the manifest is replaced as a whole. So a killed process loses what
+it had not written yet, a few hundred posters, and files can lie in an object store. A part's manifest is changed by one
+process at a time.
+"""
+
+import hashlib
+import itertools
+import json
+import logging
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from tasks.atomic import atomic_file, write_text
+from tasks.errors import one_line
+from tasks.hashing import hash_file
+
+logger = logging.getLogger(__name__)
+
+OK, FAILED = "ok", "failed"
+
+LEDGER = pa.schema(
+    [
+        pa.field("imdb_id", pa.int64(), nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),  # OK or FAILED
+        pa.field("reason", pa.string()),  # reason of the failure
+        pa.field("attempts", pa.int16(), nullable=False),
+        pa.field("http_status", pa.int16()),
+        pa.field("sha256", pa.string()),  # of content, hexadecimal
+        pa.field("num_bytes", pa.int32()),
+        pa.field("format", pa.string()),  # jpeg or png
+        pa.field("width", pa.int32()),  # pixels
+        pa.field("height", pa.int32()),
+        pa.field("etag", pa.string()),
+        pa.field("last_modified", pa.string()),
+        pa.field("seconds", pa.float32(), nullable=False),  # of all attempts
+        pa.field("fetched_at", pa.timestamp("ms", tz="UTC"), nullable=False),
+        pa.field("content", pa.large_binary()),  # image bytes as received
+    ]
+)
+
+# Posters of a segment, at most: what a killed process loses, and what its memory holds.
+SEGMENT_ROWS = 256
+SEGMENT_BYTES = 16_000_000
+# A reader holds one row group of each segment of a part at a time.
+_GROUP_ROWS = 128
+_GROUP_BYTES = 4_000_000
+# A part gets small segments from each run that tries failed posters again; more than this are joined.
+_MAX_SMALL_SEGMENTS = 8
+_SMALL_BYTES = SEGMENT_BYTES // 4
+
+# The errors of reading a Parquet file: of the machine, of Arrow, and of text that is not UTF-8.
+READ_ERRORS = (OSError, ValueError, KeyError, pa.ArrowException)
+
+_INFO = "ledger.json"
+_VERSION = 2
+_PART = re.compile(r"part-(\d{5,})-of-(\d{5,})\.json")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An entry of a manifest.
+
+    Attributes:
+        name: Name of the file.
+        sha256: Hash of the file, hexadecimal.
+        num_bytes: Size of the file.
+        num_rows: Number of its rows.
+    """
+
+    name: str
+    sha256: str
+    num_bytes: int
+    num_rows: int
+
+
+class Part:
+    """The segments of one part.
+
+    Args:
+        folder: Folder of all parts.
+        number: Number of the part, in [0, num_parts).
+        num_parts: Number of parts when it was written, a power of two.
+    """
+
+    def __init__(self, folder: Path, number: int, num_parts: int) -> None:
+        self.folder = folder
+        self.number = number
+        self.num_parts = num_parts
+        self.name = f"part-{number:05d}-of-{num_parts:05d}"
+
+    @property
+    def _manifest(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+    def segments(self) -> list[Segment]:
+        """Returns the segments, oldest first; none if the part does not exist.
+
+        A damaged manifest is made again from the files of the segments.
+        """
+        try:
+            described = json.loads(self._manifest.read_text("utf-8"))
+            return [Segment(**segment) for segment in described["segments"]]
+        except FileNotFoundError:
+            return []
+        except (ValueError, TypeError, KeyError) as error:
+            logger.warning("posters: %s is damaged (%s): made again from its segments", self._manifest, one_line(error))
+        found = sorted(self.folder.glob(f"{self.name}-*.parquet"), key=lambda path: (path.stat().st_mtime_ns, path))
+        segments = [_describe(path) for path in found]
+        self._write_manifest(segments)
+        return segments
+
+    def paths(self) -> list[Path]:
+        """Returns the paths of the segments, oldest first."""
+        return [self.folder / segment.name for segment in self.segments()]
+
+    def append(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Adds a segment with some rows, schema `LEDGER`."""
+        self.replace((), [pa.Table.from_pylist(list(rows), schema=LEDGER)])
+
+    def replace(self, removed: Collection[str], tables: Sequence[pa.Table]) -> list[Path]:
+        """Replaces segments, each by name, by new ones, which take the place of the first of them, or the last place.
+
+        Args:
+            removed: Names of segments of the part.
+            tables: Rows of each new segment, schema `LEDGER`.
+
+        Returns:
+            The paths of the new segments.
+        """
+        written = [self._write_segment(table) for table in tables if table.num_rows]
+        segments = self.segments()
+        place = next((index for index, segment in enumerate(segments) if segment.name in removed), len(segments))
+        kept = [segment for segment in segments if segment.name not in removed]
+        self._write_manifest([*kept[:place], *written, *kept[place:]])
+        for name in set(removed).difference(segment.name for segment in written):
+            (self.folder / name).unlink(missing_ok=True)
+        return [self.folder / segment.name for segment in written]
+
+    def adopt(self, path: Path) -> None:
+        """Lists an existing file as the part's only segment."""
+        self._write_manifest([_describe(path)])
+
+    def join_small_segments(self, select_rows: Callable[[pa.Table], pa.Table]) -> None:
+        """Joins the last segments if many of them are small, as runs leave them that try failed posters again.
+
+        Args:
+            select_rows: Function from a table, schema `LEDGER`, to its rows that are still needed.
+        """
+        small = list(itertools.takewhile(lambda segment: segment.num_bytes < _SMALL_BYTES, reversed(self.segments())))
+        if len(small) <= _MAX_SMALL_SEGMENTS:
+            return
+        joined = pa.concat_tables([read_segment(self.folder / segment.name) for segment in reversed(small)])
+        self.replace({segment.name for segment in small}, _slice(select_rows(joined)))
+
+    def repair(self, path: Path, error: Exception | str) -> list[Path]:
+        """Takes what is damaged out of a segment; the rows that are lost are no longer in the ledger.
+
+        Args:
+            path: Path of the segment.
+            error: What was found, for the log.
+
+        Returns:
+            The paths of the segments that take its place.
+        """
+        (num_rows,) = (segment.num_rows for segment in self.segments() if segment.name == path.name)
+        whole = list(_iterate_whole_rows(path))
+        kept = pa.concat_tables(whole) if whole else LEDGER.empty_table()
+        written = self.replace({path.name}, _slice(kept))
+        logger.warning(
+            "posters: %s was damaged (%s): %d of its %d rows are lost, and requested again",
+            path,
+            error if isinstance(error, str) else one_line(error),
+            num_rows - kept.num_rows,
+            num_rows,
+        )
+        return written
+
+    def remove_leftovers(self) -> None:
+        """Removes files of segments that the manifest does not list: a process was killed before or after it did."""
+        listed = {segment.name for segment in self.segments()}
+        for path in self.folder.glob(f"{self.name}-*.parquet"):
+            if path.name not in listed:
+                path.unlink()
+
+    def _write_segment(self, table: pa.Table) -> Segment:
+        content = _encode(table.sort_by("imdb_id"))
+        sha256 = hashlib.sha256(content).hexdigest()
+        segment = Segment(f"{self.name}-{sha256[:16]}.parquet", sha256, len(content), table.num_rows)
+        with atomic_file(self.folder / segment.name) as partial, partial.open("wb") as file:
+            file.write(content)
+        return segment
+
+    def _write_manifest(self, segments: Sequence[Segment]) -> None:
+        description = {"segments": [asdict(segment) for segment in segments]}
+        write_text(self._manifest, json.dumps(description, indent=1) + "\n")
+
+
+def list_parts(folder: Path) -> list[Part]:
+    """Returns the parts that have a manifest, those of smaller numbers of parts, which are older, first."""
+    found = [match for path in folder.glob("part-*.json") if (match := _PART.fullmatch(path.name))]
+    parts = [Part(folder, int(match[1]), int(match[2])) for match in found]
+    return sorted(parts, key=lambda part: (part.num_parts, part.number))
+
+
+def find_lineage(folder: Path, number: int, num_parts: int) -> list[Part]:
+    """Returns the parts whose segments may hold rows of a part: those that it was split from, oldest first, and itself.
+
+    When the number of parts doubles, part n is split into n and n + the former number.
+    """
+    counts = [1 << power for power in range(num_parts.bit_length())]
+    return [Part(folder, number % count, count) for count in counts]
+
+
+def read_num_parts(folder: Path) -> int | None:
+    """Returns the number of parts; None if there are none yet. Poster parts of version 0.1 are taken over.
+
+    A damaged `ledger.json` is made again from the names of the parts.
+    """
+    path = folder / _INFO
+    try:
+        info = json.loads(path.read_text("utf-8"))
+        num_parts, version = int(info["num_parts"]), info.get("version", 1)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        counts = [part.num_parts for part in list_parts(folder)]
+        logger.warning("posters: %s is damaged (%s): made again from the parts", path, one_line(error))
+        if not counts:
+            path.unlink()
+            return None
+        num_parts, version = max(counts), _VERSION
+        write_num_parts(folder, num_parts)
+    if version == 1:
+        _take_over(folder, num_parts)
+    return num_parts
+
+
+def write_num_parts(folder: Path, num_parts: int) -> None:
+    """Sets the number of parts: a power of two, at least the present one."""
+    write_text(folder / _INFO, json.dumps({"version": _VERSION, "num_parts": num_parts}) + "\n")
+
+
+def _take_over(folder: Path, num_parts: int) -> None:
+    """Lists the files of version 0.1, one for each part, as segments."""
+    for number in range(num_parts):
+        path = folder / f"part-{number:05d}.parquet"
+        if path.exists():
+            Part(folder, number, num_parts).adopt(path)
+    write_num_parts(folder, num_parts)
+
+
+def read_segment(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Returns rows of a segment, schema `LEDGER`; damaged pages are noticed by their checksums.
+
+    Raises:
+        READ_ERRORS: The file is missing or damaged, or the machine fails.
+    """
+    return pq.read_table(path, columns=list(columns) if columns else None, page_checksum_verification=True)
+
+
+def iterate_groups(path: Path, columns: Sequence[str], is_wanted: NDArray[np.bool_]) -> Iterator[pa.Table]:
+    """Yields some rows of a segment, one row group at a time.
+
+    Args:
+        path: Path of the segment.
+        columns: Names of the columns.
+        is_wanted: Whether each row is yielded, shape `(num_rows,)`.
+
+    Raises:
+        READ_ERRORS: The file is missing or damaged, or the machine fails.
+    """
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        start = 0
+        for group in range(file.num_row_groups):
+            stop = start + file.metadata.row_group(group).num_rows
+            if is_wanted[start:stop].any():
+                yield file.read_row_group(group, list(columns)).filter(pa.array(is_wanted[start:stop]))
+            start = stop
+
+
+def is_damage(error: Exception) -> bool:
+    """Returns whether one of `READ_ERRORS` is of a file's content, or that it is missing; not one of the machine."""
+    if isinstance(error, OSError):
+        return error.errno is None or isinstance(error, FileNotFoundError)  # Arrow's own errors have no number
+    return True
+
+
+def is_whole(content: bytes | None, sha256: str | None) -> bool:
+    """Returns whether the bytes of a poster are those that its row describes; a failed one has neither."""
+    return content is None if sha256 is None else content is not None and hashlib.sha256(content).hexdigest() == sha256
+
+
+def _iterate_whole_rows(path: Path) -> Iterator[pa.Table]:
+    """Yields the rows of a damaged segment that can be read and whose posters have their hash."""
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+    except READ_ERRORS as error:
+        if not is_damage(error):
+            raise
+        return
+    with file:
+        for group in range(file.num_row_groups):
+            try:
+                rows = file.read_row_group(group).select(LEDGER.names).cast(LEDGER)
+                pairs = zip(rows["content"].to_pylist(), rows["sha256"].to_pylist(), strict=True)
+                yield rows.filter(pa.array([is_whole(content, sha256) for content, sha256 in pairs], pa.bool_()))
+            except READ_ERRORS as error:
+                if not is_damage(error):
+                    raise
+
+
+def _describe(path: Path) -> Segment:
+    try:
+        num_rows = pq.read_metadata(path).num_rows
+    except pa.ArrowException:
+        num_rows = 0  # damaged: whoever reads it repairs it
+    return Segment(path.name, hash_file(path), path.stat().st_size, num_rows)
+
+
+def _encode(table: pa.Table) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    # Posters are compressed already.
+    with pq.ParquetWriter(sink, LEDGER, compression="none", use_dictionary=False, write_page_checksum=True) as writer:
+        for group in _slice(table, _GROUP_ROWS, _GROUP_BYTES):
+            writer.write_table(group)
+    return sink.getvalue()
+
+
+def _slice(table: pa.Table, max_rows: int = SEGMENT_ROWS, max_bytes: int = SEGMENT_BYTES) -> list[pa.Table]:
+    """Returns the rows in tables of at most some rows and bytes of posters, or one row."""
+    slices, start, size = [], 0, 0
+    for row, num_bytes in enumerate(table["num_bytes"].to_pylist()):
+        if row > start and (row - start == max_rows or size + (num_bytes or 0) > max_bytes):
+            slices.append(table.slice(start, row - start))
+            start, size = row, 0
+        size += num_bytes or 0
+    return [*slices, table.slice(start)]
