@@ -7,6 +7,8 @@ them: telemetry is off, and a run needs no server that was started by hand. Exis
 import logging
 import os
 
+from flows.redaction import redact_logs
+
 _ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -28,3 +30,5 @@ for _name, _value in _ENVIRONMENT.items():
 # Logged beside Prefect's own lines; other libraries log warnings only.
 for _name in ("flows", "tasks"):
     logging.getLogger(_name).setLevel(logging.INFO)
+
+redact_logs()

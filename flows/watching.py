@@ -15,13 +15,14 @@ from prefect.runtime import flow_run as current_run
 from prefect.states import Crashed
 
 from flows.interruption import is_interrupted
+from tasks.web.addresses import redact
 
 logger = logging.getLogger(__name__)
 
 
 def report_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
     """Creates an artifact with the reason why a run failed, crashed or was cancelled: a hook for flows."""
-    reason = (state.message or "no reason given").replace("Flow run encountered an exception: ", "")
+    reason = redact((state.message or "no reason given").replace("Flow run encountered an exception: ", ""))
     with get_client(sync_client=True) as client:
         _show_failure(client, flow_run, state, reason)
 
@@ -34,7 +35,7 @@ def _show_failure(client: SyncPrefectClient, run: FlowRun, state: State[Any], re
             key="failure",
             type="markdown",
             description=f"Why {run.name} ended as {state.name}",
-            data=f"# {state.name}\n\n```\n{reason}\n```\n",
+            data=f"# {state.name}\n\n```\n{reason.replace('`', chr(39))}\n```\n",  # no backtick ends the block
             flow_run_id=run.id,
         )
     )

@@ -5,11 +5,21 @@ an input of the model, so that changing it trains a new one, unless it is declar
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.config import JsonDict
 
+from tasks.web.addresses import has_credentials, redact
 from tasks.workspace import FOLDERS, Workspace
 
 HUB_HANDLE = "https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5"
@@ -22,6 +32,20 @@ TAPS = (
 )
 
 _NOT_AN_INPUT: JsonDict = {"model_input": False}
+
+
+def _refuse_credentials(address: str) -> str:
+    if has_credentials(address):
+        raise ValueError(
+            "Expected an address without user name and password: they would be published with the model's settings; "
+            "give them by the environment, or by fsspec's configuration"
+        )
+    return address
+
+
+# An address of the user's. Its JSON, which is published with the model and stored by Prefect's server, is without the
+# values of a signed query; the download uses the value itself.
+Address = Annotated[str, AfterValidator(_refuse_credentials), PlainSerializer(redact, when_used="json")]
 
 
 def operational(default: Any, description: str, **bounds: Any) -> Any:
@@ -67,8 +91,9 @@ class StageSettings(BaseModel):
 class CatalogSettings(StageSettings):
     """The source of the films, and which are left out."""
 
-    source: str = Field(
+    source: Address = Field(
         "MovieGenre.csv",
+        repr=False,
         description="Path or address of MovieGenre.csv: http(s), or any that fsspec supports (s3, gs).",
     )
     excluded_genres: tuple[str, ...] = Field(("Adult",), description="Genres whose films are dropped.")
@@ -342,8 +367,8 @@ class RegistrySettings(StageSettings):
     min_success_rate: float = Field(
         0.9, ge=0, le=1, description="Minimum fraction of available posters; below it the champion stays."
     )
-    publish_to: str | None = operational(
-        None, description="Store that the champion is pushed to: folder or fsspec address."
+    publish_to: Address | None = operational(
+        None, description="Store that the champion is pushed to: folder or fsspec address.", repr=False
     )
 
 

@@ -27,6 +27,7 @@ from tasks.evaluation.predictions import GenreScores, predict_logits
 from tasks.evaluation.report import render_report
 from tasks.evaluation.scores import find_interval, measure_calibration, score_confidences
 from tasks.fingerprints import Inputs, find_current
+from tasks.inert import for_csv
 from tasks.model_folder import ModelFolder
 from tasks.outputs.calibration import THRESHOLD
 from tasks.outputs.genres import GenresOutput
@@ -134,7 +135,7 @@ def evaluate(
         model.report_path.write_text(render_report(metrics, with_charts=True), "utf-8")
         _draw(partial, heads, metrics, validation, test)
         if label_errors is not None:
-            label_errors.to_csv(model.label_errors_path, index=False, float_format="%.4f")
+            label_errors.map(for_csv).to_csv(model.label_errors_path, index=False, float_format="%.4f")
     logger.info(
         "evaluation: macro-F1 %.3f (95%% interval %.3f to %.3f) on %d test films; %s",
         metrics["model"]["macro_f1"],

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from tasks.atomic import atomic_folder
 from tasks.catalog.reading import read_rows
 from tasks.errors import SettingsError
+from tasks.inert import for_csv
 from tasks.outputs.output import find_output_classes
 from tasks.prediction.images import ImageResult, list_images, process_images
 from tasks.prediction.predictor import Prediction, Predictor
@@ -88,7 +89,8 @@ def write_labels(predictor: Predictor, posters: pa.Table, output_dir: Path) -> L
             row = _make_row(ids[number], result)
             rows.append(row)
             confidences = "|".join(f"{value:.4f}" for value in row["confidences"])
-            table.writerow({**row, "labels": "|".join(row["labels"]), "confidences": confidences})
+            texts = {**row, "labels": "|".join(row["labels"]), "confidences": confidences}
+            table.writerow({name: for_csv(value) for name, value in texts.items()})
             if len(rows) == _ROWS_PER_GROUP or number + 1 == len(images):
                 parquet.write_table(pa.Table.from_pylist(rows, schema=schema))
                 rows.clear()
