@@ -5,6 +5,7 @@ traceback for any other exception, which is a bug.
 """
 
 import errno
+import os
 
 
 class PosterGenresError(Exception):
@@ -99,7 +100,8 @@ def describe_os_error(error: OSError) -> str:
     """Returns an error of the disk, the network or permissions in one line: path, cause, and what to do."""
     from tasks.web.addresses import redact
 
-    cause = error.strerror or one_line(error)
+    # Not `strerror`: pyarrow has a text of its own there.
+    cause = os.strerror(error.errno) if error.errno else one_line(error)
     paths = [str(path) for path in (error.filename, error.filename2) if path is not None]
     advice = _ADVICE.get(error.errno or 0)
     message = ": ".join(filter(None, (", ".join(paths), cause[0].lower() + cause[1:], advice)))
