@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from flows.train import Run
     from tasks.prediction.images import ImageResult
-    from tasks.settings import RecipeName, Settings
+    from tasks.settings import PosterSettings, RecipeName, Settings
 
 app = typer.Typer(
     help="Learn to name a film's genres from its poster.",
@@ -35,6 +35,10 @@ Assignments = Annotated[
 ]
 CatalogSource = Annotated[
     str | None, typer.Option("--catalog", help="Path or address of MovieGenre.csv: http(s), s3, gs.")
+]
+PosterAssignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="One setting of the downloads: posters.deadline_seconds=60."),
 ]
 MinPosters = Annotated[int | None, typer.Option("--min-posters", help="Genres with fewer posters are dropped.")]
 ArtifactsDir = Annotated[Path, typer.Option("--artifacts", help="Folder of the published models.")]
@@ -126,6 +130,7 @@ def predict(
     model: Annotated[str, typer.Argument(help="Id of a published model, 'champion', or a model's folder.")],
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files, folders and http(s) addresses.")],
     artifacts: ArtifactsDir = Path("artifacts"),
+    assignments: PosterAssignments = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, confidences in full.")] = False,
 ) -> None:
     """Name the genres of posters."""
@@ -135,7 +140,7 @@ def predict(
     from tasks.registry.models import find_model
 
     predictor = Predictor.open(find_model(model, artifacts).path)
-    results = list(process_images(list_images(images), predictor.predict))
+    results = list(process_images(list_images(images), predictor.predict, _load_poster_settings(assignments)))
     if as_json:
         _print_json([(result, result.result.as_dict() if result.result else {}) for result in results])
     else:
@@ -164,6 +169,7 @@ def similar(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files, folders and http(s) addresses.")],
     num: Annotated[int, typer.Option(min=1, help="How many films for each.")] = 10,
     artifacts: ArtifactsDir = Path("artifacts"),
+    assignments: PosterAssignments = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, similarities in full.")] = False,
 ) -> None:
     """Find the training films with the most similar posters."""
@@ -171,7 +177,8 @@ def similar(
     from tasks.prediction.similarity import find_similar_posters
     from tasks.registry.models import find_model
 
-    results = list(find_similar_posters(find_model(model, artifacts).path, list_images(images), num))
+    settings = _load_poster_settings(assignments)
+    results = list(find_similar_posters(find_model(model, artifacts).path, list_images(images), num, settings))
     if as_json:
         _print_json([(result, {"films": result.result}) for result in results])
     else:
@@ -283,13 +290,15 @@ def label(
     to: Annotated[Path, typer.Option("--to", help="Folder that gets labels.parquet and labels.csv.")],
     model: Annotated[str, typer.Option(help="Id of a published model, 'champion', or a model's folder.")] = "champion",
     artifacts: ArtifactsDir = Path("artifacts"),
+    assignments: PosterAssignments = None,
 ) -> None:
     """Label a folder or a catalog of posters with a published model, into Parquet and CSV."""
     from flows.label import check_inputs
     from flows.label import label as label_flow
 
+    settings = _load_poster_settings(assignments)
     check_inputs(source, to, model, artifacts)  # before Prefect starts, which takes its time
-    labelled = label_flow(source, to, model, artifacts)
+    labelled = label_flow(source, to, model, artifacts, settings)
     failed = ", ".join(f"{reason}: {count:,}" for reason, count in labelled.errors.items())
     _print(
         f"labelled {labelled.num_labelled:,} images in {to}/labels.parquet and labels.csv; failed: {failed or 'none'}"
@@ -355,6 +364,17 @@ def _print_json(results: "Sequence[tuple[ImageResult[Any], dict[str, Any]]]") ->
 
 def _describe(value: str | float | None) -> str:
     return f"{value:.1f}" if isinstance(value, float) else value or ""
+
+
+def _load_poster_settings(assignments: list[str] | None) -> "PosterSettings":
+    from flows.configuration import load_settings
+
+    for assignment in assignments or ():
+        if not assignment.startswith("posters."):
+            raise SettingsError(
+                f"--set {assignment}: expected a setting of posters, such as posters.deadline_seconds=60"
+            )
+    return load_settings(assignments=assignments or ()).posters
 
 
 def _check_catalog(settings: "Settings") -> None:

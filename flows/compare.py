@@ -7,7 +7,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows.train import download_posters, exclusive_run, extract_features, train
+from flows.downloading import download_posters
+from flows.train import exclusive_run, extract_features, train
 from flows.watching import report_failure
 from tasks.catalog.task import read_catalog
 from tasks.dataset.task import Dataset, write_dataset
@@ -47,7 +48,8 @@ def compare(
         catalog = read_catalog(
             settings.catalog, settings.workspace.folder("catalog"), settings.posters.allow_private_hosts
         )
-        check_success(download_posters(catalog, settings), settings.posters.min_success_rate)
+        counts = download_posters(catalog.read_addresses(), settings.workspace.folder("posters"), settings.posters)
+        check_success(counts, settings.posters.min_success_rate)
         scored = _score_all(catalog.films_path, settings, recipes, num_seeds)
         return _write(scored, settings)
 

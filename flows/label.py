@@ -2,32 +2,58 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 from prefect import flow
 
+from flows.downloading import download_posters
+from flows.repairing import run_until_whole
 from flows.watching import crashed_when_interrupted, report_failure
 from tasks.atomic import remove_partials
+from tasks.catalog.reading import is_address
 from tasks.errors import SettingsError
+from tasks.locking import locked
 from tasks.prediction.images import SCHEMES
-from tasks.prediction.labelling import FILES, Labelled, list_posters
+from tasks.prediction.labelling import FILES, WORK, Labelled, list_addresses, list_posters
 from tasks.prediction.task import label_posters
 from tasks.registry.models import find_model
+from tasks.settings import PosterSettings
+
+_DEFAULTS = PosterSettings()
 
 
 @flow(name="label", on_failure=[report_failure], on_crashed=[report_failure], on_cancellation=[report_failure])
-def label(source: str, output_dir: Path, model: str = "champion", artifacts_dir: Path = Path("artifacts")) -> Labelled:
+def label(
+    source: str,
+    output_dir: Path,
+    model: str = "champion",
+    artifacts_dir: Path = Path("artifacts"),
+    posters: PosterSettings = _DEFAULTS,
+) -> Labelled:
     """Labels a folder or a catalog of posters, into `labels.parquet` and `labels.csv`.
+
+    A run that was killed goes on where it was; a later one requests and predicts only what is new.
 
     Args:
         source: Folder of JPEG and PNG files, such a file or its address, or a CSV with a column `Poster` of files and
-            addresses, such as MovieGenre.csv.
-        output_dir: Folder that appears whole or not at all; one that an earlier run wrote is replaced.
+            addresses, such as MovieGenre.csv. A CSV from an address can't name files.
+        output_dir: Folder of the two files, and of the downloads and predictions in `work`.
         model: Id of a published model, `champion`, or a model's folder.
         artifacts_dir: Folder of the published models.
+        posters: Settings of the downloads.
     """
     folder = check_inputs(source, output_dir, model, artifacts_dir)
-    remove_partials(output_dir.parent, output_dir.name)  # of a killed run
-    with crashed_when_interrupted():
-        return label_posters(folder, list_posters(source), output_dir)
+    with locked(output_dir, "another label run"), crashed_when_interrupted():
+        remove_partials(output_dir)
+        listed = list_posters(source, posters.allow_private_hosts)
+        with_files = not is_address(source)
+        return run_until_whole(lambda: _label(folder, listed, output_dir, posters, with_files=with_files))
+
+
+def _label(folder: Path, listed: pa.Table, output_dir: Path, posters: PosterSettings, *, with_files: bool) -> Labelled:
+    addresses = list_addresses(listed)
+    if addresses.num_rows:
+        download_posters(addresses, output_dir / WORK / "posters", posters)
+    return label_posters(folder, listed, output_dir, with_files=with_files)
 
 
 def check_inputs(source: str, output_dir: Path, model: str, artifacts_dir: Path) -> Path:
@@ -38,10 +64,13 @@ def check_inputs(source: str, output_dir: Path, model: str, artifacts_dir: Path)
         RegistryError: There is no such model.
     """
     folder = find_model(model, artifacts_dir).path
-    if output_dir.exists() and (
-        not output_dir.is_dir() or {path.name for path in output_dir.iterdir()}.difference(FILES)
-    ):
+    if output_dir.exists() and (not output_dir.is_dir() or any(map(_is_foreign, output_dir.iterdir()))):
         raise SettingsError(f"{output_dir} has other files: expected a folder that is new, empty, or of an earlier run")
     if not source.startswith(SCHEMES) and not Path(source).exists():
         raise SettingsError(f"nothing at {source}: expected a folder of images, an image, or a CSV")
     return folder
+
+
+def _is_foreign(path: Path) -> bool:
+    """Returns whether a file or folder is none that a run leaves in its output folder: the lock's begin with a dot."""
+    return path.name not in (*FILES, WORK) and not path.name.startswith((".lock", *(f".{name}." for name in FILES)))

@@ -3,7 +3,6 @@
 import logging
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import joblib
-from prefect import flow, unmapped
+from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import presentation
+from flows.downloading import PARTS_AT_ONCE, download_posters
 from flows.journal import journal
 from flows.watching import crash_killed_runs, crashed_when_interrupted, report_failure, run_ids
 from tasks.catalog.task import Catalog, read_catalog
@@ -24,9 +23,7 @@ from tasks.features.source import identify_source
 from tasks.fingerprints import Inputs
 from tasks.locking import locked
 from tasks.model_folder import ModelFolder
-from tasks.posters.progress import Progress
-from tasks.posters.task import PosterCounts, check_success, count_posters, download, plan_downloads
-from tasks.posters.workers import Workers
+from tasks.posters.task import PosterCounts, check_success
 from tasks.registry.gate import judge
 from tasks.registry.models import describe_format_mismatch, find_champion, read_champion_id, recover
 from tasks.registry.stores import Store
@@ -37,9 +34,6 @@ if TYPE_CHECKING:
     from tasks.features.backbone import Backbone
 
 logger = logging.getLogger(__name__)
-
-# One on each core; on a single core two, so that one downloads while the other waits for its slowest poster.
-_PARTS_AT_ONCE = max(2, joblib.cpu_count())
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ class Run:
 
 @flow(
     name="train",
-    task_runner=ThreadPoolTaskRunner(max_workers=_PARTS_AT_ONCE),  # type: ignore[arg-type]
+    task_runner=ThreadPoolTaskRunner(max_workers=PARTS_AT_ONCE),  # type: ignore[arg-type]
     on_failure=[report_failure],
     on_crashed=[report_failure],
     on_cancellation=[report_failure],
@@ -107,7 +101,7 @@ def _run(settings: Settings) -> Run:
     with _timed("catalog", seconds):
         catalog = read_catalog(settings.catalog, workspace.folder("catalog"), settings.posters.allow_private_hosts)
     with _timed("posters", seconds):
-        counts = download_posters(catalog, settings)
+        counts = download_posters(catalog.read_addresses(), workspace.folder("posters"), settings.posters)
         presentation.show_counts(catalog, counts)
         check_success(counts, settings.posters.min_success_rate)
     with _timed("dataset", seconds):
@@ -221,25 +215,6 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
         model = publish_model(candidate, settings)
     presentation.show_evaluation(model, evaluation.metrics)
     return model
-
-
-def download_posters(catalog: Catalog, settings: Settings) -> PosterCounts:
-    """Downloads the missing posters, several parts at a time, and counts the posters by status."""
-    posters_dir = settings.workspace.folder("posters")
-    plans = plan_downloads(catalog.films_path, posters_dir, settings.posters)
-    outcomes: Counter[str] = Counter()
-    if plans:
-        progress = Progress(sum(plan.num_requests for plan in plans))
-        with Workers(min(_PARTS_AT_ONCE, len(plans))) as workers:
-            counts = download.map(
-                plan=plans,
-                posters_dir=unmapped(posters_dir),
-                settings=unmapped(settings.posters),
-                workers=unmapped(workers),
-                progress=unmapped(progress),
-            )
-            outcomes = sum(counts.result(), outcomes)
-    return count_posters(catalog.films_path, posters_dir, outcomes)
 
 
 def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings) -> Path:

@@ -107,7 +107,7 @@ class PosterSettings(StageSettings):
         32, ge=1, le=256, description="Maximum number of connections to one host, over all parts under way."
     )
     requests_per_second_per_host: float = Field(
-        1000.0, gt=0, description="Maximum rate of requests to one host, over all parts under way."
+        2000.0, gt=0, description="Maximum rate of requests to one host, over all parts under way."
     )
     posters_per_part: int = Field(
         1000, ge=10, description="Approximate number of posters in a part, which one process downloads."

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -35,6 +36,10 @@ class Catalog:
     num_films: int
     dropped: dict[str, int]
     doubts: dict[str, Any]
+
+    def read_addresses(self) -> pa.Table:
+        """Returns the columns `imdb_id` and `poster_url` of the films."""
+        return pq.read_table(self.films_path, columns=["imdb_id", "poster_url"])
 
     def count_doubts(self) -> dict[str, int]:
         """Returns the number of films with each doubtful value, by description; only numbers over 0."""

@@ -199,20 +199,27 @@ def iterate_posters(posters_dir: Path, imdb_ids: Collection[int]) -> Iterator[tu
     """
     num_parts = read_num_parts(posters_dir) or 1
     for number in range(num_parts):
-        segments = _read_segments(find_lineage(posters_dir, number, num_parts))
-        if not segments:
-            continue
-        rows = pa.concat_tables([table.select(["imdb_id", "status"]) for *_, table in segments])
-        is_wanted = np.zeros(rows.num_rows, bool)
-        is_wanted[_find_current_rows(rows)] = True
-        is_wanted &= pc.equal(rows["status"], OK).to_numpy()
-        is_wanted &= [
-            imdb_id in imdb_ids and assign_part(imdb_id, num_parts) == number for imdb_id in rows["imdb_id"].to_pylist()
-        ]
-        bounds = np.cumsum([table.num_rows for *_, table in segments])[:-1]
-        pieces = zip(segments, np.split(is_wanted, bounds), strict=True)
-        # A film's rows are in the order of ids in each segment.
-        yield from heapq.merge(*(_iterate_segment(part, path, wanted) for (part, path, _), wanted in pieces))
+        yield from iterate_part(posters_dir, number, num_parts, imdb_ids)
+
+
+def iterate_part(
+    posters_dir: Path, number: int, num_parts: int, imdb_ids: Collection[int]
+) -> Iterator[tuple[int, bytes]]:
+    """Yields ids and image bytes of some films of one part, in the order of ids; see `iterate_posters`."""
+    segments = _read_segments(find_lineage(posters_dir, number, num_parts))
+    if not segments:
+        return
+    rows = pa.concat_tables([table.select(["imdb_id", "status"]) for *_, table in segments])
+    is_wanted = np.zeros(rows.num_rows, bool)
+    is_wanted[_find_current_rows(rows)] = True
+    is_wanted &= pc.equal(rows["status"], OK).to_numpy()
+    is_wanted &= [
+        imdb_id in imdb_ids and assign_part(imdb_id, num_parts) == number for imdb_id in rows["imdb_id"].to_pylist()
+    ]
+    bounds = np.cumsum([table.num_rows for *_, table in segments])[:-1]
+    pieces = zip(segments, np.split(is_wanted, bounds), strict=True)
+    # The rows of a segment are in the order of ids.
+    yield from heapq.merge(*(_iterate_segment(part, path, wanted) for (part, path, _), wanted in pieces))
 
 
 def _iterate_segment(part: Part, path: Path, is_wanted: NDArray[np.bool_]) -> Iterator[tuple[int, bytes]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -68,15 +68,14 @@ class PosterCounts:
         return self.num_ok / self.num_films
 
 
-def plan_downloads(catalog_path: Path, posters_dir: Path, settings: PosterSettings) -> list[PartPlan]:
+def plan_downloads(films: pa.Table, posters_dir: Path, settings: PosterSettings) -> list[PartPlan]:
     """Returns the parts with posters to download. Damaged segments are repaired, and leftovers removed.
 
     Args:
-        catalog_path: Path of the catalog's `films.parquet`.
+        films: Columns `imdb_id` and `poster_url`.
         posters_dir: Folder of the parts.
         settings: Settings of the stage.
     """
-    films = pq.read_table(catalog_path, columns=["imdb_id", "poster_url"])
     num_parts = ledger.choose_num_parts(posters_dir, films.num_rows, settings.posters_per_part)
     for part in segments.list_parts(posters_dir):
         part.remove_leftovers()
@@ -114,22 +113,21 @@ def download(
     return outcomes
 
 
-def count_posters(catalog_path: Path, posters_dir: Path, outcomes: Mapping[str, int]) -> PosterCounts:
-    """Counts the posters of the catalog's films: every film has one, or is among the failed ones.
+def count_posters(films: pa.Table, posters_dir: Path, outcomes: Mapping[str, int]) -> PosterCounts:
+    """Counts the posters of films: every film has one, or is among the failed ones.
 
     Args:
-        catalog_path: Path of the catalog's `films.parquet`.
+        films: Column `imdb_id`.
         posters_dir: Folder of the parts.
         outcomes: Number of downloads of this run, by outcome.
     """
-    films = pq.read_table(catalog_path, columns=["imdb_id"]).to_pandas()
     rows = ledger.read_ledger(posters_dir).select(["imdb_id", "status", "reason"]).to_pandas()
-    films = films.merge(rows, on="imdb_id", how="left", validate="one_to_one")
-    is_ok = films["status"] == segments.OK
+    found = films.select(["imdb_id"]).to_pandas().merge(rows, on="imdb_id", how="left", validate="one_to_one")
+    is_ok = found["status"] == segments.OK
     counts = PosterCounts(
-        num_films=len(films),
+        num_films=len(found),
         num_ok=int(is_ok.sum()),
-        failed=dict(Counter(films.loc[~is_ok, "reason"].fillna("not requested")).most_common()),
+        failed=dict(Counter(found.loc[~is_ok, "reason"].fillna("not requested")).most_common()),
         outcomes=dict(outcomes),
     )
     logger.info(

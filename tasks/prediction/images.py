@@ -1,9 +1,9 @@
 """Posters to predict: files, folders and addresses, read in batches while the model predicts the one before."""
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -56,61 +56,80 @@ def list_images(sources: Sequence[str]) -> list[str]:
 
 
 def process_images(
-    images: Sequence[str], process: Callable[[Sequence[bytes]], list[Result]]
+    images: Sequence[str], process: Callable[[Sequence[bytes]], Sequence[Result]], settings: PosterSettings
 ) -> Iterator[ImageResult[Result]]:
     """Yields the result for each image, in order.
 
     Args:
         images: Files and http(s) addresses; an empty one is an error.
+        process: Function as in `process_contents`.
+        settings: Settings of the downloads.
+    """
+    starts = range(0, len(images), _BATCH_SIZE)
+    contents = (content for start in starts for content in _read_images(images[start : start + _BATCH_SIZE], settings))
+    for image, result in zip(images, process_contents(contents, process), strict=True):
+        yield make_result(image, result)
+
+
+def process_contents(
+    contents: Iterable[bytes | NotAPosterError], process: Callable[[Sequence[bytes]], Sequence[Result]]
+) -> Iterator[Result | NotAPosterError]:
+    """Yields the result for each image, in order; the next batch is read while the model predicts the one before.
+
+    Args:
+        contents: JPEG or PNG files, and errors of images that can't be read, which are passed on.
         process: Function from JPEG or PNG files to a result each, which raises `NotAPosterError` if one cannot be
             decoded.
     """
 
-    def process_each(contents: Sequence[bytes]) -> list[Result | NotAPosterError]:
+    def process_each(batch: Sequence[bytes]) -> list[Result | NotAPosterError]:
         try:
-            return list(process(contents))
+            return list(process(batch))
         except NotAPosterError as error:
-            if len(contents) == 1:
+            if len(batch) == 1:
                 return [error]
             # One that passed the check and yet cannot be decoded must not fail the others.
-            return [result for content in contents for result in process_each([content])]
+            return [result for content in batch for result in process_each([content])]
 
-    batches = [images[start : start + _BATCH_SIZE] for start in range(0, len(images), _BATCH_SIZE)]
+    waiting = iter(contents)
+
+    def read_batch() -> list[bytes | NotAPosterError]:
+        return list(itertools.islice(waiting, _BATCH_SIZE))
+
     with ThreadPoolExecutor(1, "images") as reader:
-        reading = reader.submit(_read_images, images[:_BATCH_SIZE])
-        for batch, following in zip_longest(batches, batches[1:]):
-            contents = reading.result()
-            if following:
-                reading = reader.submit(_read_images, following)  # while the model predicts these
-            valid = [content for content in contents if isinstance(content, bytes)]
+        reading = reader.submit(read_batch)
+        while batch := reading.result():
+            reading = reader.submit(read_batch)
+            valid = [content for content in batch if isinstance(content, bytes)]
             results = iter(process_each(valid) if valid else [])
-            for image, content in zip(batch, contents, strict=True):
-                result = next(results) if isinstance(content, bytes) else content
-                if isinstance(result, NotAPosterError):
-                    yield ImageResult(image, error=result.reason)
-                else:
-                    yield ImageResult(image, result)
+            yield from (next(results) if isinstance(content, bytes) else content for content in batch)
 
 
-def _read_images(images: Sequence[str]) -> list[bytes | NotAPosterError]:
+def make_result(image: str, result: Result | NotAPosterError) -> ImageResult[Result]:
+    """Returns a result, or an error, with the name of its image."""
+    if isinstance(result, NotAPosterError):
+        return ImageResult(image, error=result.reason)
+    return ImageResult(image, result)
+
+
+def _read_images(images: Sequence[str], settings: PosterSettings) -> list[bytes | NotAPosterError]:
     """Returns the bytes of each image that decodes, and the error of any other."""
-    fetched = iter(_fetch_images([image for image in images if image.startswith(SCHEMES)]))
-    return [next(fetched) if image.startswith(SCHEMES) else _read_file(image) for image in images]
+    fetched = iter(_fetch_images([image for image in images if image.startswith(SCHEMES)], settings))
+    return [next(fetched) if image.startswith(SCHEMES) else read_file(image) for image in images]
 
 
-def _fetch_images(addresses: Sequence[str]) -> list[bytes | NotAPosterError]:
+def _fetch_images(addresses: Sequence[str], settings: PosterSettings) -> list[bytes | NotAPosterError]:
     if not addresses:
         return []
     # aiohttp takes half a second to import, which files do without.
     from tasks.posters.fetching import PosterRequest, fetch_posters
 
-    settings = PosterSettings(min_side_pixels=1)
-    requests = [PosterRequest(address) for address in addresses]
-    fetched = fetch_posters(requests, settings)
+    fetched = fetch_posters([PosterRequest(address) for address in addresses], settings)
     return [poster.content if poster.content is not None else NotAPosterError(str(poster.reason)) for poster in fetched]
 
 
-def _read_file(image: str) -> bytes | NotAPosterError:
+def read_file(image: str) -> bytes | NotAPosterError:
+    """Returns the bytes of a file, or why it is no image that decodes."""
     if not image:
         return NotAPosterError("no poster address")
     try:
@@ -118,6 +137,7 @@ def _read_file(image: str) -> bytes | NotAPosterError:
         check_image(content)
     except OSError as error:
         return NotAPosterError(str(error.strerror))
-    except NotAPosterError as error:
-        return error
+    except ValueError as error:
+        # NotAPosterError, or a path with a zero byte.
+        return error if isinstance(error, NotAPosterError) else NotAPosterError("no path")
     return content

@@ -13,12 +13,13 @@ from tasks.features.nearest import find_nearest
 from tasks.model_folder import ModelFolder
 from tasks.prediction.images import ImageResult, process_images
 from tasks.prediction.predictor import Predictor
+from tasks.settings import PosterSettings
 
 _FILMS = ["imdb_id", "title", "year", "genres"]
 
 
 def find_similar_posters(
-    folder: Path, images: Sequence[str], num_nearest: int
+    folder: Path, images: Sequence[str], num_nearest: int, settings: PosterSettings
 ) -> Iterator[ImageResult[list[dict[str, Any]]]]:
     """Yields for each image, in order, the films of a model's index whose posters are nearest.
 
@@ -26,6 +27,7 @@ def find_similar_posters(
         folder: Folder of a published model.
         images: Files and http(s) addresses.
         num_nearest: Number of films for each.
+        settings: Settings of the downloads.
 
     Raises:
         RegistryError: The model has no index.
@@ -34,7 +36,11 @@ def find_similar_posters(
     if not index.is_file():
         raise RegistryError(f"{folder} has no {index.name}: publish a model with export.index=true")
     predictor = Predictor.open(folder)
-    return process_images(images, lambda contents: find_similar(index, predictor.embed(contents), num_nearest))
+
+    def process(contents: Sequence[bytes]) -> list[list[dict[str, Any]]]:
+        return find_similar(index, predictor.embed(contents), num_nearest)
+
+    return process_images(images, process, settings)
 
 
 def find_similar(index_path: Path, queries: NDArray[np.float32], num_nearest: int) -> list[list[dict[str, Any]]]:

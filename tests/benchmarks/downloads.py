@@ -84,7 +84,7 @@ def _run_ours(work: Path, films: Path, count: int) -> float:
     shutil.rmtree(folder, ignore_errors=True)
     settings = PosterSettings(allow_private_hosts=("127.0.0.1",))
     start = time.perf_counter()
-    plans = plan_downloads(films, folder, settings)
+    plans = plan_downloads(pq.read_table(films), folder, settings)
     progress = Progress(count)
     with Workers(NUM_PROCESSES) as workers, ThreadPoolExecutor(NUM_PROCESSES) as pool:
         jobs = [plan.make_job(folder, settings) for plan in plans]

@@ -78,15 +78,19 @@ def _plan_downloads(folder: Path) -> None:
     from tasks.settings import PosterSettings
 
     # As for a first run, of which nothing is there.
-    assert plan_downloads(folder / "films.parquet", folder / "none", PosterSettings())
+    assert plan_downloads(_read_films(folder), folder / "none", PosterSettings())
 
 
 def _count_posters(folder: Path) -> None:
     from tasks.posters.task import count_posters, plan_downloads
     from tasks.settings import PosterSettings
 
-    plan_downloads(folder / "films.parquet", folder / "posters", PosterSettings())
-    count_posters(folder / "films.parquet", folder / "posters", {})
+    plan_downloads(_read_films(folder), folder / "posters", PosterSettings())
+    count_posters(_read_films(folder), folder / "posters", {})
+
+
+def _read_films(folder: Path) -> pa.Table:
+    return pq.read_table(folder / "films.parquet", columns=["imdb_id", "poster_url"])
 
 
 def _dataset(folder: Path) -> None:

@@ -14,6 +14,8 @@ from tasks.sample.server import serve
 from tasks.sample.site import make_site, write_catalog
 
 ROOT = Path(__file__).resolve().parents[2]
+# The samples' servers.
+LOOPBACK = ["--set", "posters.allow_private_hosts=[127.0.0.1]"]
 COMMAND = [sys.executable, "-m", "flows.cli"]
 
 
@@ -80,7 +82,7 @@ def test_mistake_found_during_a_run_ends_in_one_line_without_a_traceback(tmp_pat
     with serve(tmp_path / "site") as base_url:
         catalog = write_catalog(tmp_path / "site", base_url)
         # A home of its own: the run's temporary server keeps its database there.
-        done = call("run", "--catalog", catalog, cwd=tmp_path, PREFECT_HOME=str(tmp_path / "home"))
+        done = call("run", "--catalog", catalog, *LOOPBACK, cwd=tmp_path, PREFECT_HOME=str(tmp_path / "home"))
     assert done.returncode == 2
     assert "Traceback" not in done.stdout + done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("poster-genres: ")]
@@ -101,7 +103,7 @@ def test_modules_in_the_working_directory_are_not_imported(tmp_path: Path) -> No
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     environment |= {"PREFECT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
     with serve(tmp_path / "site") as base_url:
-        command = [sys.executable, script, "run", "--catalog", write_catalog(tmp_path / "site", base_url)]
+        command = [sys.executable, script, "run", "--catalog", write_catalog(tmp_path / "site", base_url), *LOOPBACK]
         done = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
         )

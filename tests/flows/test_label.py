@@ -2,7 +2,7 @@ import csv
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,15 @@ import pytest
 import tensorflow as tf
 
 from flows.label import label
-from tasks.errors import RegistryError, SettingsError
-from tasks.prediction.labelling import make_schema
+from tasks.errors import LockedError, RegistryError, SettingsError
+from tasks.locking import locked
+from tasks.prediction import labelling
+from tasks.prediction.labelling import Labelled, make_schema
 from tasks.prediction.predictor import Prediction, Predictor
 from tasks.sample.server import serve
+from tasks.settings import PosterSettings
+
+LOOPBACK = PosterSettings(allow_private_hosts=("127.0.0.1",))
 
 
 def predict(folder: Path, images: Sequence[Path]) -> list[Prediction]:
@@ -91,7 +96,8 @@ def test_label_writes_a_row_for_every_row(small_run, tmp_path: Path) -> None:
         output_dir = tmp_path / "labels"
         # Twice: what an earlier run wrote is replaced.
         for _ in range(2):
-            labelled = label(str(tmp_path / "posters.csv"), output_dir, "champion", small_run.artifacts_dir)
+            source = str(tmp_path / "posters.csv")
+            labelled = label(source, output_dir, "champion", small_run.artifacts_dir, LOOPBACK)
     assert (labelled.num_labelled, labelled.errors) == (3, {"no poster address": 1, "http 404": 1})
     table = pq.read_table(output_dir / "labels.parquet")
     assert table.schema.equals(make_schema())
@@ -117,3 +123,107 @@ def test_label_keeps_other_files(small_run, tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match="no model 'none'"):
         label(str(small_run.posters[0]), tmp_path / "labels", "none", small_run.artifacts_dir)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.fixture
+def addresses(small_run, tmp_path: Path) -> Iterator[Path]:
+    """A catalog of thirty addresses of posters, and of one that is not there."""
+    with serve(small_run.data_dir / "site") as base_url:
+        images = [f"{base_url}/posters/{poster.name}" for poster in small_run.posters[:30]]
+        rows = "".join(f"{number},{image}\n" for number, image in enumerate([*images, f"{base_url}/none.jpg"]))
+        (tmp_path / "posters.csv").write_text(f"imdbId,Poster\n{rows}")
+        yield tmp_path / "posters.csv"
+
+
+@pytest.mark.backbone
+def test_the_next_run_requests_and_predicts_only_what_is_new(
+    small_run, addresses: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicted: list[int] = []
+    predict_all = Predictor.predict
+
+    def count(predictor: Predictor, images: Sequence[bytes]) -> list[Prediction]:
+        predicted.append(len(images))
+        return predict_all(predictor, images)
+
+    def label_all(settings: PosterSettings = LOOPBACK) -> Labelled:
+        return label(str(addresses), tmp_path / "labels", "champion", small_run.artifacts_dir, settings)
+
+    monkeypatch.setattr(Predictor, "predict", count)
+    assert label_all() == Labelled(tmp_path / "labels", 30, {"http 404": 1})
+    assert sum(predicted) == 30
+    # No host may be private now, so that any request would fail.
+    before = (tmp_path / "labels" / "labels.csv").read_bytes()
+    assert label_all(PosterSettings()) == Labelled(tmp_path / "labels", 30, {"http 404": 1})
+    assert sum(predicted) == 30
+    assert (tmp_path / "labels" / "labels.csv").read_bytes() == before
+
+    with addresses.open("a") as file:
+        file.write(f"99,{small_run.posters[40]}\n")
+    assert label_all().num_labelled == 31
+    assert sum(predicted) == 31
+
+
+@pytest.mark.backbone
+def test_a_label_run_that_fails_half_way_keeps_its_predictions(
+    small_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicted: list[int] = []
+    predict_all = Predictor.predict
+
+    def fail_at_third(predictor: Predictor, images: Sequence[bytes]) -> list[Prediction]:
+        predicted.append(len(images))
+        if len(predicted) == 3:
+            raise OSError(28, "No space left on device")
+        return predict_all(predictor, images)
+
+    monkeypatch.setattr(labelling, "_FILES_PER_PIECE", 10)
+    monkeypatch.setattr(Predictor, "predict", fail_at_third)
+    folder = tmp_path / "posters"
+    folder.mkdir()
+    for poster in small_run.posters[:35]:
+        shutil.copy2(poster, folder)
+    with pytest.raises(OSError, match="No space left"):
+        label(str(folder), tmp_path / "labels", "champion", small_run.artifacts_dir)
+    assert not (tmp_path / "labels" / "labels.parquet").exists()
+    labelled = label(str(folder), tmp_path / "labels", "champion", small_run.artifacts_dir)
+    assert labelled == Labelled(tmp_path / "labels", 35, {})
+    assert predicted == [10, 10, 10, 10, 5]
+    # A piece that is damaged is predicted again.
+    piece = next((tmp_path / "labels" / "work" / "pieces").glob("files-00001-*"))
+    piece.write_bytes(piece.read_bytes()[:-10])
+    label(str(folder), tmp_path / "labels", "champion", small_run.artifacts_dir)
+    assert predicted[5:] == [10]
+
+
+@pytest.mark.backbone
+def test_one_label_run_at_a_time_in_a_folder(small_run, tmp_path: Path) -> None:
+    with (
+        locked(tmp_path / "labels", "another label run"),
+        pytest.raises(LockedError, match=r"labels is in use by another label run .*: wait until it is done"),
+    ):
+        label(str(small_run.posters[0]), tmp_path / "labels", "champion", small_run.artifacts_dir)
+
+
+@pytest.mark.backbone
+def test_a_catalog_from_an_address_can_not_name_files(small_run, tmp_path: Path) -> None:
+    (tmp_path / "posters.csv").write_text(f"Poster\n{small_run.posters[0]}\n/no/such/file\n")
+    with serve(tmp_path) as base_url:
+        source = f"{base_url}/posters.csv"
+        labelled = label(source, tmp_path / "labels", "champion", small_run.artifacts_dir, LOOPBACK)
+    # The same error, whether it is there or not.
+    assert labelled == Labelled(tmp_path / "labels", 0, {"address not http(s)": 2})
+
+
+@pytest.mark.backbone
+def test_a_damaged_poster_of_an_earlier_run_is_downloaded_again(small_run, addresses: Path, tmp_path: Path) -> None:
+    arguments = (str(addresses), tmp_path / "labels", "champion", small_run.artifacts_dir, LOOPBACK)
+    label(*arguments)
+    before = (tmp_path / "labels" / "labels.csv").read_bytes()
+    (segment,) = (tmp_path / "labels" / "work" / "posters").glob("*.parquet")
+    content = bytearray(segment.read_bytes())
+    content[len(content) // 2] ^= 1
+    segment.write_bytes(content)
+    shutil.rmtree(tmp_path / "labels" / "work" / "pieces")
+    assert label(*arguments).num_labelled == 30
+    assert (tmp_path / "labels" / "labels.csv").read_bytes() == before

@@ -29,7 +29,7 @@ from tasks.errors import CatalogError, DownloadError, LockedError, RegistryError
 from tasks.export.checking import serve_in_clean_process
 from tasks.features.preprocessing import prepare_posters, resize_pixels
 from tasks.posters.progress import Progress
-from tasks.posters.task import PartPlan, download_part
+from tasks.posters.task import PartPlan, download
 from tasks.posters.workers import Workers
 from tasks.prediction.images import process_images
 from tasks.prediction.predictor import Predictor
@@ -342,7 +342,9 @@ def test_without_a_lite_model_the_saved_model_predicts(grown_run: GrownRun) -> N
     folder = grown_run.run.model.path
     images = [str(path) for path in sorted((grown_run.folder / "site" / "posters").iterdir())[:3]]
     expected = serve_in_clean_process(folder / "saved_model", [Path(image).read_bytes() for image in images])
-    results = list(process_images([images[0], "none.jpg", *images[1:]], Predictor.open(folder).predict))
+    results = list(
+        process_images([images[0], "none.jpg", *images[1:]], Predictor.open(folder).predict, PosterSettings())
+    )
     assert results.pop(1).error == "No such file or directory"
     predictions = [result.result for result in results if result.result]
     assert [prediction.labels for prediction in predictions] == expected["labels"]
@@ -407,28 +409,26 @@ def test_a_failed_run_says_why_in_an_artifact(prefect_server: None, tmp_path: Pa
     assert last["message"].startswith("failed: CatalogError: the catalog can't be read from nowhere.csv")
 
 
-def test_retries_are_visible_in_the_server(prefect_server: None, tmp_path: Path) -> None:
+def test_a_part_that_fails_is_visible_in_the_server(prefect_server: None, tmp_path: Path) -> None:
     (tmp_path / "posters").write_text("a file where the folder should be")
-    plan = PartPlan(tmp_path / "posters" / "part-00000.parquet", [{"imdb_id": 1, "poster_url": "http://["}])
+    plan = PartPlan(3, 4, [{"imdb_id": 1, "poster_url": "http://["}], 1)
 
     @flow(name="a folder that can't be written")
-    def download() -> None:
+    def download_one() -> None:
         with Workers(1) as workers:
-            download_part.with_options(retry_delay_seconds=0)(plan, PosterSettings(), 1, workers, Progress(1))
+            download(plan, tmp_path / "posters", PosterSettings(), workers, Progress(1))
 
-    with pytest.raises(DownloadError, match=r"part-00000.parquet could not be downloaded: .*posters"):
-        download()
+    with pytest.raises(DownloadError, match=r"part 3 of the posters could not be downloaded: .*posters"):
+        download_one()
     with get_client(sync_client=True) as client:
         (run,) = client.read_task_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=[download.name])),
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[download_one.name])),
             limit=10,
             sort=TaskRunSort.NAME_ASC,
         )
         states = [state.name for state in client.read_task_run_states(run.id)]
-    assert run.name == "download posters part-00000"
-    assert run.run_count == 2
+    assert run.name == "download posters, part 3"
     assert states[-1] == "Failed"
-    assert {"Retrying", "AwaitingRetry"} & set(states)
 
 
 def test_log_has_run_stage_and_part(small_run) -> None:

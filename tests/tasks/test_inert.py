@@ -1,21 +1,19 @@
 import csv
 import re
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from flows import cli
 from tasks.evaluation.label_errors import write_label_errors
 from tasks.evaluation.report import describe_data, list_genres
 from tasks.inert import for_csv, for_markdown, for_terminal
-from tasks.prediction.labelling import write_labels
+from tasks.prediction.labelling import _write_csv, make_schema
 
 FORMULA = '=HYPERLINK("http://evil/","Heat (1995)")'
 MARKUP = "<img src=x> [Heat](http://evil/) ![x](y) `a` | *b* & https://evil/\x1b[31m\nnext"
@@ -72,15 +70,12 @@ def test_report() -> None:
 
 
 def test_labels(tmp_path: Path) -> None:
-    images = ["=none.jpg", "-none.jpg"]
-    posters = pa.table({"id": ["@1", "+2"], "image": images})
-    write_labels(
-        cast("Any", SimpleNamespace(predict=list)), posters, tmp_path / "labels"
-    )  # no image can be read, so nothing is predicted
-    with (tmp_path / "labels" / "labels.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["id"], row["image"]) for row in rows] == [("'@1", "'=none.jpg"), ("'+2", "'-none.jpg")]
-    assert pq.read_table(tmp_path / "labels" / "labels.parquet")["image"].to_pylist() == images
+    row = {"id": "@1", "image": "=1.jpg", "labels": ["-x", "y"], "confidences": [0.9, 0.1], "error": "+x"}
+    _write_csv(pa.Table.from_pylist([row], schema=make_schema()), tmp_path / "labels.csv")
+    with (tmp_path / "labels.csv").open(encoding="utf-8", newline="") as file:
+        (found,) = csv.DictReader(file)
+    assert (found["id"], found["image"], found["labels"], found["error"]) == ("'@1", "'=1.jpg", "'-x|y", "'+x")
+    assert found["confidences"] == "0.9000|0.1000"
 
 
 def test_label_errors(tmp_path: Path) -> None:

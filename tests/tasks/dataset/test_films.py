@@ -3,9 +3,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from ledger_rows import make_row, write_ledger
 
 from tasks.dataset.films import FILMS_SCHEMA, join_films, write_films
-from tests.tasks.posters.rows import make_row, write_ledger
 
 
 def test_films_with_a_poster_are_in_the_order_of_the_parts(tmp_path: Path) -> None:

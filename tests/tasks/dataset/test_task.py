@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from ledger_rows import make_row, write_ledger
 
 from tasks.catalog.cleaning import FILMS
 from tasks.dataset.records import parse_example
 from tasks.dataset.task import Dataset, read_dataset, write_dataset
 from tasks.errors import DatasetError
 from tasks.settings import DatasetSettings
-from tests.tasks.posters.rows import make_row, write_ledger
 
 SETTINGS = DatasetSettings(min_posters_per_genre=20, shard_bytes=10_000)
 

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from ledger_rows import make_row, write_ledger
 
 from tasks.dataset.task import Dataset
 from tasks.evaluation.champion import ChampionTest, compare_with_champion
 from tasks.features.matrix import FeatureMatrix
 from tasks.model_folder import ModelFolder
 from tasks.training.examples import Examples
-from tests.tasks.posters.rows import make_row, write_ledger
 
 # Six test films. Two features are the champion's probabilities of Comedy and Drama, by its head below.
 FEATURES = np.array([[9, -9], [9, -9], [-9, 9], [-9, 9], [9, 9], [-9, -9]], np.float32)

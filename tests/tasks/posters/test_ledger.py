@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ledger_rows import NOW, make_row
 
 from tasks.errors import RepairedError
 from tasks.posters import ledger
 from tasks.posters.segments import LEDGER, Part, write_num_parts
 from tasks.settings import PosterSettings
-from tests.tasks.posters.rows import NOW, make_row
 
 SETTINGS = PosterSettings()
 

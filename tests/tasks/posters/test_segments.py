@@ -6,11 +6,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ledger_rows import make_row
 
 from tasks.hashing import hash_file
 from tasks.posters import ledger, segments
 from tasks.posters.segments import LEDGER, Part, list_parts, read_num_parts, read_segment, write_num_parts
-from tests.tasks.posters.rows import make_row
 
 
 def read_all(part: Part) -> list[dict[str, Any]]:

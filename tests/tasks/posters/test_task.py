@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from tasks.errors import DownloadError
@@ -18,12 +17,11 @@ SETTINGS = PosterSettings(
 )
 
 
-def write_films(path: Path, urls: dict[int, str]) -> Path:
-    pq.write_table(pa.table({"imdb_id": list(urls), "poster_url": list(urls.values())}), path)
-    return path
+def make_films(urls: dict[int, str]) -> pa.Table:
+    return pa.table({"imdb_id": list(urls), "poster_url": list(urls.values())})
 
 
-def download(films: Path, posters_dir: Path, settings: PosterSettings = SETTINGS) -> Counter[str]:
+def download(films: pa.Table, posters_dir: Path, settings: PosterSettings = SETTINGS) -> Counter[str]:
     """Downloads as the flow does, but in this process."""
     outcomes: Counter[str] = Counter()
     for plan in plan_downloads(films, posters_dir, settings):
@@ -39,14 +37,14 @@ def list_segments(posters_dir: Path) -> dict[str, int]:
 
 def test_second_run_requests_only_missing_posters(server, tmp_path: Path) -> None:
     urls = {index: server.url(f"good-{index}") for index in range(40)} | {99: server.url("status-404")}
-    films = write_films(tmp_path / "films.parquet", urls)
+    films = make_films(urls)
     assert download(films, tmp_path / "posters") == {"new": 40, "failed": 1}
     assert len(segments.list_parts(tmp_path / "posters")) == 4
     assert download(films, tmp_path / "posters") == {}
     assert set(server.requests.values()) == {1}
 
     urls[100] = server.url("good-100")
-    write_films(films, urls)
+    films = make_films(urls)
     assert download(films, tmp_path / "posters") == {"new": 1}
     assert download(films, tmp_path / "posters", SETTINGS.model_copy(update={"retry_failed": True})) == {"failed": 1}
     assert server.requests["status-404"] == 2
@@ -54,7 +52,7 @@ def test_second_run_requests_only_missing_posters(server, tmp_path: Path) -> Non
 
 def test_counts_and_the_table_of_reasons(server, tmp_path: Path) -> None:
     paths = ["good-1", "good-2", "good-3", "status-404", "html", "status-410", "status-404-b"]
-    films = write_films(tmp_path / "films.parquet", {n: server.url(path) for n, path in enumerate(paths[:6])})
+    films = make_films({n: server.url(path) for n, path in enumerate(paths[:6])})
     counts = count_posters(films, tmp_path / "posters", download(films, tmp_path / "posters"))
     assert (counts.num_films, counts.num_ok, counts.success_rate) == (6, 3, 0.5)
     assert counts.outcomes == {"new": 3, "failed": 3}
@@ -65,9 +63,9 @@ def test_counts_and_the_table_of_reasons(server, tmp_path: Path) -> None:
 
 
 def test_posters_of_films_outside_the_catalog_do_not_count(server, tmp_path: Path) -> None:
-    films = write_films(tmp_path / "films.parquet", {1: server.url("good"), 2: server.url("status-404")})
+    films = make_films({1: server.url("good"), 2: server.url("status-404")})
     download(films, tmp_path / "posters")
-    write_films(films, {1: server.url("good")})
+    films = make_films({1: server.url("good")})
     counts = count_posters(films, tmp_path / "posters", {})
     assert (counts.num_films, counts.num_ok, counts.failed) == (1, 1, {})
 
@@ -77,7 +75,7 @@ REFRESH = SETTINGS.model_copy(update={"refresh": True})
 
 def test_refresh_sends_validators_and_writes_only_changed_posters(server, tmp_path: Path) -> None:
     urls = {index: server.url(f"good-{index}") for index in range(30)} | {99: server.url("status-404")}
-    films = write_films(tmp_path / "films.parquet", urls)
+    films = make_films(urls)
     download(films, tmp_path / "posters")
     before = list_segments(tmp_path / "posters")
     assert download(films, tmp_path / "posters", REFRESH) == {"unchanged": 30}
@@ -93,7 +91,7 @@ def test_refresh_sends_validators_and_writes_only_changed_posters(server, tmp_pa
 
 
 def test_refresh_without_validators_compares_the_bytes(server, tmp_path: Path) -> None:
-    films = write_films(tmp_path / "films.parquet", {1: server.url("plain-1"), 2: server.url("plain-2")})
+    films = make_films({1: server.url("plain-1"), 2: server.url("plain-2")})
     download(films, tmp_path / "posters")
     assert download(films, tmp_path / "posters", REFRESH) == {"unchanged": 2}
     server.replace("plain-2")
@@ -102,7 +100,7 @@ def test_refresh_without_validators_compares_the_bytes(server, tmp_path: Path) -
 
 
 def test_a_poster_whose_refresh_fails_is_kept(server, tmp_path: Path) -> None:
-    films = write_films(tmp_path / "films.parquet", {1: server.url("gone-1"), 2: server.url("good-2")})
+    films = make_films({1: server.url("gone-1"), 2: server.url("good-2")})
     download(films, tmp_path / "posters")
     before = ledger.read_ledger(tmp_path / "posters")
     assert download(films, tmp_path / "posters", REFRESH) == {"kept": 1, "unchanged": 1}
@@ -111,7 +109,7 @@ def test_a_poster_whose_refresh_fails_is_kept(server, tmp_path: Path) -> None:
 
 def test_failures_that_may_pass_are_mended_by_the_next_run(server, tmp_path: Path) -> None:
     paths = ["once-503", "status-404", "good"]
-    films = write_films(tmp_path / "films.parquet", {n: server.url(path) for n, path in enumerate(paths)})
+    films = make_films({n: server.url(path) for n, path in enumerate(paths)})
     one_try = SETTINGS.model_copy(update={"attempts": 1})
     assert download(films, tmp_path / "posters", one_try) == {"new": 1, "failed": 2}
     assert download(films, tmp_path / "posters", one_try) == {"new": 1}
@@ -121,21 +119,21 @@ def test_failures_that_may_pass_are_mended_by_the_next_run(server, tmp_path: Pat
 
 def test_odd_headers_cost_nothing_and_pictures_one_poster(server, tmp_path: Path) -> None:
     paths = ["oddheader", "html", *(f"good-{number}" for number in range(30))]
-    films = write_films(tmp_path / "films.parquet", {n: server.url(path) for n, path in enumerate(paths)})
+    films = make_films({n: server.url(path) for n, path in enumerate(paths)})
     assert download(films, tmp_path / "posters") == {"new": 31, "failed": 1}
     assert dict(ledger.iterate_posters(tmp_path / "posters", {0})) == {0: server.poster}
 
 
 def test_films_that_were_not_requested_are_accounted_for(server, tmp_path: Path) -> None:
-    films = write_films(tmp_path / "films.parquet", {1: server.url("good-1")})
+    films = make_films({1: server.url("good-1")})
     download(films, tmp_path / "posters")
-    write_films(films, {1: server.url("good-1"), 2: server.url("good-2")})
+    films = make_films({1: server.url("good-1"), 2: server.url("good-2")})
     counts = count_posters(films, tmp_path / "posters", {})
     assert (counts.num_films, counts.num_ok, counts.failed) == (2, 1, {"not requested": 1})
 
 
 def test_what_was_downloaded_before_an_error_is_kept(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    films = write_films(tmp_path / "films.parquet", {n: server.url(f"good-{n}") for n in range(300)})
+    films = make_films({n: server.url(f"good-{n}") for n in range(300)})
     one_part = SETTINGS.model_copy(update={"posters_per_part": 1000})
     append = segments.Part.append
 
@@ -155,7 +153,7 @@ def test_what_was_downloaded_before_an_error_is_kept(server, tmp_path: Path, mon
 
 def test_segments_are_bounded_by_bytes(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.posters.downloading.SEGMENT_BYTES", 5 * len(server.poster))
-    films = write_films(tmp_path / "films.parquet", {n: server.url(f"good-{n}") for n in range(12)})
+    films = make_films({n: server.url(f"good-{n}") for n in range(12)})
     download(films, tmp_path / "posters", SETTINGS.model_copy(update={"posters_per_part": 1000}))
     rows = [segments.read_segment(path).num_rows for path in (tmp_path / "posters").glob("*.parquet")]
     assert sorted(rows) == [2, 5, 5]

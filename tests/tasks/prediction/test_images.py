@@ -9,6 +9,9 @@ from tasks.prediction import images as images_module
 from tasks.prediction.images import list_images, process_images
 from tasks.sample.drawing import draw_poster
 from tasks.sample.server import serve
+from tasks.settings import PosterSettings
+
+LOOPBACK = PosterSettings(allow_private_hosts=("127.0.0.1",))
 
 
 def test_files_folders_and_addresses(tmp_path: Path) -> None:
@@ -52,7 +55,7 @@ def test_results_come_in_order_over_several_batches(folder: Path, monkeypatch: p
     with serve(folder) as base_url:
         images = [*map(str, paths[:3]), str(folder / "none.txt"), "", f"{base_url}/3.jpg", f"{base_url}/8.jpg"]
         images += [str(folder / "gone.jpg"), *map(str, paths[4:])]
-        results = list(process_images(images, process))
+        results = list(process_images(images, process, LOOPBACK))
     assert [result.image for result in results] == images
     errors = (
         [None] * 3 + ["not an image", "no poster address", None, "http 404", "No such file or directory"] + [None] * 3
@@ -70,6 +73,6 @@ def test_an_image_that_fails_later_costs_its_own_result_alone(folder: Path) -> N
             raise NotAPosterError("broken image")
         return [len(content) for content in contents]
 
-    results = list(process_images([str(folder / f"{number}.jpg") for number in range(4)], process))
+    results = list(process_images([str(folder / f"{number}.jpg") for number in range(4)], process, LOOPBACK))
     assert [result.error for result in results] == [None, None, "broken image", None]
     assert [result.result is None for result in results] == [False, False, True, False]
