@@ -119,7 +119,6 @@ def test_the_next_run_goes_on(folder: Path) -> None:
     """After the runs above: all posters are there, and a trained head."""
     done = Interrupted(SMALL_DEMO, "Task run 'evaluate", [signal.SIGINT], folder, PREFECT_HOME=str(folder / "prefect"))
     assert done.code == 128 + signal.SIGINT
-    assert any("posters: 118 of 120 available" in line for line in done.lines)
     assert not any("Task run 'download posters" in line for line in done.lines)
     assert any("training: default-" in line and "is up to date" in line for line in done.lines)
 
