@@ -7,6 +7,8 @@ them: telemetry is off, and a run needs no server that was started by hand. Exis
 import logging
 import os
 
+from flows.redaction import redact_logs
+
 _ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -16,6 +18,9 @@ _ENVIRONMENT = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks",
     # ... if a run is active.
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    # Prefect starts its temporary server with `python -m`: a module in the working directory that has the name of one
+    # of Python's, or of a package, must not take its place.
+    "PYTHONSAFEPATH": "1",
     "KERAS_BACKEND": "tensorflow",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
@@ -25,3 +30,5 @@ for _name, _value in _ENVIRONMENT.items():
 # Logged beside Prefect's own lines; other libraries log warnings only.
 for _name in ("flows", "tasks"):
     logging.getLogger(_name).setLevel(logging.INFO)
+
+redact_logs()

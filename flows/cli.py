@@ -1,18 +1,21 @@
 """The command line. What takes long to import is imported by the command that needs it."""
 
 import json
-import logging
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
-from tasks.errors import PosterGenresError, SettingsError
+from flows.interruption import ending_on_signals
+from tasks.errors import PosterGenresError, SettingsError, describe_os_error
+from tasks.inert import for_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.text import Text
 
     from flows.train import Run
     from tasks.prediction.images import ImageResult
@@ -47,7 +50,6 @@ def demo() -> None:
     """Run the pipeline on a synthetic sample, offline, in a few minutes."""
     from flows.demo import demo as demo_flow
 
-    _quiet_user_errors()
     run = demo_flow()
     _print_run(run)
     # By the path it was called with: in a fresh checkout it is not on the PATH.
@@ -91,7 +93,6 @@ def run(
     _check_catalog(chosen)
     from flows.train import train
 
-    _quiet_user_errors()
     _print_run(train(chosen))
 
 
@@ -121,7 +122,6 @@ def compare(
         raise SettingsError(f"no recipe {unknown[0]!r}: expected one of {', '.join(RECIPES)} (--recipe)")
     from flows.compare import compare as compare_recipes
 
-    _quiet_user_errors()
     comparison = compare_recipes(chosen, cast("tuple[RecipeName, ...]", tuple(recipes or RECIPES)), seeds)
     _print(f"\n{comparison.table}\n\neach seed   {comparison.folder}/comparison.json")
 
@@ -153,14 +153,12 @@ def predict(
         table = Table("image", "genres (over 0.5 in bold)", *others)
         for result in results:
             if not result.result:
-                table.add_row(Text(result.image), Text(str(result.error), "red"))
+                table.add_row(_cell(result.image), _cell(str(result.error), "red"))
                 continue
             pairs = zip(result.result.labels, result.result.confidences, strict=True)
-            genres = [
-                Text(f"{label} {value:.2f}", style="bold" if value > THRESHOLD else "dim") for label, value in pairs
-            ]
+            genres = [_cell(f"{label} {value:.2f}", "bold" if value > THRESHOLD else "dim") for label, value in pairs]
             values = [_describe(result.result.others.get(name)) for name in others]
-            table.add_row(Text(result.image), Text(", ").join(genres), *values)
+            table.add_row(_cell(result.image), Text(", ").join(genres), *values)
         _print(table)
     if any(result.error for result in results):
         raise typer.Exit(1)
@@ -186,16 +184,15 @@ def similar(
         _print_json([(result, {"films": result.result}) for result in results])
     else:
         from rich.table import Table
-        from rich.text import Text
 
         for result in results:
             if result.error:
-                _print(Text(f"{result.image}: {result.error}", "red"))
+                _print(_cell(f"{result.image}: {result.error}", "red"))
                 continue
-            table = Table("similarity", "film", "genres", "imdbId", title=Text(result.image), title_justify="left")
+            table = Table("similarity", "film", "genres", "imdbId", title=_cell(result.image), title_justify="left")
             for film in result.result or []:
-                genres = Text(", ".join(film["genres"]))
-                table.add_row(f"{film['similarity']:.2f}", Text(film["title"]), genres, str(film["imdb_id"]))
+                genres = _cell(", ".join(film["genres"]))
+                table.add_row(f"{film['similarity']:.2f}", _cell(film["title"]), genres, str(film["imdb_id"]))
             _print(table)
     if any(result.error for result in results):
         raise typer.Exit(1)
@@ -328,7 +325,6 @@ def label(
 
     settings = _load_poster_settings(assignments)
     check_inputs(source, to, model, artifacts)  # before Prefect starts, which takes its time
-    _quiet_user_errors()
     labelled = label_flow(source, to, model, artifacts, settings)
     failed = ", ".join(f"{reason}: {count:,}" for reason, count in labelled.errors.items())
     _print(
@@ -348,27 +344,41 @@ def serve(
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; errors that a user can mend are one line and an exit code, not a traceback."""
+    with ending_on_signals():
+        _run_command(arguments)
+
+
+def _run_command(arguments: list[str] | None) -> NoReturn:
     try:
         sys.exit(app(arguments, prog_name="poster-genres", standalone_mode=False))
     except PosterGenresError as error:
-        print(f"poster-genres: {error}", file=sys.stderr)
+        _print_error(str(error))
         sys.exit(error.exit_code)
     except _UsageError as error:
-        print(f"poster-genres: {error.format_message().rstrip('.')}. See poster-genres --help", file=sys.stderr)
+        _print_error(f"{error.format_message().rstrip('.')}. See poster-genres --help")
         sys.exit(2)
     except OSError as error:
-        # The disk, the network, permissions: the message names the cause, which is not in this program.
-        print(f"poster-genres: {error}", file=sys.stderr)
+        # The disk, the network, permissions: the cause is not in this program.
+        _print_error(describe_os_error(error))
         sys.exit(1)
-    except typer.Abort:
-        print("poster-genres: interrupted; run it again to go on where it was", file=sys.stderr)
-        sys.exit(130)
+
+
+def _print_error(message: str) -> None:
+    print(f"poster-genres: {for_terminal(message)}", file=sys.stderr)
 
 
 def _print(what: object) -> None:
     from rich.console import Console
 
-    Console(highlight=False, soft_wrap=isinstance(what, str)).print(what)
+    # Titles, names and addresses are in it: no markup of Rich's, no control characters.
+    shown = for_terminal(what) if isinstance(what, str) else what
+    Console(highlight=False, soft_wrap=isinstance(what, str), markup=False, emoji=False).print(shown)
+
+
+def _cell(text: str, style: str = "") -> "Text":
+    from rich.text import Text
+
+    return Text(for_terminal(text), style)
 
 
 def _print_json(results: "Sequence[tuple[ImageResult[Any], dict[str, Any]]]") -> None:
@@ -415,18 +425,6 @@ def _print_run(run: "Run") -> None:
     _print(
         f"\n{table}\n\nmodel   {model.saved_model_path}\nreport  {model.report_path}\ngate    {gate}\ntimes   {taken}"
     )
-
-
-def _quiet_user_errors() -> None:
-    """Keeps Prefect from printing a traceback for an error that is one line for the user."""
-
-    def drop_traceback(record: logging.LogRecord) -> bool:
-        if record.exc_info and isinstance(record.exc_info[1], PosterGenresError):
-            record.exc_info = None
-        return True
-
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(drop_traceback)
 
 
 if __name__ == "__main__":

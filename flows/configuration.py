@@ -2,16 +2,22 @@
 
 import contextlib
 import difflib
-import tomllib
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from flows.settings_file import MAX_DEPTH, parse_yaml, read_settings_file
 from tasks.errors import SettingsError
 from tasks.settings import Settings
+from tasks.web.addresses import redact
+
+# Values in messages: a wrong one can be of any size.
+_MAX_SHOWN = 200
+_LIMITED = reprlib.Repr()
+_LIMITED.maxstring = _LIMITED.maxother = _LIMITED.maxlong = _MAX_SHOWN
 
 
 def load_settings(
@@ -30,12 +36,12 @@ def load_settings(
     given: dict[str, Any] = {}
     origins: dict[str, str] = {}
     if file:
-        given = _read_file(file)
+        given = read_settings_file(file)
         origins[""] = str(file)
     for assignment in assignments:
         name, value = _parse_assignment(assignment)
         _assign(given, name, value)
-        origins[name] = f"--set {assignment}"
+        origins[name] = f"--set {_shorten(assignment)}"
     for name, value in (options or {}).items():
         if value is not None:
             _assign(given, name, value)
@@ -43,35 +49,18 @@ def load_settings(
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
-        raise SettingsError("; ".join(_describe(problem, origins) for problem in error.errors())) from error
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the settings file {path} can't be read: {error}") from error
-    try:
-        if path.suffix == ".toml":
-            return tomllib.loads(text)
-        if path.suffix in (".yaml", ".yml"):
-            content = yaml.safe_load(text)
-            if not isinstance(content, dict | None):
-                raise SettingsError(f"{path}: expected names with values, received {content!r}")
-            return content or {}
-    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"{path}: {' '.join(str(error).split())}") from error
-    raise SettingsError(f"{path}: expected a settings file ending in .yaml, .yml or .toml")
+        # Not `from error`: pydantic's text has the values, such as an address with a password.
+        raise _error("; ".join(_describe(problem, origins) for problem in error.errors())) from None
 
 
 def _parse_assignment(assignment: str) -> tuple[str, Any]:
     name, equals, text = assignment.partition("=")
     if not equals or not name.strip():
-        raise SettingsError(f"--set {assignment}: expected name=value, such as training.epochs=10")
+        raise _error(f"--set {_shorten(assignment)}: expected name=value, such as training.epochs=10")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"--set {assignment}: {text!r} is not a value: {' '.join(str(error).split())}") from error
+        value = parse_yaml(text)
+    except ValueError as error:
+        raise _error(f"--set {_shorten(assignment)}: {_LIMITED.repr(text)} is not a value: {error}") from error
     # YAML 1.1 takes 1e-5 for a string, since it has no dot.
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
@@ -81,11 +70,22 @@ def _parse_assignment(assignment: str) -> tuple[str, Any]:
 
 def _assign(given: dict[str, Any], name: str, value: Any) -> None:
     *groups, last = name.split(".")
+    if len(groups) > MAX_DEPTH:
+        raise _error(f"unknown setting {_shorten(name)}: expected group.name, such as training.epochs")
     for group in groups:
         if not isinstance(given.setdefault(group, {}), dict):
-            raise SettingsError(f"{name}: {group} is not a group of settings: {given[group]!r}")
+            value = _LIMITED.repr(given[group])
+            raise _error(f"{name}: {group} is not a group of settings: {value}")
         given = given[group]
     given[last] = value
+
+
+def _error(message: str) -> SettingsError:
+    return SettingsError(" ".join(redact(message).split()))
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def _describe(problem: Any, origins: Mapping[str, str]) -> str:
@@ -100,7 +100,7 @@ def _describe(problem: Any, origins: Mapping[str, str]) -> str:
         return message
     if problem["type"] == "extra_forbidden":
         return f"unknown setting {name}{where}{_suggest(location)}"
-    return f"bad value for {name}{where}: {message[0].lower()}{message[1:]}, received {problem['input']!r}"
+    return f"bad value for {name}{where}: {message[0].lower()}{message[1:]}, received {_LIMITED.repr(problem['input'])}"
 
 
 def _suggest(location: list[str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.train import Run, train
-from flows.watching import report_failure
+from flows.watching import crashed_when_interrupted, report_failure
 from tasks.atomic import remove_partials
 from tasks.locking import locked
 from tasks.sample.server import serve
@@ -54,7 +54,7 @@ def demo(
     """
     site, server_dir = data_dir / "site", data_dir / "server"
     workspace = Workspace(data_dir)
-    with locked(server_dir, "another demo"):
+    with locked(server_dir, "another demo"), crashed_when_interrupted():
         remove_partials(data_dir, site.name)
         remove_partials(server_dir)
         make_site(site, num_films)

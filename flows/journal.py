@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from prefect.runtime import flow_run
 from pythonjsonlogger.json import JsonFormatter
 
 from tasks.errors import PosterGenresError
+from tasks.web.addresses import redact
 
 # This project's, and Prefect's about the states of runs, including retries.
 _LOGGERS = ("flows", "tasks", "prefect.flow_runs", "prefect.task_runs")
@@ -29,6 +31,13 @@ class _Stamp(logging.Filter):
         return True
 
 
+class _Formatter(JsonFormatter):
+    """Formats tracebacks without the secrets of addresses."""
+
+    def formatException(self, exc_info: Any) -> str:  # noqa: N802
+        return redact(str(super().formatException(exc_info)))
+
+
 @contextmanager
 def journal(folder: Path) -> Iterator[Path]:
     """Writes the log of the block to a file; yields its path.
@@ -45,7 +54,7 @@ def journal(folder: Path) -> Iterator[Path]:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.addFilter(_Stamp())
     handler.setFormatter(
-        JsonFormatter(
+        _Formatter(
             _FIELDS,
             timestamp=True,
             rename_fields={"levelname": "level", "name": "logger", "task_run_name": "task"},
@@ -62,7 +71,7 @@ def journal(folder: Path) -> Iterator[Path]:
         # Prefect logs it, too, but only after this block.
         expected = isinstance(error, PosterGenresError)
         trace = None if expected else (type(error), error, error.__traceback__)
-        words = f"failed: {type(error).__name__}: {error}"
+        words = f"failed: {type(error).__name__}: {redact(str(error))}"
         handler.handle(loggers[0].makeRecord(__name__, logging.ERROR, __file__, 0, words, (), trace))
         raise
     finally:

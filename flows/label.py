@@ -7,7 +7,7 @@ from prefect import flow
 
 from flows.downloading import download_posters
 from flows.repairing import repeat_repaired
-from flows.watching import report_failure
+from flows.watching import crashed_when_interrupted, report_failure
 from tasks.atomic import remove_partials
 from tasks.catalog.reading import is_address
 from tasks.errors import SettingsError
@@ -42,7 +42,7 @@ def label(
         posters: Settings of the downloads.
     """
     folder = check_inputs(source, output_dir, model, artifacts_dir)
-    with locked(output_dir, "another label run"):
+    with locked(output_dir, "another label run"), crashed_when_interrupted():
         remove_partials(output_dir)
         listed = list_posters(source, posters.allow_private_hosts)
         with_files = not is_address(source)

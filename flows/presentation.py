@@ -6,6 +6,7 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from tasks.catalog.task import Catalog
+from tasks.inert import for_markdown
 from tasks.model_folder import ModelFolder
 from tasks.posters.task import PosterCounts
 
@@ -21,7 +22,7 @@ def show_counts(catalog: Catalog, counts: PosterCounts) -> None:
         ("posters", "available", counts.num_ok),
     ]
     create_table_artifact(
-        [{"stage": stage, "what": what, "count": count} for stage, what, count in rows],
+        [{"stage": stage, "what": for_markdown(what), "count": count} for stage, what, count in rows],
         key="counts",
         description="Films and posters of this run",
     )
@@ -48,7 +49,9 @@ def show_evaluation(model: ModelFolder, metrics: Mapping[str, Any]) -> None:
             {"model": f"champion {champion['id']}, {on}", "macro-F1": round(champion["champion_macro_f1"], 4)},
             {"model": "this model on the same films", "macro-F1": round(champion["candidate_macro_f1"], 4)},
         ]
-    create_table_artifact(rows, key="metrics", description=f"Test split, model {model.id}. {model.gate_reasons}")
+    create_table_artifact(
+        rows, key="metrics", description=f"Test split, model {model.id}. {for_markdown(model.gate_reasons)}"
+    )
     create_markdown_artifact(
         render_report(metrics, with_charts=False), key="report", description=f"Report of {model.id}"
     )
@@ -68,5 +71,5 @@ def show_model(model: ModelFolder, *, is_champion: bool) -> None:
         model.path.resolve().as_uri(),
         link_text=model.id,
         key="model",
-        description=f"{rank}: {model.gate_reasons}",
+        description=f"{rank}: {for_markdown(model.gate_reasons)}",
     )

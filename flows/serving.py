@@ -14,6 +14,7 @@ from pathlib import Path
 
 import requests
 
+from flows.interruption import other_handling
 from tasks.errors import PosterGenresError, SettingsError
 
 WORK_POOL = "poster-genres"
@@ -175,9 +176,11 @@ def _signals_interrupt() -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    # The command line's own handling ends a command sooner than server and worker can stop in order.
+    with other_handling():
+        previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)

@@ -17,7 +17,7 @@ from flows import presentation
 from flows.downloading import PARTS_AT_ONCE, download_posters
 from flows.journal import journal
 from flows.repairing import repeat_repaired
-from flows.watching import crash_killed_runs, report_failure, run_ids
+from flows.watching import crash_killed_runs, crashed_when_interrupted, report_failure, run_ids
 from tasks.catalog.task import Catalog, read_catalog
 from tasks.dataset.task import Dataset, write_dataset
 from tasks.errors import RepairedError
@@ -88,7 +88,8 @@ def exclusive_run(settings: Settings) -> Iterator[None]:
             # A run that was killed and is started again has the same id.
             crash_killed_runs(set(left_behind.get("runs", [])) - set(run_ids()))
         settings.workspace.clear_leftovers()
-        yield
+        with crashed_when_interrupted():
+            yield
 
 
 def _run(settings: Settings) -> Run:

@@ -22,6 +22,19 @@ def _flush_to_disk(path: Path) -> None:
 
 
 @contextmanager
+def _naming(path: Path, partial: Path) -> Iterator[None]:
+    """Makes errors of the disk name the final path: those of some libraries name none, others the partial one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        elif isinstance(error.filename, str | Path):
+            error.filename = str(error.filename).replace(str(partial), str(path))
+        raise
+
+
+@contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yields a path beside `path` to write to; renames it to `path` if the block ends without an error.
 
@@ -34,10 +47,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _beside(path)
     try:
-        yield partial
-        _flush_to_disk(partial)
-        partial.replace(path)
-        _flush_to_disk(path.parent)
+        with _naming(path, partial):
+            yield partial
+            _flush_to_disk(partial)
+            partial.replace(path)
+            _flush_to_disk(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -55,16 +69,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     path = path.resolve()  # "." has no name
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, previous = _beside(path), _beside(path)
-    partial.mkdir()
+    with _naming(path, partial):
+        partial.mkdir()
     try:
-        yield partial
-        for file in partial.rglob("*"):
-            _flush_to_disk(file)
+        with _naming(path, partial):
+            yield partial
+            for file in partial.rglob("*"):
+                _flush_to_disk(file)
         if path.exists():
             path.rename(previous)
         try:
             partial.rename(path)
-        except OSError:
+        except BaseException:  # an interrupt, too
             if previous.exists():
                 previous.rename(path)
             raise

@@ -4,11 +4,22 @@ Every error about the user's input derives from `PosterGenresError`; the command
 traceback for any other exception, which is a bug.
 """
 
+import errno
+import os
+
 
 class PosterGenresError(Exception):
-    """An input is not as expected: the message names it, the expected values, and the remedy."""
+    """An input is not as expected: the message names it, the expected values, and the remedy.
+
+    The secrets of addresses are not in it: it is printed, logged, and stored by Prefect's server.
+    """
 
     exit_code = 2  # of the command line: wrong input
+
+    def __init__(self, message: str) -> None:
+        from tasks.web.addresses import redact  # here, since few commands end with an error
+
+        super().__init__(redact(message))
 
 
 class SettingsError(PosterGenresError):
@@ -67,3 +78,31 @@ class StoreError(RegistryError):
 def one_line(error: BaseException) -> str:
     """Returns an error's message in one line; its class's name where it has none."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+_ADVICE = {
+    errno.ENOSPC: "free some space and run it again, it goes on where it was",
+    errno.EDQUOT: "free some space and run it again, it goes on where it was",
+    errno.EFBIG: "the limit of a file's size (ulimit -f) is too low for it",
+    errno.EROFS: "choose a folder that can be written to",
+    errno.EACCES: "choose another folder, or run it as a user who may read and write there",
+    errno.EPERM: "choose another folder, or run it as a user who may read and write there",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "raise the limit of open files of this machine (sysctl fs.file-max)",
+    errno.EEXIST: "a file is where a folder was expected: choose another folder",
+    errno.ENOTDIR: "a part of the path is a file: choose another folder",
+    errno.EISDIR: "there is a folder where a file was expected: choose another path",
+    errno.EIO: "check the disk",
+}
+
+
+def describe_os_error(error: OSError) -> str:
+    """Returns an error of the disk, the network or permissions in one line: path, cause, and what to do."""
+    from tasks.web.addresses import redact
+
+    # Not `strerror`: pyarrow has a text of its own there.
+    cause = os.strerror(error.errno) if error.errno else one_line(error)
+    paths = [str(path) for path in (error.filename, error.filename2) if path is not None]
+    advice = _ADVICE.get(error.errno or 0)
+    message = ": ".join(filter(None, (", ".join(paths), cause[0].lower() + cause[1:], advice)))
+    return redact(" ".join(message.split()))

@@ -5,12 +5,22 @@ an input of the model, so that changing it trains a new one, unless it is declar
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.config import JsonDict
 
-from tasks.workspace import Workspace
+from tasks.web.addresses import has_credentials, redact
+from tasks.workspace import FOLDERS, Workspace
 
 HUB_HANDLE = "https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5"
 
@@ -24,6 +34,20 @@ TAPS = (
 CATALOG_MAX_BYTES = 1_000_000_000
 
 _NOT_AN_INPUT: JsonDict = {"model_input": False}
+
+
+def _refuse_credentials(address: str) -> str:
+    if has_credentials(address):
+        raise ValueError(
+            "Expected an address without user name and password: they would be published with the model's settings; "
+            "give them by the environment, or by fsspec's configuration"
+        )
+    return address
+
+
+# An address of the user's. Its JSON, which is published with the model and stored by Prefect's server, is without the
+# values of a signed query; the download uses the value itself.
+Address = Annotated[str, AfterValidator(_refuse_credentials), PlainSerializer(redact, when_used="json")]
 
 
 def operational(default: Any, description: str, **bounds: Any) -> Any:
@@ -42,7 +66,17 @@ def covered(default: Any, description: str | None = None) -> Any:
 class StageSettings(BaseModel):
     """A frozen group of settings that refuses unknown names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Values are not in pydantic's messages, since an address can have a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_booleans_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        # Python takes them for 0 and 1, and YAML takes yes, no, on and off for them.
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and annotation in (int, float, int | None, float | None):
+            raise ValueError("Expected a number")
+        return value
 
     def model_inputs(self) -> dict[str, Any]:
         """Returns the JSON values of the settings that decide the model, by name; a group has a dict of its own."""
@@ -59,8 +93,9 @@ class StageSettings(BaseModel):
 class CatalogSettings(StageSettings):
     """The source of the films, and which are left out."""
 
-    source: str = Field(
+    source: Address = Field(
         "MovieGenre.csv",
+        repr=False,
         description="Path or address of MovieGenre.csv: http(s), or any that fsspec supports (s3, gs).",
     )
     excluded_genres: tuple[str, ...] = Field(("Adult",), description="Genres whose films are dropped.")
@@ -222,7 +257,9 @@ class TrainingSettings(StageSettings):
         True, description="Whether each feature is scaled to mean 0, variance 1 over the training split."
     )
     dropout: float = Field(0.5, ge=0, lt=1, description="Dropout rate of features and hidden units.")
-    learning_rate: float = Field(3e-4, gt=0, description="Learning rate of Adam; the cosine schedule starts there.")
+    learning_rate: float = Field(
+        3e-4, gt=0, le=10, description="Learning rate of Adam; the cosine schedule starts there."
+    )
     schedule: Literal["cosine", "constant"] = Field(
         "cosine", description="Schedule of the learning rate: cosine (down to 0) or constant."
     )
@@ -337,8 +374,8 @@ class RegistrySettings(StageSettings):
     min_success_rate: float = Field(
         0.9, ge=0, le=1, description="Minimum fraction of available posters; below it the champion stays."
     )
-    publish_to: str | None = operational(
-        None, description="Store that the champion is pushed to: folder or fsspec address."
+    publish_to: Address | None = operational(
+        None, description="Store that the champion is pushed to: folder or fsspec address.", repr=False
     )
 
 
@@ -365,8 +402,19 @@ class Settings(StageSettings):
 
     @model_validator(mode="after")
     def _keep_folders_apart(self) -> "Settings":
-        if self.data_dir.resolve() == self.artifacts_dir.resolve():
+        """Refuses folders of which one would be cleared or filled as a part of the other."""
+        try:
+            data_dir, artifacts_dir = self.data_dir.resolve(), self.artifacts_dir.resolve()
+        except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links in a circle
+            raise ValueError(f"data_dir or artifacts_dir is no path: {error}") from error
+        if data_dir == artifacts_dir:
             raise ValueError(f"data_dir and artifacts_dir must be two folders, both are {self.data_dir}")
+        if artifacts_dir.is_relative_to(data_dir) and artifacts_dir.relative_to(data_dir).parts[0] in FOLDERS:
+            raise ValueError(
+                f"artifacts_dir {self.artifacts_dir} is in a folder of data_dir that belongs to a stage: choose another"
+            )
+        if data_dir.is_relative_to(artifacts_dir / "models"):
+            raise ValueError(f"data_dir {self.data_dir} is among the models of artifacts_dir: choose another")
         return self
 
     @property

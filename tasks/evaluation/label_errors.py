@@ -5,11 +5,14 @@ all genres, in ten lines.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from tasks.inert import for_csv
 
 
 def find_label_errors(
@@ -59,3 +62,8 @@ def describe_label_errors(errors: pd.DataFrame, num_shown: int) -> dict[str, lis
         ]
         for kind, given in (("given", True), ("not_given", False))
     }
+
+
+def write_label_errors(errors: pd.DataFrame, path: Path) -> None:
+    """Writes the rows that `find_label_errors` returns as a CSV whose texts are no formulas."""
+    errors.map(for_csv).to_csv(path, index=False, float_format="%.4f")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from tasks.inert import for_markdown
 from tasks.outputs.output import find_output_class
 
 _NAMES = {
@@ -99,7 +100,7 @@ def describe_data(metrics: Mapping[str, Any]) -> str:
             ("rows dropped", catalog["dropped"]),
             ("films with doubtful genres", catalog["doubtful"]),
         ):
-            found = ", ".join(f"{reason}: {count:,}" for reason, count in counts.items() if count)
+            found = ", ".join(f"{for_markdown(reason)}: {count:,}" for reason, count in counts.items() if count)
             lines.append(f"- {title[0].upper()}{title[1:]}: {found or 'none'}.")
     if errors := metrics.get("label_errors"):
         lines.append(f"\n{_ABOUT_LABEL_ERRORS}")
@@ -109,7 +110,8 @@ def describe_data(metrics: Mapping[str, Any]) -> str:
 
 
 def _list_errors(errors: Sequence[Mapping[str, Any]]) -> str:
-    return pd.DataFrame(errors).rename(columns={"imdb_id": "imdbId"}).to_markdown(index=False, floatfmt=".3f")
+    inert = [{**error, **{name: for_markdown(str(error[name])) for name in ("title", "genre")}} for error in errors]
+    return pd.DataFrame(inert).rename(columns={"imdb_id": "imdbId"}).to_markdown(index=False, floatfmt=".3f")
 
 
 def compare_recipes(metrics: Mapping[str, Any], *, in_full: bool = False) -> pd.DataFrame:
@@ -131,7 +133,7 @@ def compare_recipes(metrics: Mapping[str, Any], *, in_full: bool = False) -> pd.
 
 def list_genres(scores: Mapping[str, Any]) -> pd.DataFrame:
     """Returns a row for each genre, best F1 score first."""
-    rows = [{"genre": name, **genre_scores} for name, genre_scores in scores["genres"].items()]
+    rows = [{"genre": for_markdown(name), **genre_scores} for name, genre_scores in scores["genres"].items()]
     table = pd.DataFrame(rows).sort_values("f1", ascending=False, kind="stable", ignore_index=True)
     return table.rename(
         columns={

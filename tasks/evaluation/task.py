@@ -22,7 +22,7 @@ from tasks.dataset.splits import SPLITS
 from tasks.dataset.task import Dataset
 from tasks.evaluation.champion import ChampionTest, compare_with_champion
 from tasks.evaluation.charts import draw_calibration, draw_charts, draw_outputs, draw_thresholds
-from tasks.evaluation.label_errors import describe_label_errors, find_label_errors
+from tasks.evaluation.label_errors import describe_label_errors, find_label_errors, write_label_errors
 from tasks.evaluation.neighbours import score_embedding
 from tasks.evaluation.predictions import GenreScores, predict_logits
 from tasks.evaluation.report import render_report
@@ -135,7 +135,7 @@ def evaluate(
         model.report_path.write_text(render_report(metrics, with_charts=True), "utf-8")
         _draw(partial, heads, metrics, validation, test)
         if label_errors is not None:
-            label_errors.to_csv(model.label_errors_path, index=False, float_format="%.4f")
+            write_label_errors(label_errors, model.label_errors_path)
         write_checksums(partial)
     logger.info(
         "evaluation: macro-F1 %.3f (95%% interval %.3f to %.3f) on %d test films; %s",

@@ -26,6 +26,7 @@ from tasks.catalog.reading import read_rows
 from tasks.checking import DamagedFileError, parquet_damage
 from tasks.errors import SettingsError
 from tasks.hashing import hash_file
+from tasks.inert import for_csv
 from tasks.model_folder import ModelFolder
 from tasks.outputs.output import find_output_classes
 from tasks.posters import ledger, segments
@@ -260,7 +261,8 @@ def _write_csv(rows: pa.Table, path: Path) -> None:
         for batch in rows.to_batches(max_chunksize=_ROWS_PER_GROUP):
             for row in batch.to_pylist():
                 confidences = "|".join(f"{value:.4f}" for value in row["confidences"])
-                table.writerow({**row, "labels": "|".join(row["labels"]), "confidences": confidences})
+                texts = {**row, "labels": "|".join(row["labels"]), "confidences": confidences}
+                table.writerow({name: for_csv(value) for name, value in texts.items()})
 
 
 def _make_row(result: ImageResult[Prediction]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tasks.errors import RegistryError, StoreError, one_line
 from tasks.filesystems import list_filesystem_errors
 from tasks.model_folder import MANIFEST, ModelFolder, parse_manifest
 from tasks.registry.models import CHAMPION, CHAMPION_FILE, MODELS_FOLDER, find_model, models_dir, parse_champion
+from tasks.web.addresses import has_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,10 @@ class Store:
     """
 
     def __init__(self, address: str) -> None:
+        if has_credentials(address):
+            raise RegistryError(
+                f"{address} has a user name or a password: give them by the environment, or by fsspec's configuration"
+            )
         self.address = address
         try:
             self._files, root = fsspec.core.url_to_fs(address)

@@ -99,6 +99,18 @@ def redact(text: str) -> str:
     return _ADDRESS.sub(lambda found: found[1] + _redact_rest(found[2]), text)
 
 
+def has_credentials(address: str) -> bool:
+    """Returns whether an address has a password, or, of http and https, a user name.
+
+    The user name of other addresses is none: in `abfs://container@account/path` it is a container.
+    """
+    for scheme, rest in _ADDRESS.findall(address):
+        user, at, _ = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
+        if at and (":" in user or scheme.removesuffix("://").casefold() in SCHEMES):
+            return True
+    return False
+
+
 def _find_embedded(address: IPv6Address) -> IPv4Address | None:
     if address in _NAT64:
         return IPv4Address(int(address) & _IPV4_BITS)

@@ -13,6 +13,9 @@ from tasks.model_folder import ModelFolder
 from tasks.sample.server import serve
 from tasks.sample.site import make_site, write_catalog
 
+ROOT = Path(__file__).resolve().parents[2]
+# The samples' servers.
+LOOPBACK = ["--set", "posters.allow_private_hosts=[127.0.0.1]"]
 COMMAND = [sys.executable, "-m", "flows.cli"]
 LOOPBACK = ("--set", "posters.allow_private_hosts=[127.0.0.1]")
 
@@ -86,6 +89,27 @@ def test_mistake_found_during_a_run_ends_in_one_line_without_a_traceback(tmp_pat
     lines = [line for line in done.stderr.splitlines() if line.startswith("poster-genres: ")]
     assert len(lines) == 1
     assert re.search(r"0 genres have 1,000 posters or more.*try --min-posters \d+$", lines[0])
+
+
+def test_modules_in_the_working_directory_are_not_imported(tmp_path: Path) -> None:
+    """Not by the command, its workers or its temporary server: names of this project, of packages and of Python's."""
+    make_site(tmp_path / "site", 60)
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "poster-genres"  # as pip writes it
+    script.write_text("from flows.__main__ import main\nmain()\n")
+    folder = tmp_path / "working directory"
+    folder.mkdir()
+    for name in ("tasks", "flows", "data", "json", "queue", "logging", "uvicorn", "prefect", "aiohttp"):
+        (folder / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    environment |= {"PREFECT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+    with serve(tmp_path / "site") as base_url:
+        command = [sys.executable, script, "run", "--catalog", write_catalog(tmp_path / "site", base_url), *LOOPBACK]
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+    assert "the wrong module" not in done.stdout + done.stderr
+    assert "poster-genres: 0 genres have 1,000 posters" in done.stderr
 
 
 def test_help_and_no_models_need_no_tensorflow(tmp_path: Path) -> None:

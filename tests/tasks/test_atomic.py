@@ -1,3 +1,4 @@
+import errno
 import shutil
 from pathlib import Path
 
@@ -74,3 +75,31 @@ def test_a_folder_half_removed_is_gone_and_seen_to_later(tmp_path: Path, monkeyp
     assert not folder.exists()
     remove_partials(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_between_the_two_renames_leaves_the_old_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "old").touch()
+    rename = Path.rename
+
+    def interrupt(path: Path, target: Path) -> Path:
+        if target == folder and not (path / "old").exists():
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupt)
+    with pytest.raises(KeyboardInterrupt), atomic_folder(folder):
+        pass
+    assert [path.name for path in folder.iterdir()] == ["old"]
+
+
+def test_errors_of_the_disk_name_the_final_path(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as nameless, atomic_file(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(FileNotFoundError) as named, atomic_folder(tmp_path / "b") as partial:
+        (partial / "none" / "c").touch()
+    assert nameless.value.filename == str(tmp_path / "a")
+    assert named.value.filename == str(tmp_path / "b" / "none" / "c")
