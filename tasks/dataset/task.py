@@ -96,7 +96,9 @@ def write_dataset(
     genres = choose_genres(genre_counts, settings.min_posters_per_genre)
     targets = encode_genres(films["genres"].tolist(), genres)
     without_label = targets.sum(axis=1) == 0
+    num_posters, left_out = len(films), {}
     if settings.films_with_only_rare_genres == "drop":
+        left_out["only rare genres"] = int(without_label.sum())
         films, targets = films.loc[~without_label].reset_index(drop=True), targets[~without_label]
     films["targets"] = list(targets)
     known_path = splits_dir / name_splits_file(settings, seed)
@@ -119,7 +121,17 @@ def write_dataset(
         _complete_description(description, previous, folder)
     else:
         _write(folder, films, shards=shards, description=description, previous=previous, posters_dir=posters_dir)
-    return read_dataset(folder)
+    dataset = read_dataset(folder)
+    _check_sum(num_posters, sum(dataset.num_films.values()), left_out)
+    return dataset
+
+
+def _check_sum(num_posters: int, num_records: int, left_out: Mapping[str, int]) -> None:
+    """Checks that each poster is a record or left out for a reason, and logs the sum."""
+    num_left_out = sum(left_out.values())
+    if num_posters != num_records + num_left_out:
+        raise RuntimeError(f"{num_posters} posters became {num_records} records and {num_left_out} left out: a bug")
+    logger.info("dataset: %d posters = %d records + %d left out: %s", num_posters, num_records, num_left_out, left_out)
 
 
 def read_dataset(folder: Path) -> Dataset:

@@ -15,7 +15,7 @@ from ledger_rows import make_row, write_ledger
 from tasks.catalog.cleaning import FILMS
 from tasks.dataset.description import remove_shard
 from tasks.dataset.records import parse_example
-from tasks.dataset.task import Dataset, read_dataset, write_dataset
+from tasks.dataset.task import Dataset, _check_sum, read_dataset, write_dataset
 from tasks.errors import DatasetError
 from tasks.posters import ledger
 from tasks.settings import DatasetSettings
@@ -132,6 +132,23 @@ def test_unchanged_input_is_left_alone_and_changed_input_is_not(work: Path) -> N
     assert [path.stat().st_mtime_ns for path in files] == before
     dropped = write(work, settings=SETTINGS.model_copy(update={"films_with_only_rare_genres": "drop"}))
     assert sum(dropped.num_films.values()) == 117 - 12
+
+
+@pytest.mark.parametrize(("rare", "left_out"), [("negative", {}), ("drop", {"only rare genres": 12})])
+def test_every_poster_is_a_record_or_left_out(
+    work: Path, rare: str, left_out: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    dataset = write(work, settings=SETTINGS.model_copy(update={"films_with_only_rare_genres": rare}))
+    num_left_out = sum(left_out.values())
+    assert sum(dataset.num_films.values()) == 117 - num_left_out
+    line = f"dataset: 117 posters = {117 - num_left_out} records + {num_left_out} left out: {left_out}"
+    assert line in caplog.messages
+
+
+def test_posters_that_do_not_add_up_are_a_bug() -> None:
+    with pytest.raises(RuntimeError, match="117 posters became 100 records and 5 left out: a bug"):
+        _check_sum(117, 100, {"only rare genres": 5})
 
 
 def test_what_changed_is_logged(work: Path, caplog: pytest.LogCaptureFixture) -> None:
