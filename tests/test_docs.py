@@ -145,3 +145,12 @@ def test_map_of_the_code_is_complete(package: str) -> None:
     folders = {f"`{path.parent.name}/`" for path in (ROOT / package).glob("*/__init__.py")}
     modules = {f"`{path.stem}`" for path in (ROOT / package).glob("*.py")} - {"`__init__`", "`similar`"}
     assert {name for name in folders | modules if name not in text} == set()
+
+
+def test_every_fault_has_its_test() -> None:
+    rows = [line for line in (ROOT / "docs" / "faults.md").read_text("utf-8").splitlines() if line.startswith("| ")]
+    faults = [row for row in rows if not row.startswith("| fault |")]
+    assert len(faults) > 50
+    for row in faults:
+        (path, name) = re.fullmatch(r"\| .+ \| .+ \| `(\S+\.py)::(test_\w+)` \|", row).groups()
+        assert f"\ndef {name}(" in (ROOT / path).read_text("utf-8"), row

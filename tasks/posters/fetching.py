@@ -223,6 +223,8 @@ class _Fetcher:
             request: Request for the poster.
             host: Name of its host, as `name_host` returns it.
         """
+        if reason := self._hosts.find_reason_to_skip(host):
+            return Fetched(reason=reason)
         start = time.monotonic()
         attempts = _Attempts()
         try:

@@ -7,6 +7,8 @@ from http import HTTPStatus
 
 from tasks.settings import PosterSettings
 
+NETWORK = "the network"  # all hosts together
+
 # Statuses with which a server refuses, whatever is requested; others are about one poster.
 _REFUSALS = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 # Successive failures before a host is left alone. With these and `posters.give_up_seconds` neither a restart of a
@@ -117,6 +119,7 @@ class Hosts:
         self._unreachable = _Streak()  # of all hosts together
         self._unreachable_hosts: set[str] = set()
         self._is_network_gone = False
+        self._has_responded = False  # any host
 
     def __getitem__(self, name: str) -> Host:
         if name not in self._hosts:
@@ -130,6 +133,7 @@ class Hosts:
     def record_response(self, name: str, status: int) -> None:
         """Records that a host sent a response."""
         self[name].record_response(status)
+        self._has_responded = True
         self._unreachable.end()
         self._unreachable_hosts.clear()
 
@@ -138,12 +142,18 @@ class Hosts:
         self[name].record_unreachable(started)
         self._unreachable_hosts.add(name)
         lasts = self._unreachable.lasts(_MIN_UNREACHABLE, self._settings.give_up_seconds, started)
+        # Where another process waited in vain, it is not waited again, unless some host has responded to this one.
+        lasts |= NETWORK in self._left_alone and not self._has_responded
         if lasts and len(self._unreachable_hosts) >= _MIN_UNREACHABLE_HOSTS:
             self._is_network_gone = True
 
     def left_alone(self) -> dict[str, str]:
         """Returns the hosts that are left alone for the rest of the run, with the reasons.
 
-        Not that the network is gone: what looks so may be that the posters of one part are all of dead hosts.
+        `NETWORK` is one of them if the network seems to be gone. It may also be that the posters of one part are all of
+        dead hosts: so other processes try some, too.
         """
-        return self._left_alone | {name: host.left_alone for name, host in self._hosts.items() if host.left_alone}
+        found = {name: host.left_alone for name, host in self._hosts.items() if host.left_alone}
+        if self._is_network_gone and not self._has_responded:
+            found[NETWORK] = "unreachable"
+        return self._left_alone | found

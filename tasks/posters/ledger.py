@@ -87,7 +87,7 @@ def select_films(
     """Returns the films of a part whose posters are to be requested.
 
     Those without a poster from their present address, unless its request failed for good less than
-    `forget_after_days` ago.
+    `forget_after_days` ago. Those that failed before come last: what their hosts do does not delay the others.
 
     Args:
         films: Films of the part, with `imdb_id` and `poster_url`.
@@ -100,20 +100,22 @@ def select_films(
     posters = {row["imdb_id"]: row for row in find_current(rows).to_pylist() if row["status"] == OK}
     failures = {(row["imdb_id"], row["url"]): row for row in rows.filter(pc.field("status") == FAILED).to_pylist()}
     selected: list[Mapping[str, Any]] = []
+    failed: list[Mapping[str, Any]] = []
     for film in films:
         poster = posters.get(film["imdb_id"])
         failure = failures.get((film["imdb_id"], film["poster_url"]))
         if poster is not None and poster["url"] == film["poster_url"]:
             if settings.refresh:
                 selected.append({**film, **{name: poster[name] for name in ("sha256", "etag", "last_modified")}})
+        elif failure is None:
+            selected.append(film)
         elif (
-            failure is None
-            or settings.retry_failed
+            settings.retry_failed
             or failure["fetched_at"] < oldest
             or may_pass(failure["reason"], failure["http_status"])
         ):
-            selected.append(film)
-    return selected
+            failed.append(film)
+    return selected + failed
 
 
 def find_current(rows: pa.Table) -> pa.Table:

@@ -169,7 +169,7 @@ def test_retry_after_holds_for_all_requests_to_the_host(server) -> None:
     assert all(one.reason is None for one in fetched)
     assert time.monotonic() - start >= 2
     # Only those under way were not held back.
-    assert sum(one.seconds > 1 for one in fetched) == 1
+    assert 1 <= sum(one.seconds > 1 for one in fetched) <= SETTINGS.connections
 
 
 def test_a_host_that_wants_to_be_left_alone_is_left_alone(server) -> None:
