@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field
+
 from tasks.errors import RegistryError
 from tasks.hashing import hash_file
 
@@ -156,6 +158,20 @@ class ModelFolder:
         }
 
 
+class _File(BaseModel):
+    """A file of a model, as its manifest describes it."""
+
+    sha256: str
+    num_bytes: int = Field(ge=0)
+
+
+class _Manifest(BaseModel):
+    """What a manifest has at least."""
+
+    id: str
+    files: dict[str, _File]
+
+
 def parse_manifest(text: str | bytes, where: str) -> dict[str, Any]:
     """Returns the content of a manifest.
 
@@ -167,16 +183,14 @@ def parse_manifest(text: str | bytes, where: str) -> dict[str, Any]:
         RegistryError: if the text is not a manifest, or names a file outside the model's folder.
     """
     try:
-        manifest = json.loads(text)
-        files, _ = manifest["files"], str(manifest["id"])
-        names = [Path(name) for name in files]
-        complete = all({"sha256", "num_bytes"} <= set(about) for about in files.values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        described = _Manifest.model_validate_json(text, strict=True)
+    except ValueError as error:
         raise RegistryError(
-            f"{where} is not a manifest of a model: expected JSON with its id and the files' hashes"
+            f"{where} is not a manifest of a model: expected JSON with its id, and the files with their sha256 and "
+            "num_bytes"
         ) from error
-    if not complete or any(name.is_absolute() or ".." in name.parts for name in names):
-        raise RegistryError(
-            f"{where} is not a manifest of a model: each file needs a relative name, sha256 and num_bytes"
-        )
-    return dict(manifest)
+    names = [Path(name) for name in described.files]
+    if any(name.is_absolute() or ".." in name.parts for name in names):
+        raise RegistryError(f"{where} is not a manifest of a model: each file needs a relative name")
+    manifest: dict[str, Any] = json.loads(text)
+    return manifest

@@ -111,7 +111,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         place = ".".join(map(str, first["loc"]))
         logger.warning("%s is damaged (%s: %s): the data set is written again", path, place, first["msg"])
         return {}
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         logger.warning("%s is damaged (%s): the data set is written again", path, one_line(error))
         return {}
     return description

@@ -8,18 +8,17 @@ process at a time.
 import contextlib
 import hashlib
 import itertools
-import json
 import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tasks.atomic import atomic_file, write_text
 from tasks.checking import DamagedFileError, parquet_damage
@@ -61,12 +60,11 @@ _GROUP_BYTES = 4_000_000
 _MAX_SMALL_SEGMENTS = 8
 
 _INFO = "ledger.json"
-_VERSION = 2
+_VERSION: Literal[2] = 2
 _PART = re.compile(r"part-(\d{5,})-of-(\d{5,})\.json")
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(BaseModel):
     """An entry of a manifest.
 
     Attributes:
@@ -76,10 +74,34 @@ class Segment:
         num_rows: Number of its rows.
     """
 
-    name: str
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    name: str = Field(pattern=r"^part-[\w-]+\.parquet$")
     sha256: str
     num_bytes: int
     num_rows: int
+
+
+class _Manifest(BaseModel):
+    """The content of a part's manifest."""
+
+    segments: list[Segment]
+
+
+class _Info(BaseModel):
+    """The content of `ledger.json`; version 0.1 wrote it without its version."""
+
+    model_config = ConfigDict(strict=True)
+
+    version: Literal[1, 2] = 1
+    num_parts: int = Field(ge=1, le=1 << 20)
+
+    @field_validator("num_parts")
+    @classmethod
+    def _check_power_of_two(cls, num_parts: int) -> int:
+        if num_parts & (num_parts - 1):
+            raise ValueError("expected a power of two")
+        return num_parts
 
 
 class Part:
@@ -107,11 +129,10 @@ class Part:
         A damaged manifest is made again from the files of the segments.
         """
         try:
-            described = json.loads(self._manifest.read_text("utf-8"))
-            return [Segment(**segment) for segment in described["segments"]]
+            return _Manifest.model_validate_json(self._manifest.read_bytes()).segments
         except FileNotFoundError:
             return []
-        except (ValueError, TypeError, KeyError) as error:
+        except ValueError as error:
             logger.warning("%s is damaged (%s): made again from its segments", self._manifest, one_line(error))
         found = sorted(self.folder.glob(f"{self.name}-*.parquet"), key=lambda path: (path.stat().st_mtime_ns, path))
         segments = [_describe(path) for path in found]
@@ -195,14 +216,14 @@ class Part:
     def _write_segment(self, table: pa.Table) -> Segment:
         content = _encode(table)
         sha256 = hashlib.sha256(content).hexdigest()
-        segment = Segment(f"{self.name}-{sha256[:16]}.parquet", sha256, len(content), table.num_rows)
+        name = f"{self.name}-{sha256[:16]}.parquet"
+        segment = Segment(name=name, sha256=sha256, num_bytes=len(content), num_rows=table.num_rows)
         with atomic_file(self.folder / segment.name) as partial, partial.open("wb") as file:
             file.write(content)
         return segment
 
     def _write_manifest(self, segments: Sequence[Segment]) -> None:
-        description = {"segments": [asdict(segment) for segment in segments]}
-        write_text(self._manifest, json.dumps(description, indent=1) + "\n")
+        write_text(self._manifest, _Manifest(segments=list(segments)).model_dump_json(indent=1) + "\n")
 
 
 def list_parts(folder: Path) -> list[Part]:
@@ -228,26 +249,34 @@ def read_num_parts(folder: Path) -> int | None:
     """
     path = folder / _INFO
     try:
-        info = json.loads(path.read_text("utf-8"))
-        num_parts, version = int(info["num_parts"]), info.get("version", 1)
+        info = _Info.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        counts = [part.num_parts for part in list_parts(folder)]
+    except ValueError as error:
         logger.warning("%s is damaged (%s): made again from the parts", path, one_line(error))
-        if not counts:
+        found = _find_num_parts(folder)
+        if found is None:
             path.unlink()
             return None
-        num_parts, version = max(counts), _VERSION
-        write_num_parts(folder, num_parts)
-    if version == 1:
-        _take_over(folder, num_parts)
-    return num_parts
+        info = found
+        write_num_parts(folder, info.num_parts)
+    if info.version == 1:
+        _take_over(folder, info.num_parts)
+    return info.num_parts
+
+
+def _find_num_parts(folder: Path) -> _Info | None:
+    """Returns the number of parts by the names of their files; None if there are none."""
+    if counts := [part.num_parts for part in list_parts(folder)]:
+        return _Info(version=_VERSION, num_parts=max(counts))
+    if numbers := [int(path.stem.removeprefix("part-")) for path in folder.glob(f"part-{'[0-9]' * 5}.parquet")]:
+        return _Info(version=1, num_parts=1 << max(numbers).bit_length())
+    return None
 
 
 def write_num_parts(folder: Path, num_parts: int) -> None:
     """Sets the number of parts: a power of two, at least the present one."""
-    write_text(folder / _INFO, json.dumps({"version": _VERSION, "num_parts": num_parts}) + "\n")
+    write_text(folder / _INFO, _Info(version=_VERSION, num_parts=num_parts).model_dump_json() + "\n")
 
 
 def _take_over(folder: Path, num_parts: int) -> None:
@@ -320,7 +349,7 @@ def _describe(path: Path) -> Segment:
         num_rows = pq.read_metadata(path).num_rows
     except pa.ArrowException:
         num_rows = 0  # damaged: whoever reads it repairs it
-    return Segment(path.name, hash_file(path), path.stat().st_size, num_rows)
+    return Segment(name=path.name, sha256=hash_file(path), num_bytes=path.stat().st_size, num_rows=num_rows)
 
 
 def _encode(table: pa.Table) -> pa.Buffer:

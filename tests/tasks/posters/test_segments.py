@@ -150,3 +150,12 @@ def test_parts_of_version_0_1_are_taken_over(tmp_path: Path) -> None:
     assert part.segments()[0].sha256 == hash_file(path)
     part.remove_leftovers()
     assert path.exists()
+
+
+def test_parts_of_version_0_1_are_taken_over_without_their_number(tmp_path: Path) -> None:
+    for number, imdb_id in ((0, 2), (2, 1)):  # of four; ids that belong there
+        rows = [make_row(imdb_id, b"one")]
+        pq.write_table(pa.Table.from_pylist(rows, schema=LEDGER), tmp_path / f"part-{number:05d}.parquet")
+    (tmp_path / "ledger.json").write_text("")
+    assert read_num_parts(tmp_path) == 4
+    assert dict(ledger.iterate_posters(tmp_path, {1, 2})) == {1: b"one", 2: b"one"}
