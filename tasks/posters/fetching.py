@@ -180,10 +180,11 @@ async def _stream_posters(
                 on_fetched(number, await fetcher.fetch(requests[number], host))
 
     async with client, asyncio.TaskGroup() as tasks:
-        for host, numbers in queues.items():
-            waiting = iter(numbers)
-            for _ in range(min(connections_per_host, len(numbers))):
-                tasks.create_task(fetch_next(host, waiting))
+        waiting = {host: iter(numbers) for host, numbers in queues.items()}
+        for rank in range(connections_per_host):  # a connection to each host, before any gets a second one
+            for host, numbers in queues.items():
+                if rank < len(numbers):
+                    tasks.create_task(fetch_next(host, waiting[host]))
 
 
 def name_host(address: str) -> str:
