@@ -61,7 +61,7 @@ _MAX_SMALL_SEGMENTS = 8
 
 _INFO = "ledger.json"
 _VERSION: Literal[2] = 2
-_PART = re.compile(r"part-(\d{5,})-of-(\d{5,})\.json")
+_PART = re.compile(r"part-(\d{5,})-of-(\d{5,})(?:-\w+\.parquet|\.json)")
 
 
 class Segment(BaseModel):
@@ -126,17 +126,19 @@ class Part:
     def segments(self) -> list[Segment]:
         """Returns the segments, oldest first; none if the part does not exist.
 
-        A damaged manifest is made again from the files of the segments.
+        A damaged or missing manifest is made again from the files of the segments.
         """
         try:
             return _Manifest.model_validate_json(self._manifest.read_bytes()).segments
         except FileNotFoundError:
-            return []
+            problem = "is missing"
         except ValueError as error:
-            logger.warning("%s is damaged (%s): made again from its segments", self._manifest, one_line(error))
+            problem = f"is damaged ({one_line(error)})"
         found = sorted(self.folder.glob(f"{self.name}-*.parquet"), key=lambda path: (path.stat().st_mtime_ns, path))
         segments = [_describe(path) for path in found]
-        self._write_manifest(segments)
+        if segments or self._manifest.exists():
+            logger.warning("%s %s: made again from its segments", self._manifest, problem)
+            self._write_manifest(segments)
         return segments
 
     def paths(self) -> list[Path]:
@@ -158,8 +160,8 @@ class Part:
         Returns:
             The paths of the new segments.
         """
-        written = [self._write_segment(table) for table in tables if table.num_rows]
         segments = self.segments()
+        written = [self._write_segment(table) for table in tables if table.num_rows]
         place = next((index for index, segment in enumerate(segments) if segment.name in removed), len(segments))
         kept = [segment for segment in segments if segment.name not in removed]
         self._write_manifest([*kept[:place], *written, *kept[place:]])
@@ -227,10 +229,10 @@ class Part:
 
 
 def list_parts(folder: Path) -> list[Part]:
-    """Returns the parts that have a manifest, those of smaller numbers of parts, which are older, first."""
-    found = [match for path in folder.glob("part-*.json") if (match := _PART.fullmatch(path.name))]
-    parts = [Part(folder, int(match[1]), int(match[2])) for match in found]
-    return sorted(parts, key=lambda part: (part.num_parts, part.number))
+    """Returns the parts that have files, those of smaller numbers of parts, which are older, first."""
+    found = [match for path in folder.glob("part-*-of-*") if (match := _PART.fullmatch(path.name))]
+    numbers = sorted({(int(match[2]), int(match[1])) for match in found})
+    return [Part(folder, number, num_parts) for num_parts, number in numbers]
 
 
 def find_lineage(folder: Path, number: int, num_parts: int) -> list[Part]:

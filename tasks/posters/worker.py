@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from typing import Any
 
+from tasks.errors import describe_os_error
 from tasks.posters.downloading import download_part
 from tasks.posters.fetching import Fetched
 
@@ -33,7 +34,7 @@ def main() -> None:
         try:
             result = download_part(**job, on_fetched=counter.add)
         except OSError as error:  # a full disk, for example; a poster's failure is an outcome
-            _write_message({"error": str(error)})
+            _write_message({"error": describe_os_error(error)})
         else:
             counter.send()
             _write_message({"result": result})

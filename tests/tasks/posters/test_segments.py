@@ -73,13 +73,14 @@ def test_files_that_no_manifest_lists_are_removed(part: Part) -> None:
     assert listed[0].exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"segments": [{"name": "x"}]}', b"[]", b'{"segments": 3}'])
-def test_a_damaged_manifest_is_made_again(part: Part, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("content", [None, b"", b"{", b'{"segments": [{"name": "x"}]}', b"[]", b'{"segments": 3}'])
+def test_a_damaged_manifest_is_made_again(part: Part, content: bytes | None, caplog: pytest.LogCaptureFixture) -> None:
     part.append([make_row(1, b"one")])
     part.append([make_row(2, b"two")])
     before = part.segments()
     manifest = part.folder / f"{part.name}.json"
-    manifest.write_bytes(content)
+    manifest.unlink() if content is None else manifest.write_bytes(content)
+    assert [found.name for found in list_parts(part.folder)] == [part.name]
     assert sorted(part.segments(), key=str) == sorted(before, key=str)
     assert str(manifest) in caplog.text
     assert json.loads(manifest.read_text("utf-8"))["segments"]
