@@ -30,7 +30,7 @@ _BACKOFF_SECONDS = 0.5
 _HTTP_ADVICE = {
     "private address": "; name its host in posters.allow_private_hosts if you trust it",
     "address with credentials": "; download the file and name its path (--catalog)",
-    "no length announced": ", so that a file cut short could not be told from a whole one; download the file and name "
+    "no length announced": ", so that a file cut short would look like a whole one; download the file and name "
     "its path (--catalog)",
 }
 _MIN_BLOCK_BYTES = 1 << 20
@@ -229,10 +229,8 @@ def _find_object(address: str) -> tuple[Any, str]:
 
 def _reading_error(address: str, error: Exception) -> CatalogError:
     # The message of fsspec's FileNotFoundError is often the path alone.
-    message = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
-    return CatalogError(
-        f"the catalog can't be read from {address}: {message or type(error).__name__}; {_EXPECTED} (--catalog)"
-    )
+    message = "no such file" if isinstance(error, FileNotFoundError) else one_line(error)
+    return CatalogError(f"the catalog can't be read from {address}: {message}; {_EXPECTED} (--catalog)")
 
 
 def _read_header(source: str, content: bytes, required: Sequence[str]) -> tuple[list[str], int]:

@@ -10,14 +10,12 @@ import pyarrow.parquet as pq
 
 from tasks.checking import DamagedFileError, FileCheck, check_file, parquet_damage
 from tasks.dataset.description import FILE_NAME, read_description, remove_shard
-from tasks.dataset.films import make_table
+from tasks.dataset.films import FILMS_FILE, make_table
 from tasks.dataset.lost_splits import SplitsBackup, find_known_splits
 from tasks.dataset.splits import read_splits
 from tasks.errors import DatasetError
 
 logger = logging.getLogger(__name__)
-
-FILMS_FILE = "films.parquet"
 
 
 def is_whole(folder: Path, description: Mapping[str, Any], films: pd.DataFrame) -> bool:

@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 
 from tasks.posters import ledger, segments
 
+FILMS_FILE = "films.parquet"
+
 # A row for each film of the data set.
 FILMS_SCHEMA = pa.schema(
     [

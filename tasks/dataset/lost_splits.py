@@ -15,14 +15,13 @@ import pandas as pd
 
 from tasks.checking import DamagedFileError, check_file
 from tasks.dataset.description import read_description
+from tasks.dataset.films import FILMS_FILE
 from tasks.dataset.splits import SPLIT_COLUMNS, name_splits_file, read_splits, write_known_splits
 from tasks.errors import DatasetError, one_line
 from tasks.model_folder import ModelFolder
 from tasks.settings import DatasetSettings
 
 logger = logging.getLogger(__name__)
-
-_FILMS = "films.parquet"
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class SplitsBackup:
 
     def _describe_dataset(self) -> tuple[Path, str | None, dict[str, str]]:
         """Returns the path of the films, the name of the file of their splits, and the description of the path."""
-        path = self.dataset_folder / _FILMS
+        path = self.dataset_folder / FILMS_FILE
         description = read_description(self.dataset_folder)
         if not description.get("films"):  # none, or of an earlier version
             return path, None, {}
@@ -73,7 +72,7 @@ class SplitsBackup:
         except (OSError, ValueError, KeyError, TypeError) as error:
             logger.info("%s can't be read (%s): no splits are restored", self.champion.settings_path, one_line(error))
             return path, None, {}
-        return path, name, self.champion.read_manifest()["files"].get(_FILMS, {})
+        return path, name, self.champion.read_manifest()["files"].get(FILMS_FILE, {})
 
 
 def _read(path: Path, expected: Mapping[str, Any]) -> pd.DataFrame:

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.atomic import atomic_folder
 from tasks.checking import describe_file
-from tasks.dataset.checking import FILMS_FILE, is_whole
+from tasks.dataset.checking import is_whole
 from tasks.dataset.description import (
     FILE_NAME,
     collect_inputs,
@@ -22,7 +20,7 @@ from tasks.dataset.description import (
     read_description,
     write_description,
 )
-from tasks.dataset.films import join_films, write_films
+from tasks.dataset.films import FILMS_FILE, join_films, write_films
 from tasks.dataset.genres import choose_genres, count_genres, encode_genres
 from tasks.dataset.lost_splits import SplitsBackup, find_known_splits
 from tasks.dataset.shards import assign_shards, fingerprint_films, keep_shards
@@ -103,7 +101,14 @@ def write_dataset(
     films["targets"] = list(targets)
     known_path = splits_dir / name_splits_file(settings, seed)
     known = find_known_splits(known_path, SplitsBackup(champion, folder))
-    films["split"] = _assign_splits(films, targets, known, settings, seed)
+    films["split"] = split_films(
+        films,
+        targets,
+        known,
+        validation_fraction=settings.validation_fraction,
+        test_fraction=settings.test_fraction,
+        seed=seed,
+    )
     write_known_splits(known_path, films, known)
     shards = assign_shards(films, settings.shard_bytes) if with_shards else {}
     description = describe_dataset(
@@ -182,19 +187,6 @@ def _describe_files(
         file = {"sha256": known[name]["sha256"], "num_bytes": path.stat().st_size} if name in known else None
         shards[name] = {**(file or describe_file(path)), **shard}
     return {**description, "films": describe_file(folder / FILMS_FILE), "shards": shards}
-
-
-def _assign_splits(
-    films: pd.DataFrame, targets: NDArray[np.uint8], known: pd.DataFrame, settings: DatasetSettings, seed: int
-) -> NDArray[np.str_]:
-    return split_films(
-        films,
-        targets,
-        known,
-        validation_fraction=settings.validation_fraction,
-        test_fraction=settings.test_fraction,
-        seed=seed,
-    )
 
 
 def _write(

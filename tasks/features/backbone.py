@@ -100,7 +100,7 @@ def load_backbone(settings: FeatureSettings) -> Backbone:
         settings: Settings of the source, its location, and the tapped inner layers.
 
     Raises:
-        BackboneError: If no source is available, the features differ by more than 1e-3, or the weights are said to be
+        BackboneError: If no source is available, the features differ by more than 1e-3, or the weights should be
             those of `HUB_HANDLE` and are others.
     """
     source = choose_source(settings)

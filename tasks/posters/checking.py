@@ -14,13 +14,13 @@ def check_posters(folder: Path) -> list[FileCheck]:
     Args:
         folder: Folder of the poster parts.
     """
-    read_num_parts(folder)
+    read_num_parts(folder)  # mends ledger.json, and takes over the parts of version 0.1
     checks = []
     for part in list_parts(folder):
         for segment in part.segments():
             path = folder / segment.name
             try:
-                check_file(path, {"sha256": segment.sha256, "num_bytes": segment.num_bytes})
+                check_file(path, segment.model_dump())
             except DamagedFileError as error:
                 kept = part.repair(path, error.problem)
                 state = f"{error.problem}: what is whole is in {kept[0].name}" if kept else error.problem

@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tasks.atomic import atomic_file, write_text
-from tasks.checking import DamagedFileError, parquet_damage
+from tasks.checking import DamagedFileError, describe_file, parquet_damage
 from tasks.errors import one_line
-from tasks.hashing import hash_file
 
 logger = logging.getLogger(__name__)
 
@@ -351,7 +350,7 @@ def _describe(path: Path) -> Segment:
         num_rows = pq.read_metadata(path).num_rows
     except pa.ArrowException:
         num_rows = 0  # damaged: whoever reads it repairs it
-    return Segment(name=path.name, sha256=hash_file(path), num_bytes=path.stat().st_size, num_rows=num_rows)
+    return Segment(name=path.name, num_rows=num_rows, **describe_file(path))
 
 
 def _encode(table: pa.Table) -> pa.Buffer:

@@ -206,7 +206,7 @@ def read_address(address: str, *, max_bytes: int, seconds: float, client: Client
 
     Raises:
         RequestError: The request failed, has another status than 200, the body is too large, cut short, or its length
-            was not announced, so that one that is cut short could not be told from a whole one.
+            was not announced, so that one that is cut short would look like a whole one.
     """
     return asyncio.run(_read_address(address, max_bytes=max_bytes, seconds=seconds, client=client))
 

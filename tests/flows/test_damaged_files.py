@@ -4,8 +4,6 @@ import hashlib
 import json
 import logging
 import shutil
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from broken_pictures import draw_png_without_its_last_rows
 
 from flows.doctor import check_data
 from flows.repairing import repeat_repaired
@@ -112,17 +111,6 @@ def test_a_run_mends_every_damaged_file_and_ends_as_the_undamaged_one(small_run,
     for pattern, num_kept in (("shards/*.tfrecord", 2), ("features/*/*.parquet", 1), ("training/*/head.keras", 1)):
         assert len(kept.intersection(data.glob(pattern))) == num_kept, pattern
     assert run.model.verify()["files"].keys() == small_run.run.model.verify()["files"].keys()
-
-
-def draw_png_without_its_last_rows() -> bytes:
-    """Returns a PNG file whose checksums are right, and which ends after half of its rows."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = struct.pack(">IIBBBBB", 40, 60, 8, 2, 0, 0, 0)
-    rows = zlib.compress((b"\0" + bytes(40 * 3)) * 30)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def test_a_poster_that_tensorflow_cannot_decode_is_left_out(small_run, copied: Settings) -> None:

@@ -1,7 +1,5 @@
 import hashlib
 import logging
-import struct
-import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from broken_pictures import draw_png_without_its_last_rows
 
 from tasks.dataset.records import write_records
 from tasks.dataset.shards import locate_films, shard_name
@@ -24,17 +23,6 @@ from tasks.sample.drawing import draw_poster
 from tasks.settings import FeatureSettings
 
 pytestmark = pytest.mark.backbone
-
-
-def draw_png_without_its_last_rows() -> bytes:
-    """Returns a PNG file whose checksums are right, and which ends after half of its rows."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = struct.pack(">IIBBBBB", 40, 60, 8, 2, 0, 0, 0)
-    rows = zlib.compress((b"\0" + bytes(40 * 3)) * 30)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 POSTERS = [draw_poster("A (1999)", ["Drama"], np.random.default_rng(seed)) for seed in range(5)]
