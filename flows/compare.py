@@ -8,8 +8,9 @@ from typing import Any
 from prefect import flow
 
 from flows.downloading import download_posters
+from flows.extraction import extract_features
 from flows.repairing import repeat_repaired
-from flows.train import exclusive_run, extract_features, train
+from flows.train import exclusive_run, train
 from flows.watching import report_failure
 from tasks.catalog.task import read_catalog
 from tasks.dataset.task import Dataset, write_dataset

@@ -29,7 +29,7 @@ def show_counts(catalog: Catalog, counts: PosterCounts) -> None:
 
 
 def show_evaluation(model: ModelFolder, metrics: Mapping[str, Any]) -> None:
-    """Shows the figures of a new model beside those of the baselines and of the champion, and its report.
+    """Shows the figures of a new model beside those of the baselines, and its report.
 
     Args:
         model: The published model.
@@ -42,13 +42,6 @@ def show_evaluation(model: ModelFolder, metrics: Mapping[str, Any]) -> None:
         {"model": row["recipe"], "macro-F1": round(row["macro-F1"], 4), "micro-F1": round(row["micro-F1"], 4)}
         for row in compare_recipes(metrics).to_dict("records")
     ]
-    champion = metrics.get("champion")
-    if champion and champion["genres"]:
-        on = f"on the {champion['num_films']:,} test films it was not trained on"
-        rows += [
-            {"model": f"champion {champion['id']}, {on}", "macro-F1": round(champion["champion_macro_f1"], 4)},
-            {"model": "this model on the same films", "macro-F1": round(champion["candidate_macro_f1"], 4)},
-        ]
     create_table_artifact(
         rows, key="metrics", description=f"Test split, model {model.id}. {for_markdown(model.gate_reasons)}"
     )
@@ -59,17 +52,25 @@ def show_evaluation(model: ModelFolder, metrics: Mapping[str, Any]) -> None:
     create_link_artifact(report.as_uri(), link_text="report.md, with charts", key="report-file")
 
 
-def show_model(model: ModelFolder, *, is_champion: bool) -> None:
-    """Shows the model that the run ended with, and its folder.
+def show_model(model: ModelFolder, rank: str) -> None:
+    """Shows the model that the run ended with, its folder, and each check of the gate with its finding.
 
     Args:
         model: The published model.
-        is_champion: Whether it is the champion.
+        rank: Whether it is the champion, and why not.
     """
-    rank = "the champion" if is_champion else "not the champion"
-    create_link_artifact(
-        model.path.resolve().as_uri(),
-        link_text=model.id,
-        key="model",
-        description=f"{rank}: {for_markdown(model.gate_reasons)}",
+    create_link_artifact(model.path.resolve().as_uri(), link_text=model.id, key="model", description=for_markdown(rank))
+    outcomes = {(True, False): "passed", (False, True): "failed, allowed by registry.allow", (False, False): "failed"}
+    checks = model.read_manifest()["gate"]["checks"]
+    create_table_artifact(
+        [
+            {
+                "check": check["name"],
+                "result": outcomes[check["passed"], not check["passed"] and check.get("is_allowed", False)],
+                "found": for_markdown(check["found"]),
+            }
+            for check in checks
+        ],
+        key="gate",
+        description=for_markdown(rank),
     )

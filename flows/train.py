@@ -7,34 +7,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import presentation
 from flows.downloading import PARTS_AT_ONCE, download_posters
+from flows.extraction import extract_features
 from flows.journal import journal
+from flows.judging import Circumstances, judge_again
 from flows.repairing import repeat_repaired
 from flows.watching import crash_killed_runs, crashed_when_interrupted, report_failure, run_ids
 from tasks.catalog.task import Catalog, read_catalog
 from tasks.dataset.task import Dataset, write_dataset
-from tasks.errors import RepairedError
 from tasks.features.source import identify_source
 from tasks.fingerprints import Inputs
 from tasks.locking import locked
 from tasks.model_folder import ModelFolder
-from tasks.posters import ledger
 from tasks.posters.task import PosterCounts, check_success
-from tasks.registry.gate import judge
+from tasks.registry.champions import describe_rank
+from tasks.registry.gate import Findings, judge
 from tasks.registry.models import describe_format_mismatch, find_champion, read_champion_id, recover
 from tasks.registry.stores import Store
 from tasks.registry.task import Candidate, find_current_model, list_inputs, publish_model, push
 from tasks.settings import Settings, TrainingSettings
-
-if TYPE_CHECKING:
-    from tasks.features.backbone import Backbone
 
 logger = logging.getLogger(__name__)
 
@@ -46,14 +43,14 @@ class Run:
     Attributes:
         model: The published model that belongs to the inputs of the run.
         is_champion: Whether it was the champion when the run ended.
-        reasons: Reasons of the gate, in one line.
+        rank: The same in a line: if it is not the champion, why not, who is, and how it could become it.
         is_new: Whether this run published it; otherwise its inputs had not changed.
         seconds: Duration of each stage.
     """
 
     model: ModelFolder
     is_champion: bool
-    reasons: str
+    rank: str
     is_new: bool
     seconds: dict[str, float]
 
@@ -117,18 +114,22 @@ def _run(settings: Settings) -> Run:
             seed=settings.seed,
             champion=champion,
         )
-    inputs = list_inputs(dataset, counts, identify_source(settings.features), settings)
+    inputs = list_inputs(dataset, identify_source(settings.features), settings)
+    data = _Data(catalog, counts, dataset)
     current = find_current_model(settings.artifacts_dir, inputs)
-    model = current or _make_model(_Data(catalog, counts, dataset), inputs, settings, seconds)
+    if current:
+        with _timed("gate", seconds):
+            judge_again(current, dataset, counts, settings)
+    model = current or _make_model(data, inputs, settings, seconds)
     if settings.registry.publish_to:
         with _timed("push", seconds):
             push(settings.artifacts_dir, settings.registry.publish_to)
     is_champion = model.id == read_champion_id(settings.artifacts_dir)
-    presentation.show_model(model, is_champion=is_champion)
+    rank = describe_rank(model, settings.artifacts_dir)
+    logger.info("registry: %s: %s", model.id, rank)
+    presentation.show_model(model, rank)
     logger.info("stages: %s", ", ".join(f"{stage} {taken:.1f} s" for stage, taken in seconds.items()))
-    return Run(
-        model=model, is_champion=is_champion, reasons=model.gate_reasons, is_new=current is None, seconds=seconds
-    )
+    return Run(model=model, is_champion=is_champion, rank=rank, is_new=current is None, seconds=seconds)
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class _Data:
 
 def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[str, float]) -> ModelFolder:
     # These import TensorFlow, which takes seconds and which a run without new inputs does not need.
-    from tasks.evaluation.champion import ChampionTest
+    from tasks.evaluation.rivals import Rivals
     from tasks.evaluation.task import TrainedHeads, evaluate
     from tasks.export.task import export_model
     from tasks.features.backbone import load_backbone
@@ -176,16 +177,13 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
                 seed=settings.seed,
             )
     with _timed("evaluation", seconds):
-        champion = find_champion(settings.artifacts_dir)  # read again: another may have been promoted since the start
-        mismatch = describe_format_mismatch(champion) if champion else None
+        circumstances = Circumstances.read(data.counts, settings)  # another may have been promoted since the start
         min_films = settings.registry.min_films_to_judge_genre
-        champion_test = None
-        if champion and not mismatch:
-            champion_test = ChampionTest(champion, min_films, posters_dir)
+        rivals = Rivals(circumstances.models, min_films, posters_dir) if circumstances.models else None
         evaluation = evaluate(
             dataset=dataset,
             heads=TrainedHeads(trained, baselines, cross_fitted),
-            champion_test=champion_test,
+            rivals=rivals,
             folder=workspace.folder("evaluation"),
             catalog_counts={"dropped": data.catalog.dropped, "doubtful": data.catalog.count_doubts()},
         )
@@ -199,14 +197,14 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
             settings=settings.export,
         )
     with _timed("registry", seconds):
-        verdict = judge(
+        findings = Findings(
             metrics=evaluation.metrics,
             counts=data.counts,
             dataset_films_path=dataset.films_path,
             export_difference=export.largest_difference,
-            settings=settings.registry,
-            format_mismatch=mismatch,
+            format_mismatch=circumstances.format_mismatch,
         )
+        verdict = judge(findings, settings.registry, circumstances.values)
         candidate = Candidate(
             inputs=inputs,
             dataset=dataset,
@@ -219,32 +217,6 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
         model = publish_model(candidate, settings)
     presentation.show_evaluation(model, evaluation.metrics)
     return model
-
-
-def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings) -> Path:
-    """Extracts the features of the images that have none, and returns their folder: one shard takes all cores.
-
-    Raises:
-        RepairedError: If shards were damaged, or images can't be decoded, which are then marked in the ledger.
-    """
-    from tasks.features.cache import FeatureKey
-    from tasks.features.extraction import make_feature_extractor
-    from tasks.features.task import extract_shard, plan_extraction
-
-    folder = settings.workspace.folder("features") / FeatureKey(backbone.fingerprint, backbone.taps).folder_name
-    plans = plan_extraction(dataset, folder, int(backbone.tapped.output.shape[1]))
-    if not plans:
-        logger.info("features: up to date, all images have features")
-        return folder
-    extractor = make_feature_extractor(backbone, settings.features)
-    extractions = [extract_shard(plan, folder, extractor) for plan in plans]
-    problems = [extraction.damage for extraction in extractions if extraction.damage]
-    if undecodable := {sha256 for extraction in extractions for sha256 in extraction.undecodable}:
-        ledger.mark_undecodable(settings.workspace.folder("posters"), undecodable)
-        problems.append(f"{len(undecodable)} images that can't be decoded are left out")
-    if problems:
-        raise RepairedError(f"{'; '.join(problems)}: run again")
-    return folder
 
 
 def _list_baselines(settings: Settings) -> list[TrainingSettings]:

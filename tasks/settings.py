@@ -5,7 +5,7 @@ an input of the model, so that changing it trains a new one, unless it is declar
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -362,11 +362,49 @@ class ExportSettings(StageSettings):
     )
 
 
+# The checks of the gate that a person may waive. (Leaks and a wrong export are bugs.)
+GateCheck = Literal[
+    "floor",
+    "lost genres",
+    "fewer films",
+    "fewer test films",
+    "films to judge by",
+    "champions",
+    "collapsed genres",
+    "available posters",
+]
+GATE_CHECKS: tuple[str, ...] = get_args(GateCheck)
+
+
 class RegistrySettings(StageSettings):
     """The bounds of the gate for a new champion, and the store of the champion."""
 
     max_macro_f1_drop: float = Field(
-        0.01, ge=0, description="Maximum drop of macro-F1 below the champion's, on the same films; 0.01 is noise."
+        0.01,
+        ge=0,
+        description="Drop of macro-F1 below a champion's, on the same films, that is tolerated in any case: two "
+        "trainings of one recipe differ by as much. A larger drop is, too, within the noise of the test films.",
+    )
+    max_true_drop: float = Field(
+        0.03,
+        gt=0,
+        description="True drop of macro-F1 that at most 5% of the candidates with it may pass; bounds the noise that "
+        "is allowed where test films are few.",
+    )
+    min_films_to_judge: int = Field(
+        300,
+        ge=1,
+        description="Minimum number of test films that the champion has not learned from; with fewer the champion "
+        "stays.",
+    )
+    max_film_loss: float = Field(
+        0.1, ge=0, le=1, description="Maximum loss of films with posters, as a fraction of the champion's."
+    )
+    max_test_film_loss: float = Field(
+        0.02, ge=0, le=1, description="Maximum loss of test films, as a fraction of the champion's."
+    )
+    allow: tuple[GateCheck, ...] = Field(
+        (), description=f"Checks of the gate that may fail, by name: {', '.join(GATE_CHECKS)}."
     )
     min_films_to_judge_genre: int = Field(
         5, ge=1, description="Minimum number of test films for judging a genre; F1 of 0 is a collapsed genre."
@@ -398,7 +436,8 @@ class Settings(StageSettings):
     heads: HeadSettings = HeadSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     export: ExportSettings = ExportSettings()
-    registry: RegistrySettings = RegistrySettings()
+    # A known model is judged again when these have changed.
+    registry: RegistrySettings = covered(RegistrySettings())
 
     @model_validator(mode="after")
     def _keep_folders_apart(self) -> "Settings":

@@ -20,12 +20,12 @@ from tasks.atomic import atomic_folder
 from tasks.checking import write_checksums
 from tasks.dataset.splits import SPLITS
 from tasks.dataset.task import Dataset
-from tasks.evaluation.champion import ChampionTest, compare_with_champion
 from tasks.evaluation.charts import draw_calibration, draw_charts, draw_outputs, draw_thresholds
 from tasks.evaluation.label_errors import describe_label_errors, find_label_errors, write_label_errors
 from tasks.evaluation.neighbours import score_embedding
 from tasks.evaluation.predictions import GenreScores, predict_logits
 from tasks.evaluation.report import render_report
+from tasks.evaluation.rivals import CandidatePredictions, Rivals, compare_with_rivals
 from tasks.evaluation.scores import find_interval, measure_calibration, score_confidences
 from tasks.fingerprints import Inputs, find_current
 from tasks.model_folder import ModelFolder
@@ -81,22 +81,22 @@ class _Predictions:
 def evaluate(
     dataset: Dataset,
     heads: TrainedHeads,
-    champion_test: ChampionTest | None,
+    rivals: Rivals | None,
     folder: Path,
     catalog_counts: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Evaluation:
-    """Scores a head on the test split beside its baselines and the champion; writes metrics and report.
+    """Scores a head on the test split beside its baselines and rivals; writes metrics and report.
 
     Nothing is done if an evaluation of the same inputs exists.
 
     Args:
         dataset: The films.
         heads: The heads.
-        champion_test: The champion, to compare the model with; None: there is none.
+        rivals: Present and earlier champions, to compare the model with; None: there are none.
         folder: Folder to write, with `metrics.json`, `report.md`, its charts and `label_errors.csv`.
         catalog_counts: `dropped` rows and `doubtful` films of the catalog by reason, for the report.
     """
-    inputs = _collect_inputs(dataset, heads, champion_test, catalog_counts)
+    inputs = _collect_inputs(dataset, heads, rivals, catalog_counts)
     if known := find_current(ModelFolder(folder).metrics_path, inputs):
         logger.info("evaluation: %s is up to date", heads.model.folder.name)
         return Evaluation(folder, known)
@@ -125,10 +125,10 @@ def evaluate(
         held_out = [np.load(heads.cross_fitted_path), validation.scores.calibrated, test.scores.calibrated]
         label_errors = _list_label_errors(dataset, held_out)
         metrics["label_errors"] = describe_label_errors(label_errors, _NUM_SHOWN)
-    if champion_test:
-        metrics["champion"] = compare_with_champion(
-            champion_test, dataset, trained.features_folder, test_films, test.scores.confidences
-        )
+    if rivals:
+        decisions = test.scores.confidences > THRESHOLD
+        candidate = CandidatePredictions(dataset, trained.features_folder, test_films, decisions)
+        metrics["rivals"] = compare_with_rivals(rivals, candidate)
     with atomic_folder(folder) as partial:
         model = ModelFolder(partial)
         model.metrics_path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
@@ -150,18 +150,16 @@ def evaluate(
 def _collect_inputs(
     dataset: Dataset,
     heads: TrainedHeads,
-    champion_test: ChampionTest | None,
+    rivals: Rivals | None,
     catalog_counts: Mapping[str, Mapping[str, int]] | None,
 ) -> Inputs:
-    champion = None
-    if champion_test:
-        champion = {"id": champion_test.champion.id, "min_films_per_genre": champion_test.min_films_per_genre}
     return Inputs(
         {
             "version": versions.EVALUATION,
             "heads": [head.folder.name for head in (heads.model, *heads.baselines)],
             "dataset": dataset.fingerprint,
-            "champion": champion,
+            "rivals": rivals and [model.id for model in rivals.models],
+            "min_films_per_genre": rivals and rivals.min_films_per_genre,
             "catalog": catalog_counts,
             "cross_fitted": heads.cross_fitted_path and heads.cross_fitted_path.parent.name,
         }

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks import versions
+from tasks.atomic import write_text
 from tasks.checking import CHECKSUMS
 from tasks.dataset.task import Dataset
 from tasks.fingerprints import Inputs, list_versions
 from tasks.hashing import hash_file
 from tasks.model_folder import ModelFolder
-from tasks.posters.task import PosterCounts
 from tasks.registry.gate import Verdict
-from tasks.registry.models import list_models, models_dir, publication, read_champion_id, registry_lock
+from tasks.registry.models import list_models, models_dir, promote, publication, read_champion_id, registry_lock
 from tasks.registry.stores import push_champion
 from tasks.settings import Settings
 
@@ -69,21 +69,19 @@ class Candidate:
     verdict: Verdict
 
 
-def list_inputs(dataset: Dataset, counts: PosterCounts, backbone: str, settings: Settings) -> Inputs:
+def list_inputs(dataset: Dataset, backbone: str, settings: Settings) -> Inputs:
     """Returns everything that decides the model of a run: equal inputs, equal model.
 
     Args:
         dataset: Data set with the films, images and splits.
-        counts: Numbers of posters; the gate compares their success rate with a bound.
         backbone: Identifier of the backbone's source.
         settings: Settings of the run; see `Settings.model_inputs`.
     """
     return Inputs(
         {
-            "versions": {name: value for name, value in vars(versions).items() if name.isupper()},
+            "versions": {name: value for name, value in vars(versions).items() if name.isupper() and name != "GATE"},
             "packages": {"poster-genres": version("poster-genres"), **list_versions()},
             "dataset": dataset.fingerprint,
-            "enough_posters": counts.success_rate >= settings.registry.min_success_rate,
             "backbone": backbone,
             "settings": settings.model_inputs(),
         }
@@ -123,8 +121,8 @@ def publish_model(candidate: Candidate, settings: Settings) -> ModelFolder:
     model_id = f"{created:%Y%m%d-%H%M%S}-{hash_file(classifier_path)[:6]}"
     with registry_lock(settings.artifacts_dir, "a publication"):
         champion_id = read_champion_id(settings.artifacts_dir)
-        is_champion, reasons = _decide(candidate, champion_id)
-        why = f"passed the gate: {reasons}" if is_champion else None
+        gate = _decide(candidate.verdict, champion_id)
+        why = _explain(gate) if gate["made_champion"] else None
         with publication(settings.artifacts_dir, model_id, why) as model:
             _write_files(model, candidate, settings)
             model.write_manifest(
@@ -140,24 +138,49 @@ def publish_model(candidate: Candidate, settings: Settings) -> ModelFolder:
                     "backbone": dict(candidate.backbone),
                     "outputs": candidate.export.outputs,
                     "export_check": candidate.export.check,
-                    "gate": {**candidate.verdict.as_dict(), "made_champion": is_champion, "reasons": reasons},
+                    "gate": gate,
                 }
             )
-    outcome = "passed the gate" if is_champion else f"stopped at the gate, the champion stays {champion_id or 'none'}"
-    logger.info("registry: published %s, %s: %s", model_id, outcome, reasons)
+    outcome = "passed the gate" if why else f"stopped at the gate, the champion stays {champion_id or 'none'}"
+    logger.info("registry: published %s, %s: %s", model_id, outcome, gate["reasons"])
     return ModelFolder(models_dir(settings.artifacts_dir) / model_id)
 
 
-def _decide(candidate: Candidate, champion_id: str | None) -> tuple[bool, str]:
-    """Returns whether the candidate becomes champion, and the reasons.
+@task(name="record verdict", cache_policy=NO_CACHE)
+def record_verdict(model: ModelFolder, verdict: Verdict, artifacts_dir: Path) -> None:
+    """Writes a new verdict of a published model to its manifest, and makes the model champion if it passed.
 
-    The candidate was compared with the champion at that time; another may have been promoted since.
+    Args:
+        model: A model of the registry.
+        verdict: The verdict, made when the circumstances had changed.
+        artifacts_dir: Folder of the registry.
     """
-    verdict = candidate.verdict
-    compared_id = candidate.evaluation.metrics.get("champion", {}).get("id")
+    with registry_lock(artifacts_dir, "a verdict"):
+        gate = _decide(verdict, read_champion_id(artifacts_dir))
+        manifest = {**model.read_manifest(), "gate": gate}
+        write_text(model.manifest_path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    logger.info("registry: judged %s again: %s", model.id, gate["reasons"])
+    if gate["made_champion"]:
+        promote(artifacts_dir, model.id, _explain(gate))
+
+
+def _decide(verdict: Verdict, champion_id: str | None) -> dict[str, Any]:
+    """Returns the entry `gate` of the manifest: the verdict, and whether the model becomes champion.
+
+    It was compared with the champion at that time; another may have been promoted since.
+    """
+    gate = {**verdict.as_dict(), "made_champion": verdict.allowed}
+    compared_id = verdict.circumstances.get("champion")
     if verdict.allowed and compared_id != champion_id:
-        return False, f"compared with {compared_id}, but the champion is now {champion_id}: promote it by hand"
-    return verdict.allowed, verdict.reasons
+        gate["made_champion"] = False
+        gate["reasons"] = (
+            f"compared with {compared_id}, but the champion is now {champion_id}: the next run judges it again"
+        )
+    return gate
+
+
+def _explain(gate: Mapping[str, Any]) -> str:
+    return f"passed the gate: {gate['reasons']}"
 
 
 def _write_files(model: ModelFolder, candidate: Candidate, settings: Settings) -> None:

@@ -44,9 +44,8 @@ def count_features() -> int:
     return sum(pq.read_metadata(path).num_rows for path in Path("data/features").rglob("*.parquet"))
 
 
-def change_registry(settings: Settings, **changes: object) -> Settings:
-    """Returns settings whose model is another one, though no earlier stage has new inputs."""
-    return settings.model_copy(update={"registry": settings.registry.model_copy(update=changes)})
+def change_group(settings: Settings, group: str, **changes: object) -> Settings:
+    return settings.model_copy(update={group: getattr(settings, group).model_copy(update=changes)})
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class TakenOver:
     Attributes:
         same: with the release's own settings.
         compared: the run that made a model and compared it with the release's champion: `same`, or one whose settings
-            of the gate differ.
+            of the evaluation differ.
         champion_id: of the release.
         before: hashes of the release's files.
         films: rows of its `films.parquet`.
@@ -94,7 +93,7 @@ def taken_over(release: Path, prefect_server: None) -> TakenOver:
     assert champion_id is not None
     before, films, num_features = snapshot("*/**/*"), read_rows(FILMS, ["imdb_id", "sha256", "split"]), count_features()
     same = train(settings)
-    compared = same if same.is_new else train(change_registry(settings, max_macro_f1_drop=0.02))
+    compared = same if same.is_new else train(change_group(settings, "evaluation", baselines=()))
     return TakenOver(settings, same, compared, champion_id, before, films, num_features)
 
 
@@ -128,14 +127,14 @@ def test_the_champion_is_recognised_or_compared_with(taken_over: TakenOver) -> N
     if not taken_over.same.is_new:
         assert taken_over.same.model.id == taken_over.champion_id
     assert taken_over.compared.is_new
-    comparison = taken_over.compared.metrics["champion"]
+    (comparison,) = taken_over.compared.metrics["rivals"]
     assert comparison["id"] == taken_over.champion_id
     assert comparison["num_films"] == sum(film["split"] == "test" for film in taken_over.films)
     assert comparison["genres"]
     # The release measured it on the same films.
     genres = read_json(taken_over.champion / "metrics.json")["model"]["genres"]
     measured = np.mean([genres[genre]["f1"] for genre in comparison["genres"]])
-    assert comparison["champion_macro_f1"] == pytest.approx(measured)
+    assert comparison["rival_macro_f1"] == pytest.approx(measured)
     assert 0 <= comparison["candidate_macro_f1"] <= 1
 
 
@@ -190,12 +189,13 @@ def test_a_champion_of_another_format_stops_no_run(
     path = taken_over.champion / "manifest.json"
     path.write_text(json.dumps({**read_json(path), "format": 999}), "utf-8")
 
-    run = train(change_registry(taken_over.settings, publish_to=None, max_macro_f1_drop=0.03))
+    settings = change_group(taken_over.settings, "registry", publish_to=None)
+    run = train(change_group(settings, "evaluation", baselines=(), label_error_folds=None))
     assert run.is_new
     assert not run.is_champion
-    assert "champion" not in run.metrics
-    assert f"not compared, {taken_over.champion_id} is of format 999" in run.reasons
-    assert "promote the candidate by hand" in run.reasons
+    assert taken_over.champion_id not in [rival["id"] for rival in run.metrics.get("rivals", [])]
+    assert f"not compared, {taken_over.champion_id} is of format 999" in run.rank
+    assert "promote the candidate by hand" in run.rank
     warnings = [
         line["message"]
         for log in sorted(Path("data/logs").iterdir())[-1:]

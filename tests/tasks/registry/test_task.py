@@ -11,23 +11,19 @@ from tasks.evaluation.task import Evaluation
 from tasks.export.task import Export
 from tasks.fingerprints import Inputs
 from tasks.model_folder import ModelFolder
-from tasks.posters.task import PosterCounts
 from tasks.registry.gate import Check, Verdict
 from tasks.registry.models import promote, read_champion_id
-from tasks.registry.task import Candidate, find_current_model, list_inputs, publish_model
+from tasks.registry.task import Candidate, find_current_model, list_inputs, publish_model, record_verdict
 from tasks.settings import PosterSettings, RegistrySettings, Settings, TrainingSettings
 
-COUNTS = PosterCounts(num_films=100, num_ok=95, failed={}, outcomes={})
 DATASET = Dataset(Path("shards"), ["Comedy", "Drama"], {"train": 9, "validation": 1, "test": 1}, "0123")
 
 
 SETTINGS = Settings()
 
 
-def make_inputs(
-    settings: Settings = SETTINGS, dataset: Dataset = DATASET, counts: PosterCounts = COUNTS, backbone: str = "wheel"
-) -> Inputs:
-    return list_inputs(dataset, counts, backbone, settings)
+def make_inputs(settings: Settings = SETTINGS, dataset: Dataset = DATASET, backbone: str = "wheel") -> Inputs:
+    return list_inputs(dataset, backbone, settings)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +33,6 @@ def make_inputs(
         (make_inputs(Settings(training=TrainingSettings(epochs=5))), "settings.training.epochs 20 -> 5"),
         (make_inputs(dataset=Dataset(Path("shards"), [], {}, "4567")), 'dataset "0123" -> "4567"'),
         (make_inputs(backbone="hub"), 'backbone "wheel" -> "hub"'),
-        (make_inputs(counts=PosterCounts(100, 89, {}, {})), "enough_posters true -> false"),
     ],
 )
 def test_whatever_decides_the_model_is_an_input(changed: Inputs, name: str) -> None:
@@ -50,11 +45,9 @@ def test_what_does_not_decide_the_model_is_not_an_input() -> None:
         data_dir=Path("x"),
         wait_seconds=9,
         posters=PosterSettings(connections=8),
-        registry=RegistrySettings(publish_to="s3://models"),
+        registry=RegistrySettings(publish_to="s3://models", max_macro_f1_drop=0.5),  # a known model is judged again
     )
     assert make_inputs(elsewhere).fingerprint == make_inputs().fingerprint
-    # A few more posters are in the data set's fingerprint.
-    assert make_inputs(counts=PosterCounts(100, 94, {}, {})).fingerprint == make_inputs().fingerprint
 
 
 def add_model(artifacts_dir: Path, model_id: str, description: dict[str, object]) -> ModelFolder:
@@ -95,6 +88,10 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path / "data", artifacts_dir=tmp_path / "artifacts")
 
 
+def make_verdict(champion_id: str | None, *, passed: bool) -> Verdict:
+    return Verdict((Check("leakage", passed, "none"),), circumstances={"champion": champion_id})
+
+
 def make_candidate(tmp_path: Path, champion_id: str | None, *, passed: bool) -> Candidate:
     """A candidate that was compared with a champion, its files in folders of the stages."""
     stages = {name: tmp_path / name for name in ("shards", "evaluation", "export")}
@@ -104,9 +101,7 @@ def make_candidate(tmp_path: Path, champion_id: str | None, *, passed: bool) -> 
     (stages["evaluation"] / "report.md").write_text("# Report\n")
     (stages["export"] / "classifier.keras").write_bytes(b"graph")
     (stages["export"] / "export.json").write_text("{}")
-    metrics = {"recipe": "seed", "model": {"macro_f1": 0.5}, "champion": {"id": champion_id}}
-    if champion_id is None:
-        del metrics["champion"]
+    metrics = {"recipe": "seed", "model": {"macro_f1": 0.5}}
     return Candidate(
         inputs=make_inputs(),
         dataset=Dataset(stages["shards"], ["Comedy", "Drama"], {}, "0123"),
@@ -114,7 +109,7 @@ def make_candidate(tmp_path: Path, champion_id: str | None, *, passed: bool) -> 
         backbone={"source": "wheel", "fingerprint": "4567"},
         evaluation=Evaluation(stages["evaluation"], metrics),
         export=Export(stages["export"], ["genres"], {"posters": 64}),
-        verdict=Verdict((Check("leakage", passed, "none"),)),
+        verdict=make_verdict(champion_id, passed=passed),
     )
 
 
@@ -159,7 +154,9 @@ def test_a_champion_that_it_was_not_compared_with_stays(
     promote(settings.artifacts_dir, "m2", "by hand")
     model = publish_model.fn(make_candidate(tmp_path, compared_with, passed=True), settings)
     assert read_champion_id(settings.artifacts_dir) == "m2"
-    assert model.gate_reasons == f"compared with {compared_with}, but the champion is now m2: promote it by hand"
+    assert model.gate_reasons == (
+        f"compared with {compared_with}, but the champion is now m2: the next run judges it again"
+    )
     promote(settings.artifacts_dir, model.id, "by hand")
 
 
@@ -168,3 +165,26 @@ def test_the_champion_that_it_was_compared_with_is_followed(tmp_path: Path, sett
     promote(settings.artifacts_dir, "m1", "by hand")
     model = publish_model.fn(make_candidate(tmp_path, "m1", passed=True), settings)
     assert read_champion_id(settings.artifacts_dir) == model.id
+
+
+def test_a_new_verdict_is_recorded(tmp_path: Path, settings: Settings) -> None:
+    """The model's files stay as they are; it becomes champion if it passed now."""
+    model = publish_model.fn(make_candidate(tmp_path, None, passed=False), settings)
+    files = model.verify()["files"]
+    record_verdict.fn(model, make_verdict(None, passed=False), settings.artifacts_dir)
+    assert read_champion_id(settings.artifacts_dir) is None
+    record_verdict.fn(model, make_verdict(None, passed=True), settings.artifacts_dir)
+    assert read_champion_id(settings.artifacts_dir) == model.id
+    manifest = model.verify()
+    assert manifest["files"] == files
+    assert manifest["gate"]["made_champion"]
+    assert manifest["gate"]["circumstances"] == {"champion": None}
+
+
+def test_a_new_verdict_beside_another_champion_than_the_present_one(tmp_path: Path, settings: Settings) -> None:
+    add_model(settings.artifacts_dir, "m1", {})
+    model = publish_model.fn(make_candidate(tmp_path, None, passed=False), settings)
+    promote(settings.artifacts_dir, "m1", "by hand")
+    record_verdict.fn(model, make_verdict("m0", passed=True), settings.artifacts_dir)
+    assert read_champion_id(settings.artifacts_dir) == "m1"
+    assert "but the champion is now m1" in model.read_manifest()["gate"]["reasons"]

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from ledger_rows import make_row, write_ledger
+from numpy.typing import NDArray
 
 from tasks.dataset.task import Dataset
-from tasks.evaluation.champion import ChampionTest, compare_with_champion
+from tasks.evaluation.rivals import CandidatePredictions, Rivals, compare_with_rivals
 from tasks.features.matrix import FeatureMatrix
 from tasks.model_folder import ModelFolder
 from tasks.training.examples import Examples
@@ -38,14 +41,38 @@ def work(tmp_path: Path) -> Path:
     head = keras.Model(features, keras.layers.Activation("sigmoid", name="confidences")(features))
     head.save(champion / "head.keras")
     write_films(champion / "films.parquet", [], [])
+    write_films(tmp_path / "films.parquet", [], [])
     write_ledger(tmp_path / "posters", [make_row(film, POSTERS[film]) for film in range(6)], num_parts=2)
     return tmp_path
 
 
-def write_films(path: Path, ids: list[int], splits: list[str], offset: int = 0) -> None:
+def write_films(
+    path: Path, ids: list[int], splits: list[str], offset: int = 0, targets: NDArray[np.uint8] = TARGETS
+) -> None:
     hashes = [HASHES[film] for film in ids]
     table = {"imdb_id": pa.array([film + offset for film in ids], pa.int64()), "sha256": pa.array(hashes, pa.string())}
-    pq.write_table(pa.table({**table, "split": pa.array(splits, pa.string())}), path)
+    genres = pa.array([targets[film].tolist() for film in ids], pa.list_(pa.uint8()))
+    pq.write_table(pa.table({**table, "split": pa.array(splits, pa.string()), "targets": genres}), path)
+
+
+def compare_all(
+    work: Path,
+    names: list[str],
+    candidate_genres: list[str] | None = None,
+    features: str = "f",
+    genres: list[str] | None = None,
+    min_films: int = 1,
+) -> list[dict[str, Any]]:
+    rivals = [ModelFolder(work / name) for name in names]
+    for rival in rivals:
+        rival.labels_path.write_text(json.dumps(genres or ["Comedy", "Drama"]))
+        rival.write_manifest({"id": rival.id, "features": features})
+    dataset = Dataset(work, candidate_genres or ["Comedy", "Drama"], {"test": 6}, "")
+    np.save(work / "test.npy", FEATURES.astype(np.float16))
+    films = pd.DataFrame({"imdb_id": range(6), "sha256": HASHES})
+    test = Examples(films, FeatureMatrix(work / "test.npy"), TARGETS)
+    candidate = CandidatePredictions(dataset, work / "f", test, CANDIDATE > 0.5)
+    return compare_with_rivals(Rivals(rivals, min_films, work / "posters"), candidate)
 
 
 def compare(
@@ -54,28 +81,58 @@ def compare(
     features: str = "f",
     genres: list[str] | None = None,
     min_films: int = 1,
-) -> dict[str, object]:
-    champion = ModelFolder(work / "m1")
-    champion.labels_path.write_text(json.dumps(genres or ["Comedy", "Drama"]))
-    champion.write_manifest({"id": "m1", "features": features})
-    dataset = Dataset(work, candidate_genres or ["Comedy", "Drama"], {"test": 6}, "")
-    np.save(work / "test.npy", FEATURES.astype(np.float16))
-    films = pd.DataFrame({"imdb_id": range(6), "sha256": HASHES})
-    test = Examples(films, FeatureMatrix(work / "test.npy"), TARGETS)
-    champion_test = ChampionTest(champion, min_films, work / "posters")
-    return compare_with_champion(champion_test, dataset, work / "f", test, CANDIDATE)
+) -> dict[str, Any]:
+    (comparison,) = compare_all(work, ["m1"], candidate_genres, features, genres, min_films)
+    return comparison
 
 
 def test_same_films_same_genres(work: Path) -> None:
     # Champion: 3 of 4 found of both genres. Candidate: 3 of 4 of Comedy; of Drama all 4, and one too many.
-    assert compare(work) == {
+    comparison = compare(work)
+    assert comparison.pop("standard_error") > 0
+    assert comparison.pop("noise") > 0
+    assert comparison == {
         "id": "m1",
+        "data_films": 0,
+        "test_films": 0,
         "num_films": 6,
         "genres": ["Comedy", "Drama"],
         "lost_genres": [],
-        "champion_macro_f1": pytest.approx(6 / 7),
+        "new_genres": [],
+        "renamed_genres": {},
+        "rival_macro_f1": pytest.approx(6 / 7),
         "candidate_macro_f1": pytest.approx((6 / 7 + 8 / 9) / 2),
     }
+
+
+def test_each_rival_has_films_of_its_own(work: Path) -> None:
+    """One has learned from all but four, the other from all: only the first can be compared with."""
+    for name in ("m2", "m3"):
+        shutil.copytree(work / "m1", work / name)
+    write_films(work / "m2" / "films.parquet", [0, 5, 1], ["train", "validation", "test"])
+    write_films(work / "m3" / "films.parquet", list(range(6)), ["train"] * 6)
+    first, second, third = compare_all(work, ["m1", "m2", "m3"])
+    assert [row["num_films"] for row in (first, second, third)] == [6, 4, 0]
+    assert [row["data_films"] for row in (first, second, third)] == [0, 3, 6]
+    assert [row["test_films"] for row in (first, second, third)] == [0, 1, 0]
+    assert first["rival_macro_f1"] == pytest.approx(6 / 7)
+    assert second["rival_macro_f1"] == second["candidate_macro_f1"] == 1
+    assert third["rival_macro_f1"] is third["candidate_macro_f1"] is third["noise"] is None
+
+
+def test_renamed_genres_are_found_by_their_films(work: Path) -> None:
+    """Drama's films have War now; Comedy is kept."""
+    ids = list(range(6))
+    write_films(work / "m1" / "films.parquet", ids, ["test"] * 6, targets=TARGETS)
+    write_films(work / "films.parquet", ids, ["test"] * 6, targets=TARGETS)
+    comparison = compare(work, candidate_genres=["Comedy", "War"])
+    assert (comparison["lost_genres"], comparison["new_genres"]) == (["Drama"], ["War"])
+    assert comparison["renamed_genres"] == {"Drama": "War"}
+    # Of Drama's four films two have it now, which is not most of them.
+    targets = TARGETS.copy()
+    targets[2:4, 1] = 0
+    write_films(work / "films.parquet", ids, ["test"] * 6, targets=targets)
+    assert compare(work, candidate_genres=["Comedy", "War"])["renamed_genres"] == {}
 
 
 @pytest.mark.parametrize(
@@ -92,12 +149,12 @@ def test_films_the_champion_has_learned_from_do_not_count(
     write_films(work / "m1" / "films.parquet", ids, splits, offset)
     # Without the first and the last film the champion is never wrong, nor is the candidate.
     comparison = compare(work)
-    assert (comparison["num_films"], comparison["champion_macro_f1"], comparison["candidate_macro_f1"]) == (4, 1, 1)
+    assert (comparison["num_films"], comparison["rival_macro_f1"], comparison["candidate_macro_f1"]) == (4, 1, 1)
 
 
 def test_nothing_to_compare_on(work: Path) -> None:
     write_films(work / "m1" / "films.parquet", list(range(6)), ["train"] * 6)
-    assert compare(work)["champion_macro_f1"] is None
+    assert compare(work)["rival_macro_f1"] is None
     assert compare(work)["num_films"] == 0
     write_films(work / "m1" / "films.parquet", [], [])
     none = compare(work, genres=["War", "Western"])
@@ -109,7 +166,7 @@ def test_genres_of_too_few_films_do_not_count(work: Path) -> None:
     write_films(work / "m1" / "films.parquet", [0, 1, 2], ["train"] * 3)
     assert compare(work, min_films=2)["genres"] == ["Comedy", "Drama"]
     assert compare(work, min_films=3)["genres"] == ["Drama"]
-    assert compare(work, min_films=4)["champion_macro_f1"] is None
+    assert compare(work, min_films=4)["rival_macro_f1"] is None
 
 
 def test_only_shared_genres_count_whatever_their_order(work: Path) -> None:
@@ -118,7 +175,7 @@ def test_only_shared_genres_count_whatever_their_order(work: Path) -> None:
     assert comparison["genres"] == ["Comedy", "War"]
     only = compare(work, candidate_genres=["Action", "Drama"], genres=["Comedy", "Drama"])
     assert only["genres"] == ["Drama"]
-    assert only["champion_macro_f1"] == pytest.approx(6 / 7)
+    assert only["rival_macro_f1"] == pytest.approx(6 / 7)
     assert only["candidate_macro_f1"] == pytest.approx(8 / 9)
 
 
@@ -140,4 +197,4 @@ def test_a_champion_of_other_features_predicts_from_the_posters(work: Path, with
     tf.saved_model.save(servable, str(work / "m1" / "saved_model"), {"probabilities": servable.predict})
     comparison = compare(work, features="another")
     assert comparison["num_films"] == 6
-    assert comparison["champion_macro_f1"] == comparison["candidate_macro_f1"] == pytest.approx((6 / 7 + 8 / 9) / 2)
+    assert comparison["rival_macro_f1"] == comparison["candidate_macro_f1"] == pytest.approx((6 / 7 + 8 / 9) / 2)

@@ -1,0 +1,41 @@
+"""Extract the features of the images that have none."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.dataset.task import Dataset
+from tasks.errors import RepairedError
+from tasks.posters import ledger
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from tasks.features.backbone import Backbone
+
+logger = logging.getLogger(__name__)
+
+
+def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings) -> Path:
+    """Extracts the features of the images that have none, and returns their folder: one shard takes all cores.
+
+    Raises:
+        RepairedError: If shards were damaged, or images can't be decoded, which are then marked in the ledger.
+    """
+    from tasks.features.cache import FeatureKey
+    from tasks.features.extraction import make_feature_extractor
+    from tasks.features.task import extract_shard, plan_extraction
+
+    folder = settings.workspace.folder("features") / FeatureKey(backbone.fingerprint, backbone.taps).folder_name
+    plans = plan_extraction(dataset, folder, int(backbone.tapped.output.shape[1]))
+    if not plans:
+        logger.info("features: up to date, all images have features")
+        return folder
+    extractor = make_feature_extractor(backbone, settings.features)
+    extractions = [extract_shard(plan, folder, extractor) for plan in plans]
+    problems = [extraction.damage for extraction in extractions if extraction.damage]
+    if undecodable := {sha256 for extraction in extractions for sha256 in extraction.undecodable}:
+        ledger.mark_undecodable(settings.workspace.folder("posters"), undecodable)
+        problems.append(f"{len(undecodable)} images that can't be decoded are left out")
+    if problems:
+        raise RepairedError(f"{'; '.join(problems)}: run again")
+    return folder

@@ -1,0 +1,71 @@
+"""Present and earlier champions: those that a candidate is compared with, and the place of a model among them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.model_folder import ModelFolder
+from tasks.registry.models import CHAMPION_FILE, describe_format_mismatch, models_dir, parse_champion
+
+# Each run compares with so many champions, so that falls within the noise can't add up.
+_NUM_RIVALS = 5
+_BY_ROLLBACK = "rolled back from "
+
+
+def list_rivals(artifacts_dir: Path, others: Sequence[str] = ()) -> list[ModelFolder]:
+    """Returns the models that a candidate is compared with: present champion, others, and up to four earlier champions.
+
+    Models that are gone, or are of a format that this version can't compare with, are left out.
+
+    Args:
+        artifacts_dir: Folder of the registry.
+        others: Ids of other models of the registry, such as the champion of a store.
+    """
+    pointer = _read_pointer(artifacts_dir)
+    if pointer is None:
+        champions: list[str] = []
+    else:
+        champions = [pointer["id"], *(str(earlier["id"]) for earlier in reversed(pointer["before"]))]
+    champions = list(dict.fromkeys(champions))[:_NUM_RIVALS]
+    ids = dict.fromkeys([*champions[:1], *others, *champions[1:]])
+    models = [ModelFolder(models_dir(artifacts_dir) / model_id) for model_id in ids]
+    return [model for model in models if model.is_published and describe_format_mismatch(model) is None]
+
+
+def was_champion(artifacts_dir: Path, model_id: str) -> bool:
+    """Returns whether a model has been champion before the present one: only a person makes it champion again."""
+    pointer = _read_pointer(artifacts_dir)
+    if pointer is None:
+        return False
+    earlier = {str(champion["id"]) for champion in pointer["before"]}
+    return model_id in earlier or pointer["why"] == describe_rollback(model_id)
+
+
+def describe_rollback(model_id: str) -> str:
+    """Returns the reason of a champion that became champion again when another one was rolled back."""
+    return f"{_BY_ROLLBACK}{model_id}"
+
+
+def describe_rank(model: ModelFolder, artifacts_dir: Path) -> str:
+    """Returns in a line whether a model is the champion, and otherwise why not, who is, and how it could become it.
+
+    Args:
+        model: A published model of the registry.
+        artifacts_dir: Folder of the registry.
+    """
+    pointer = _read_pointer(artifacts_dir)
+    if pointer and pointer["id"] == model.id:
+        return "passed: it is the champion"
+    reasons = model.gate_reasons
+    if model.read_manifest()["gate"]["allowed"]:
+        reasons = "it passed, but has been champion before" if was_champion(artifacts_dir, model.id) else reasons
+    since = f", that is {pointer['id']} since {pointer['since']}" if pointer else ", there is none"
+    return (
+        f"not the champion{since}. {model.id}: {reasons}. To make it champion all the same: poster-genres promote "
+        f"{model.id} --artifacts {artifacts_dir}"
+    )
+
+
+def _read_pointer(artifacts_dir: Path) -> dict[str, Any] | None:
+    path = artifacts_dir / CHAMPION_FILE
+    return parse_champion(path.read_bytes(), str(path)) if path.exists() else None
