@@ -13,7 +13,7 @@ FUZZ := .fuzz-venv
 SEED := 0
 NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tests/tasks/training \
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
-.PHONY: demo test test-kernels bench ablation audit fuzz fuzz-coverage soak setup backbone lock clean
+.PHONY: demo test test-kernels bench ablation gate audit fuzz fuzz-coverage soak setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -54,6 +54,10 @@ ablation: setup
 # Licences, known vulnerabilities (if their service is in reach) and an SBOM of what is locked: build/sbom.cdx.json.
 audit: setup $(AUDIT)/installed
 	$(BIN)/python tests/audit/audit.py --tools $(AUDIT)/bin
+
+# Takes a quarter of an hour: how often the gate refuses an equal model, or passes a worse one, by number of test films.
+gate: setup
+	$(BIN)/python tests/benchmarks/gate.py
 
 $(AUDIT)/installed: tests/audit/tools.lock
 	$(PYTHON) -m venv --clear $(AUDIT)

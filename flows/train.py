@@ -118,8 +118,7 @@ def _run(settings: Settings) -> Run:
     data = _Data(catalog, counts, dataset)
     current = find_current_model(settings.artifacts_dir, inputs)
     if current:
-        with _timed("gate", seconds):
-            judge_again(current, dataset, counts, settings)
+        judge_again(current, dataset, counts, settings)
     model = current or _make_model(data, inputs, settings, seconds)
     if settings.registry.publish_to:
         with _timed("push", seconds):
