@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from tasks.evaluation.label_errors import find_label_errors
+from tasks.outputs.calibration import Calibration
 from tasks.settings import TrainingSettings
 from tasks.training import crossfitting
 from tasks.training.crossfitting import cross_fit
@@ -53,3 +54,19 @@ def test_no_head_predicts_films_that_it_has_learned_from(make_matrix, monkeypatc
     left_out = [set(range(60)) - films for films in learned]
     assert sorted(film for films in left_out for film in films) == list(range(60))
     assert all({film ^ 1 for film in films} == films for films in left_out)
+
+
+def test_probabilities_are_calibrated(make_matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slope and intercept count, thresholds do not: those are for decisions."""
+    train, validation = make_examples(make_matrix, 60, 0), make_examples(make_matrix, 20, 1)
+    settings = SETTINGS.model_copy(update={"epochs": 1})
+
+    def predict(slope: float, intercept: float, threshold: float) -> np.ndarray:
+        arrays = (np.full(2, value, np.float32) for value in (slope, intercept, threshold))
+        monkeypatch.setattr(crossfitting, "calibrate", lambda *_: calibration)
+        calibration = Calibration(*arrays)
+        probabilities = cross_fit(TrainingData(train, validation, ["a", "b"]), settings, 3, seed=0)
+        return np.log(probabilities / (1 - probabilities))
+
+    raw = predict(1, 0, 0)
+    np.testing.assert_allclose(predict(0.5, -1, 3), 0.5 * raw - 1, atol=1e-4)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
@@ -152,6 +153,33 @@ def test_the_loop_equals_keras_fit(train: Examples, validation: Examples) -> Non
     assert fitted.best_epoch == 5
     for one, other in zip(fitted.head.get_weights(), head.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_films_are_shuffled_anew_each_epoch(train: Examples, validation: Examples) -> None:
+    """Equals Keras on the batches of each epoch's permutation; in the films' own order the weights are others."""
+    settings = SETTINGS.model_copy(update={"dropout": 0.0, "batch_size": 300, "epochs": 2, "patience": None})
+    settings = settings.model_copy(update={"schedule": "constant"})
+    fitted = fit_head(TrainingData(train, validation, GENRES), settings, seed=3)
+    assert fitted.best_epoch == 2  # whose weights are kept
+    features = train.features.read().astype(np.float32)
+
+    def train_in(orders: list[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        head = build_head([GENRES_OUTPUT], settings, 12, fit_scaler(train.features), seed=3)
+        head.compile(keras.optimizers.Adam(settings.learning_rate), {"genres": MacroSoftF1()})
+        for order in orders:
+            for rows in (order[:300], order[300:]):
+                head.train_on_batch(features[rows], {"genres": train.genre_targets[rows]})
+        return list(head.get_weights())
+
+    rng = np.random.default_rng(3)
+    orders = []
+    for _ in range(2):
+        rng.permutation([0])  # the order of the chunks, of which there is one
+        orders.append(rng.permutation(600))
+    for one, other in zip(fitted.head.get_weights(), train_in(orders), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    in_order = train_in([np.arange(600)] * 2)
+    assert any(np.abs(one - other).max() > 1e-3 for one, other in zip(fitted.head.get_weights(), in_order, strict=True))
 
 
 def test_every_film_is_shown_once_an_epoch_however_small_the_chunks(
