@@ -28,7 +28,7 @@ from tasks.model_folder import ModelFolder
 from tasks.posters import ledger
 from tasks.posters.task import PosterCounts, check_success
 from tasks.registry.gate import judge
-from tasks.registry.models import describe_format_mismatch, find_champion, read_champion_id, recover
+from tasks.registry.models import describe_format_mismatch, find_champion, rank_models, read_champion_id, recover
 from tasks.registry.stores import Store
 from tasks.registry.task import Candidate, find_current_model, list_inputs, publish_model, push
 from tasks.settings import Settings, TrainingSettings
@@ -115,7 +115,7 @@ def _run(settings: Settings) -> Run:
             folder=workspace.folder("shards"),
             settings=settings.dataset,
             seed=settings.seed,
-            champion=champion,
+            models=rank_models(settings.artifacts_dir),
         )
     inputs = list_inputs(dataset, counts, identify_source(settings.features), settings)
     current = find_current_model(settings.artifacts_dir, inputs)
