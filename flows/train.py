@@ -31,6 +31,7 @@ from tasks.registry.gate import judge
 from tasks.registry.models import describe_format_mismatch, find_champion, rank_models, read_champion_id, recover
 from tasks.registry.stores import Store
 from tasks.registry.task import Candidate, find_current_model, list_inputs, publish_model, push
+from tasks.registry.verdicts import count_verdicts
 from tasks.settings import Settings, TrainingSettings
 
 if TYPE_CHECKING:
@@ -188,6 +189,7 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
             champion_test=champion_test,
             folder=workspace.folder("evaluation"),
             catalog_counts={"dropped": data.catalog.dropped, "doubtful": data.catalog.count_doubts()},
+            earlier_verdicts=count_verdicts(settings.artifacts_dir),
         )
     with _timed("export", seconds):
         export = export_model(

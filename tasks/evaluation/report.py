@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from tasks.evaluation.verdicts import describe_verdicts
 from tasks.inert import for_markdown
 from tasks.outputs.output import find_output_class
 
@@ -59,6 +60,8 @@ def render_report(metrics: Mapping[str, Any], *, with_charts: bool) -> str:
         list_genres(model).to_markdown(index=False, floatfmt=".3f"),
         f"\n{_ABOUT_GENRES}",
     ]
+    if "verdicts" in metrics:
+        parts.insert(4, describe_verdicts(metrics["verdicts"]))
     if "champion" in metrics:
         parts.insert(4, describe_champion(metrics["champion"]))
     parts += [describe_outputs(metrics), describe_data(metrics)]

@@ -27,6 +27,7 @@ from tasks.evaluation.neighbours import score_embedding
 from tasks.evaluation.predictions import GenreScores, predict_logits
 from tasks.evaluation.report import render_report
 from tasks.evaluation.scores import find_interval, measure_calibration, score_confidences
+from tasks.evaluation.verdicts import fingerprint_verdicts, score_by_verdicts
 from tasks.fingerprints import Inputs, find_current
 from tasks.model_folder import ModelFolder
 from tasks.outputs.calibration import THRESHOLD
@@ -84,6 +85,7 @@ def evaluate(
     champion_test: ChampionTest | None,
     folder: Path,
     catalog_counts: Mapping[str, Mapping[str, int]] | None = None,
+    earlier_verdicts: Mapping[int, int] | None = None,
 ) -> Evaluation:
     """Scores a head on the test split beside its baselines and the champion; writes metrics and report.
 
@@ -95,8 +97,9 @@ def evaluate(
         champion_test: The champion, to compare the model with; None: there is none.
         folder: Folder to write, with `metrics.json`, `report.md`, its charts and `label_errors.csv`.
         catalog_counts: `dropped` rows and `doubtful` films of the catalog by reason, for the report.
+        earlier_verdicts: Verdicts of the gate that films have given before, by imdbId; None: none.
     """
-    inputs = _collect_inputs(dataset, heads, champion_test, catalog_counts)
+    inputs = _collect_inputs(dataset, heads, champion_test, catalog_counts, earlier_verdicts)
     if known := find_current(ModelFolder(folder).metrics_path, inputs):
         logger.info("evaluation: %s is up to date", heads.model.folder.name)
         return Evaluation(folder, known)
@@ -118,6 +121,9 @@ def evaluate(
         "embedding": score_embedding(trained, train, test_films),
         "baselines": _score_baselines(heads.baselines, test, genres),
     }
+    metrics["verdicts"] = score_by_verdicts(
+        test_films.films["imdb_id"].tolist(), earlier_verdicts or {}, test.targets, test.scores.confidences > THRESHOLD
+    )
     if catalog_counts:
         metrics["catalog"] = catalog_counts
     label_errors = None
@@ -152,6 +158,7 @@ def _collect_inputs(
     heads: TrainedHeads,
     champion_test: ChampionTest | None,
     catalog_counts: Mapping[str, Mapping[str, int]] | None,
+    earlier_verdicts: Mapping[int, int] | None,
 ) -> Inputs:
     champion = None
     if champion_test:
@@ -163,6 +170,7 @@ def _collect_inputs(
             "dataset": dataset.fingerprint,
             "champion": champion,
             "catalog": catalog_counts,
+            "verdicts": fingerprint_verdicts(earlier_verdicts or {}),
             "cross_fitted": heads.cross_fitted_path and heads.cross_fitted_path.parent.name,
         }
     )
