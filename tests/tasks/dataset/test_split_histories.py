@@ -158,7 +158,7 @@ class History:
         shutil.rmtree(self.work / "splits", ignore_errors=True)
 
 
-NUM_HISTORIES = 12  # two to three seconds
+NUM_HISTORIES = 8  # some seconds
 EVENTS = ("grow", "change_images", "delete_data")
 
 
