@@ -177,8 +177,8 @@ class DatasetSettings(StageSettings):
         description="Fraction of the images for testing: the figures of the report are of these. A changed fraction "
         "moves no film, it holds for new ones.",
     )
-    # Every verdict of the gate selects on the test films. Half of a growth of 0.2% a week adds 430 test films a year to
-    # 782, and leaves 5% less for training than the fractions above.
+    # Every verdict of the gate selects on the test films. At a growth of 0.2% a week, half of it adds 450 test films a
+    # year to 782, and leaves 5% less for training than the fractions above: docs/operations.md.
     new_test_fraction: float = Field(
         0.5,
         ge=0,

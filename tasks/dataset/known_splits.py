@@ -54,21 +54,24 @@ def merge_splits(known: pd.DataFrame, more: pd.DataFrame) -> pd.DataFrame:
     """Adds splits from another source; where the two differ about a film or an image, the known ones stay.
 
     Args:
-        known: Splits with `SPLIT_COLUMNS`, each film and each image in one split.
+        known: Splits with `SPLIT_COLUMNS`, each film and each image in one split, in the order of the result.
         more: Other splits with these columns, not necessarily so.
 
     Returns:
         The splits, each film and each image in one, in the order of the films and images.
     """
     more = more[SPLIT_COLUMNS]
-    for column in ("imdb_id", "sha256"):
-        known_split = more[column].map(known.drop_duplicates(column).set_index(column)["split"])
-        more = more[known_split.isna() | (known_split == more["split"])]
-        more = more[more["split"] == more.groupby(column)["split"].transform("first")]
-    parts = [part for part in (known[SPLIT_COLUMNS], more) if len(part)]
-    if not parts:
-        return pd.DataFrame(columns=SPLIT_COLUMNS)
-    merged = pd.concat(parts).drop_duplicates()
+    splits = {name: known.drop_duplicates(name).set_index(name)["split"] for name in ("imdb_id", "sha256")}
+    known_splits = [more[name].map(splits[name]) for name in splits]
+    is_new = [known_split.isna() for known_split in known_splits]
+    agrees = [new | (known_split == more["split"]) for new, known_split in zip(is_new, known_splits, strict=True)]
+    # A film and an image that are both known have a row each.
+    more = more[agrees[0] & agrees[1] & (is_new[0] | is_new[1])]
+    if more.empty:
+        return known
+    for name in splits:
+        more = more[more["split"] == more.groupby(name)["split"].transform("first")]
+    merged = pd.concat([known[SPLIT_COLUMNS], more] if len(known) else [more]).drop_duplicates()
     return merged.sort_values(["imdb_id", "sha256"], ignore_index=True)
 
 
