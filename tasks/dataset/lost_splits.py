@@ -95,7 +95,8 @@ def find_known_splits(splits_dir: Path, settings: DatasetSettings, seed: int, ba
             "assigned, and no whole model with the same seed has them. Restore the file from a backup; or remove it to "
             "split all films anew, which makes figures incomparable with those of earlier models"
         )
-    write_known_splits(path, known, written)
+    if known is not written:
+        write_known_splits(path, known, written)
     if problem and used != [earlier_path]:
         restored = f"the splits of {known['imdb_id'].nunique()} films are restored from {' and '.join(map(str, used))}"
         logger.warning("%s %s: %s", path, problem, restored)
