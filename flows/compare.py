@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from flows.repairing import repeat_repaired
 from flows.train import exclusive_run, train
 from flows.watching import report_failure
 from tasks.catalog.task import read_catalog
-from tasks.dataset.task import Dataset, write_dataset
+from tasks.dataset.task import write_dataset
 from tasks.posters.task import check_success
-from tasks.registry.models import find_champion
+from tasks.registry.models import rank_models
 from tasks.settings import RECIPES, RecipeName, Settings, TrainingSettings
 
 
@@ -77,13 +78,24 @@ def _score_all(
         candidates.insert(0, settings.training)
     workspace = settings.workspace
     backbone = load_backbone(settings.features)
-    # One set of shards, that of the first seed, has the images of all: another seed is another split of the same films.
-    sharded = _write_dataset(films_path, workspace.folder("shards"), settings.seed, settings)
+    # The shards are those of a run. Each comparison splits their films anew, whatever the champion was trained on.
+    write = partial(
+        write_dataset,
+        catalog_path=films_path,
+        posters_dir=workspace.folder("posters"),
+        settings=settings.dataset,
+    )
+    sharded = write(
+        splits_dir=workspace.folder("splits"),
+        folder=workspace.folder("shards"),
+        seed=settings.seed,
+        models=rank_models(settings.artifacts_dir),
+    )
     features = extract_features(sharded, backbone, settings)
     scored = []
     for seed in range(settings.seed, settings.seed + num_seeds):
         folder = workspace.folder("comparison") / f"seed-{seed}"
-        dataset = _write_dataset(films_path, folder, seed, settings, with_shards=False)
+        dataset = write(splits_dir=None, folder=folder, seed=seed, with_shards=False, among=sharded)
         join_features(dataset, features)
         # Every recipe is scored on the test split; the choice between them is made on the validation split.
         for candidate in candidates:
@@ -92,21 +104,6 @@ def _score_all(
             scores = score_head(trained, test, expit(predict_logits(trained, test)[GenresOutput.name]), dataset.genres)
             scored.append({"recipe": candidate.name, "seed": seed, **scores})
     return scored
-
-
-def _write_dataset(
-    catalog_path: Path, folder: Path, seed: int, settings: Settings, *, with_shards: bool = True
-) -> Dataset:
-    return write_dataset(
-        catalog_path=catalog_path,
-        posters_dir=settings.workspace.folder("posters"),
-        splits_dir=settings.workspace.folder("splits"),
-        folder=folder,
-        settings=settings.dataset,
-        seed=seed,
-        with_shards=with_shards,
-        champion=find_champion(settings.artifacts_dir),
-    )
 
 
 def _write(scored: list[dict[str, Any]], settings: Settings) -> Comparison:

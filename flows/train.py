@@ -28,9 +28,10 @@ from tasks.model_folder import ModelFolder
 from tasks.posters.task import PosterCounts, check_success
 from tasks.registry.champions import describe_rank
 from tasks.registry.gate import Findings, judge
-from tasks.registry.models import describe_format_mismatch, find_champion, read_champion_id, recover
+from tasks.registry.models import describe_format_mismatch, find_champion, rank_models, read_champion_id, recover
 from tasks.registry.stores import Store
 from tasks.registry.task import Candidate, find_current_model, list_inputs, publish_model, push
+from tasks.registry.verdicts import count_verdicts
 from tasks.settings import Settings, TrainingSettings
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ def _run(settings: Settings) -> Run:
             folder=workspace.folder("shards"),
             settings=settings.dataset,
             seed=settings.seed,
-            champion=champion,
+            models=rank_models(settings.artifacts_dir),
         )
     inputs = list_inputs(dataset, identify_source(settings.features), settings)
     data = _Data(catalog, counts, dataset)
@@ -185,6 +186,7 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
             rivals=rivals,
             folder=workspace.folder("evaluation"),
             catalog_counts={"dropped": data.catalog.dropped, "doubtful": data.catalog.count_doubts()},
+            earlier_verdicts=count_verdicts(settings.artifacts_dir),
         )
     with _timed("export", seconds):
         export = export_model(

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 from tasks.checking import DamagedFileError, FileCheck, check_file, parquet_damage
 from tasks.dataset.description import FILE_NAME, read_description, remove_shard
 from tasks.dataset.films import FILMS_FILE, make_table
+from tasks.dataset.known_splits import name_splits_file, read_splits
 from tasks.dataset.lost_splits import SplitsBackup, find_known_splits
-from tasks.dataset.splits import read_splits
 from tasks.errors import DatasetError
+from tasks.settings import DatasetSettings
 
 logger = logging.getLogger(__name__)
 
@@ -82,22 +83,30 @@ def check_dataset(folder: Path) -> list[FileCheck]:
     return checks
 
 
-def check_splits(splits_dir: Path, backup: SplitsBackup) -> list[FileCheck]:
+def check_splits(splits_dir: Path, settings: DatasetSettings, backup: SplitsBackup) -> list[FileCheck]:
     """Reads every file of splits; one that is damaged is restored from the backup where that has its splits.
 
-    Otherwise it stays as it is: without it, films would move between the splits.
+    Otherwise it stays as it is: without it, films would move between the splits. A damaged file of an earlier version
+    is removed once its splits are in the file of its seed.
     """
     checks = []
-    for path in sorted(splits_dir.glob("*.parquet")):
+    for path in sorted(splits_dir.glob("seed-*.parquet")):
         try:
             read_splits(path)
         except DamagedFileError as damage:
-            try:
-                find_known_splits(path, backup)
-            except DatasetError as error:
-                checks.append(FileCheck(path, "damaged", str(error)))
-            else:
-                checks.append(FileCheck(path, "mended", f"{damage}: restored from the films of an earlier run"))
+            checks.append(_restore_splits(path, damage, settings, backup))
         else:
             checks.append(FileCheck(path, "whole"))
     return checks
+
+
+def _restore_splits(path: Path, damage: DamagedFileError, settings: DatasetSettings, backup: SplitsBackup) -> FileCheck:
+    seed = int(path.stem.split("-")[1])
+    try:
+        find_known_splits(path.parent, settings, seed, backup)
+    except DatasetError as error:
+        return FileCheck(path, "damaged", str(error))
+    if path.name != name_splits_file(seed):
+        path.unlink()
+        return FileCheck(path, "removed", f"{damage}: the splits are in {name_splits_file(seed)}")
+    return FileCheck(path, "mended", f"{damage}: restored from the films of an earlier run")

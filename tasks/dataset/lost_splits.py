@@ -1,4 +1,4 @@
-"""Get lost splits back from the films of the champion and of the data set on disk, which were split alike.
+"""Get lost splits back from the films of published models and of the data set on disk, which were split alike.
 
 Dealing the films anew would move films between the splits: a model would be tested on films that the champion was
 trained on.
@@ -6,7 +6,7 @@ trained on.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,21 @@ import pandas as pd
 from tasks.checking import DamagedFileError, check_file
 from tasks.dataset.description import read_description
 from tasks.dataset.films import FILMS_FILE
-from tasks.dataset.splits import SPLIT_COLUMNS, name_splits_file, read_splits, write_known_splits
-from tasks.errors import DatasetError, one_line
+from tasks.dataset.known_splits import (
+    SPLIT_COLUMNS,
+    merge_splits,
+    name_earlier_splits_file,
+    name_splits_file,
+    read_splits,
+    write_known_splits,
+)
+from tasks.errors import DatasetError, RegistryError, one_line
 from tasks.model_folder import ModelFolder
 from tasks.settings import DatasetSettings
 
 logger = logging.getLogger(__name__)
+
+_NOTHING = pd.DataFrame(columns=SPLIT_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -29,92 +38,126 @@ class SplitsBackup:
     """Where splits can be found besides their own file.
 
     Attributes:
-        champion: The champion, None if there is none.
+        models: Published models, those of more weight first: the champion, then the newest.
         dataset_folder: Folder of the data set that the last run wrote; it need not exist.
     """
 
-    champion: ModelFolder | None
+    models: Sequence[ModelFolder]
     dataset_folder: Path
 
-    def find(self, file_name: str) -> tuple[pd.DataFrame, list[Path]]:
-        """Returns the films that were split with a seed and fractions, and the files that have them; empty if none.
+    def read_models(self, seed: int, models: Sequence[ModelFolder]) -> Iterator[tuple[Path, pd.DataFrame]]:
+        """Yields path and splits of the models' films that were split with a seed, of the models that are whole."""
+        for model in models:
+            if expected := _describe_model(model, seed):
+                yield model.films_path, _read_described(model.films_path, expected)
 
-        Args:
-            file_name: Name of the splits' file, as `name_splits_file` returns it.
-        """
-        described = (self._describe_dataset(), self._describe_champion())
-        found = [(path, _read(path, about)) for path, name, about in described if name == file_name and about]
-        found = [(path, films) for path, films in found if not films.empty]
-        if not found:
-            return pd.DataFrame(columns=SPLIT_COLUMNS), []
-        films = pd.concat([films for _, films in found])
-        # The champion's take precedence.
-        return films.drop_duplicates("imdb_id", keep="last"), [path for path, _ in found]
-
-    def _describe_dataset(self) -> tuple[Path, str | None, dict[str, str]]:
-        """Returns the path of the films, the name of the file of their splits, and the description of the path."""
-        path = self.dataset_folder / FILMS_FILE
+    def read_dataset(self, seed: int) -> Iterator[tuple[Path, pd.DataFrame]]:
+        """Yields the same of the data set on disk."""
         description = read_description(self.dataset_folder)
-        if not description.get("films"):  # none, or of an earlier version
-            return path, None, {}
-        settings = DatasetSettings.model_validate(description["settings"])
-        return path, name_splits_file(settings, description["seed"]), description["films"]
-
-    def _describe_champion(self) -> tuple[Path, str | None, dict[str, str]]:
-        """Returns the same of the champion."""
-        if not self.champion:
-            return Path(), None, {}
-        path = self.champion.films_path
-        try:
-            settings = json.loads(self.champion.settings_path.read_text("utf-8"))
-            fractions = {name: settings["dataset"][name] for name in ("validation_fraction", "test_fraction")}
-            name = name_splits_file(DatasetSettings(**fractions), settings["seed"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.info("%s can't be read (%s): no splits are restored", self.champion.settings_path, one_line(error))
-            return path, None, {}
-        return path, name, self.champion.read_manifest()["files"].get(FILMS_FILE, {})
+        # An earlier version did not describe `films`.
+        if description.get("films") and description["seed"] == seed:
+            path = self.dataset_folder / FILMS_FILE
+            yield path, _read_described(path, description["films"])
 
 
-def _read(path: Path, expected: Mapping[str, Any]) -> pd.DataFrame:
-    """Returns the splits of a file that is as described, none of another."""
-    try:
-        check_file(path, expected)
-        return read_splits(path)
-    except DamagedFileError as error:
-        # Whether that matters is known only to the caller; the stage that owns the file warns of it.
-        logger.info("%s: no splits are restored from it", error)
-        return pd.DataFrame(columns=SPLIT_COLUMNS)
+def find_known_splits(splits_dir: Path, settings: DatasetSettings, seed: int, backup: SplitsBackup) -> pd.DataFrame:
+    """Returns the splits that earlier runs assigned with a seed; those that are lost are restored, with one warning.
 
-
-def find_known_splits(path: Path, backup: SplitsBackup) -> pd.DataFrame:
-    """Returns the content of a file of splits; if it is lost, it is written again from the backup, with one warning.
+    Films that the file of splits lacks and that the first model of the backup has, such as a champion that another
+    machine made, have the split that they have there. If the file is lost, all models are read. Where two sources
+    differ, the file counts more than the champion, and the champion more than all others.
 
     Args:
-        path: Path of the file, named by `name_splits_file`.
+        splits_dir: Folder of the files of splits.
+        settings: Settings with the fractions by which version 0.1 named the file, which is then taken over.
+        seed: Seed of the split. Splits of another seed are independent of these.
         backup: Where else splits may be.
 
     Returns:
-        `imdb_id`, `sha256` and `split` of the films that earlier runs split; none in a first run.
+        What `read_splits` returns; without rows in a first run.
 
     Raises:
-        DatasetError: If the file is damaged and the splits are nowhere else.
+        DatasetError: If a file is damaged and the splits are nowhere else.
     """
-    is_missing = not path.exists()
+    path = splits_dir / name_splits_file(seed)
+    earlier_path = splits_dir / name_earlier_splits_file(settings, seed)
+    try:
+        written, problem = read_splits(path), ""
+    except DamagedFileError as error:
+        written, problem = _NOTHING, error.problem
+    known, used = _merge_sources(written, _list_sources(earlier_path, seed, backup, is_lost=bool(problem)))
+    if problem and known.empty:
+        files = [file for file in (path, *splits_dir.glob(f"seed-{seed}-*.parquet")) if file.exists()]
+        if not files:
+            return known
+        raise DatasetError(
+            f"{files[0]} {problem if files[0] == path else 'is damaged'}: expected the splits that earlier runs "
+            "assigned, and no whole model with the same seed has them. Restore the file from a backup; or remove it to "
+            "split all films anew, which makes figures incomparable with those of earlier models"
+        )
+    if known is not written:
+        write_known_splits(path, known, written)
+    if problem and used != [earlier_path]:
+        restored = f"the splits of {known['imdb_id'].nunique()} films are restored from {' and '.join(map(str, used))}"
+        logger.warning("%s %s: %s", path, problem, restored)
+    return known
+
+
+def _list_sources(
+    earlier_path: Path, seed: int, backup: SplitsBackup, *, is_lost: bool
+) -> Iterator[tuple[Path, pd.DataFrame]]:
+    """Yields the sources besides the file of splits, those of more weight first."""
+    if not is_lost:
+        yield from backup.read_models(seed, backup.models[:1])
+        return
+    if earlier_path.exists():
+        yield earlier_path, _read(earlier_path)
+    yield from backup.read_models(seed, backup.models[:1])
+    for path in sorted(earlier_path.parent.glob(f"seed-{seed}-*.parquet")):
+        if path != earlier_path:  # of other fractions
+            yield path, _read(path)
+    yield from backup.read_dataset(seed)
+    yield from backup.read_models(seed, backup.models[1:])
+
+
+def _merge_sources(
+    known: pd.DataFrame, sources: Iterator[tuple[Path, pd.DataFrame]]
+) -> tuple[pd.DataFrame, list[Path]]:
+    """Returns the splits with those of the sources, and the paths of the sources that added any."""
+    used = []
+    for path, films in sources:
+        merged = merge_splits(known, films)
+        if len(merged) > len(known):
+            used.append(path)
+            known = merged
+    return known, used
+
+
+def _describe_model(model: ModelFolder, seed: int) -> Mapping[str, Any]:
+    """Returns the description of a model's films; an empty one if it was made with another seed or can't be read."""
+    try:
+        settings = json.loads(model.settings_path.read_text("utf-8"))
+        if settings["seed"] == seed:
+            return dict(model.read_manifest()["files"].get(FILMS_FILE, {}))
+    except (OSError, ValueError, KeyError, TypeError, RegistryError) as error:
+        logger.info("%s can't be read (%s): no splits are restored from it", model.settings_path, one_line(error))
+    return {}
+
+
+def _read_described(path: Path, expected: Mapping[str, Any]) -> pd.DataFrame:
+    """Returns the splits of a file that is as described, none of another."""
+    try:
+        check_file(path, expected)
+    except DamagedFileError as error:
+        # Whether that matters is known only to the caller; the stage that owns the file warns of it.
+        logger.info("%s: no splits are restored from it", error)
+        return _NOTHING
+    return _read(path)
+
+
+def _read(path: Path) -> pd.DataFrame:
     try:
         return read_splits(path)
     except DamagedFileError as error:
-        problem = error.problem
-    films, sources = backup.find(path.name)
-    if films.empty and is_missing:
-        return films
-    if films.empty:
-        raise DatasetError(
-            f"{path} {problem}: expected the splits that earlier runs assigned, and no whole champion with the same "
-            "seed and fractions has them. Restore the file from a backup; or remove it to split all films anew, which "
-            "makes figures incomparable with those of earlier models"
-        )
-    write_known_splits(path, films, known=films.iloc[:0])
-    logger.warning(
-        "%s %s: the splits of %d films are restored from %s", path, problem, len(films), " and ".join(map(str, sources))
-    )
-    return read_splits(path)
+        logger.info("%s: no splits are restored from it", error)
+        return _NOTHING

@@ -1,67 +1,19 @@
 """Split films into train, validation and test: stratified by genre, each image in one split only, and permanently."""
 
-import logging
-from pathlib import Path
+import math
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tasks.atomic import atomic_file
-from tasks.checking import DamagedFileError, parquet_damage
 from tasks.errors import DatasetError
 from tasks.settings import DatasetSettings
 
-logger = logging.getLogger(__name__)
-
 SPLITS = ("train", "validation", "test")
 
-SPLIT_COLUMNS = ["imdb_id", "sha256", "split"]
-
-
-def name_splits_file(settings: DatasetSettings, seed: int) -> str:
-    """Returns the name of the file with the splits of a seed and a pair of fractions."""
-    return f"seed-{seed}-{settings.validation_fraction:g}-{settings.test_fraction:g}.parquet"
-
-
-def read_splits(path: Path) -> pd.DataFrame:
-    """Returns `imdb_id`, `sha256` and `split` of the films of a file that has these columns.
-
-    Raises:
-        DamagedFileError: If it is missing or damaged.
-    """
-    if not path.is_file():
-        raise DamagedFileError(path, "is missing")
-    with parquet_damage(path):
-        table = pq.read_table(path, columns=SPLIT_COLUMNS, page_checksum_verification=True)
-        films: pd.DataFrame = table.to_pandas(ignore_metadata=True)  # pandas' own, which no checksum covers
-    kinds = [str(column_type).removeprefix("large_") for column_type in table.schema.types]
-    if kinds != ["int64", "string", "string"] or films.isna().any(axis=None) or not films["split"].isin(SPLITS).all():
-        expected = f"expected {', '.join(SPLIT_COLUMNS)}, and the splits {', '.join(SPLITS)}"
-        raise DamagedFileError(path, f"is damaged ({expected})")
-    if films["imdb_id"].duplicated().any():
-        raise DamagedFileError(path, "is damaged (expected each film once)")
-    return films
-
-
-def write_known_splits(path: Path, films: pd.DataFrame, known: pd.DataFrame) -> None:
-    """Writes the splits for `read_splits`, if they have changed.
-
-    Args:
-        path: Path of the file.
-        films: All films of the data set, with their `split`.
-        known: Content of the file; films that the data set no longer has keep their split, in case they return.
-    """
-    present = films[SPLIT_COLUMNS]
-    absent = known[~known["imdb_id"].isin(present["imdb_id"])]
-    assigned = pd.concat([absent, present] if len(absent) else [present]).sort_values("imdb_id", ignore_index=True)
-    if assigned.equals(known):
-        return
-    with atomic_file(path) as partial:
-        assigned.to_parquet(partial, write_page_checksum=True)
-    if len(known):
-        logger.info("split: %d films keep theirs, %d are new", len(known), len(assigned) - len(known))
+# The mark of a film that is left out: it belongs to one split, and the image that it shows now to another.
+LEFT_OUT = ""
 
 
 def split_films(
@@ -69,8 +21,7 @@ def split_films(
     genre_targets: NDArray[np.uint8],
     known: pd.DataFrame,
     *,
-    validation_fraction: float,
-    test_fraction: float,
+    settings: DatasetSettings,
     seed: int,
 ) -> NDArray[np.str_]:
     """Assigns every film to a split; films with the same image to the same split, known films to their known split.
@@ -78,56 +29,100 @@ def split_films(
     The unit is the image, with the genres of all films that show it. A known image stays in its split. A new image of
     a known film gets the film's split. All other images are split by iterative stratification (Sechidis, Tsoumakas and
     Vlahavas 2011, "On the Stratification of Multi-Label Data"), so that every genre has about its share in every split,
-    in the numbers that bring all splits to their fractions.
+    in the numbers of `count_held_out`.
 
     Args:
         films: Films with `imdb_id`, and `sha256` of the image.
         genre_targets: Genre targets, 0 or 1, shape `(num_films, num_genres)`.
-        known: Films that earlier runs split, with `imdb_id`, `sha256` and `split`; may be empty.
-        validation_fraction: Fraction of the images in the validation split.
-        test_fraction: Fraction of the images in the test split.
+        known: Films and images that earlier runs split, as `read_splits` returns them; may be empty.
+        settings: Fractions of the splits.
         seed: Seed of the random split: the same films, known films and seed give the same split in any order.
 
     Returns:
-        The name of each film's split, shape `(num_films,)`.
+        The name of each film's split, shape `(num_films,)`; `LEFT_OUT` for a known film whose image belongs to another
+        split, as neither can move.
 
     Raises:
         DatasetError: If there are too few images to fill three splits.
     """
     images, image_of_film = np.unique(films["sha256"].to_numpy(dtype=str), return_inverse=True)
-    if len(images) * min(validation_fraction, test_fraction) < 1:
+    smallest = min(settings.validation_fraction, settings.test_fraction)
+    if len(images) * smallest < 1:
         raise DatasetError(
-            f"{len(images)} different posters are too few for splits of {validation_fraction:.0%} and "
-            f"{test_fraction:.0%}: expected at least {int(np.ceil(1 / min(validation_fraction, test_fraction)))}"
+            f"{len(images)} different posters are too few for splits of {settings.validation_fraction:.0%} and "
+            f"{settings.test_fraction:.0%}: expected at least {int(np.ceil(1 / smallest))}"
         )
-    names = _find_known(images, films, known)
+    film_names = _find_known_films(films, known)
+    names = _find_known_images(images, image_of_film, films["imdb_id"].to_numpy(), film_names, known)
     new = np.flatnonzero(names == "")
     if len(new):
         targets = np.zeros((len(images), genre_targets.shape[1]), np.uint8)
         np.maximum.at(targets, image_of_film, genre_targets)
-        num_test, num_validation = (
-            int(np.clip(round(len(images) * fraction) - np.sum(names == split), 0, len(new)))
-            for split, fraction in (("test", test_fraction), ("validation", validation_fraction))
-        )
-        held_out = new[_choose(targets[new], min(num_test + num_validation, len(new)), seed)]
+        num_known = {split: int(np.sum(names == split)) for split in SPLITS}
+        num_test, num_validation = count_held_out(len(new), num_known, settings)
+        held_out = new[_choose(targets[new], num_test + num_validation, seed)]
         # Stratification may hold out fewer than requested; later runs make up for that with their new images.
         test = held_out[_choose(targets[held_out], min(num_test, len(held_out)), seed)]
         names[new] = "train"
         names[held_out] = "validation"
         names[test] = "test"
-    if len(set(names.tolist())) < len(SPLITS):
+    assigned = names[image_of_film]
+    assigned[(film_names != "") & (film_names != assigned)] = LEFT_OUT
+    if not set(SPLITS) <= set(assigned.tolist()):
         raise DatasetError(f"{len(images)} different posters are too few: a split would be empty")
-    return names[image_of_film]
+    return assigned
 
 
-def _find_known(images: NDArray[np.str_], films: pd.DataFrame, known: pd.DataFrame) -> NDArray[np.str_]:
-    """Returns the known split of each image, "" for a new image."""
-    split_of_image = dict(zip(known["sha256"], known["split"], strict=True))
-    shown = films[["imdb_id", "sha256"]].merge(known[["imdb_id", "split"]], on="imdb_id").sort_values("imdb_id")
+def count_held_out(num_new: int, num_known: Mapping[str, int], settings: DatasetSettings) -> tuple[int, int]:
+    """Returns how many new images are dealt to the test and to the validation split; the rest is for training.
+
+    A first split has the fractions of the settings. Later, new images go to the test split first: every verdict of the
+    gate selects on its films, so that figures of films that have given many become optimistic. `new_test_fraction` of
+    the new images are dealt to it, up to `max_test_fraction` of all; and at most as many as it has, so that a catalog
+    that grows to its multiple is split as if it were new.
+
+    Args:
+        num_new: Number of new images.
+        num_known: Number of known images of the data set in each split.
+        settings: Fractions of the splits.
+    """
+    num_images, num_test = num_new + sum(num_known.values()), num_known["test"]
+    missing = round(num_images * settings.test_fraction) - num_test
+    first = min(
+        math.ceil(round(num_new * settings.new_test_fraction, 6)),
+        math.floor(num_images * settings.max_test_fraction) - num_test,
+        num_test,
+    )
+    new_test = min(max(missing, first, 0), num_new)
+    missing = round(num_images * settings.validation_fraction) - num_known["validation"]
+    return new_test, min(max(missing, 0), num_new - new_test)
+
+
+def _find_known_films(films: pd.DataFrame, known: pd.DataFrame) -> NDArray[np.str_]:
+    """Returns the known split of each film, "" for a new film."""
+    splits = known.drop_duplicates("imdb_id").set_index("imdb_id")["split"]
+    return _fill(films["imdb_id"].map(splits))
+
+
+def _find_known_images(
+    images: NDArray[np.str_],
+    image_of_film: NDArray[np.int64],
+    imdb_ids: NDArray[np.int64],
+    film_names: NDArray[np.str_],
+    known: pd.DataFrame,
+) -> NDArray[np.str_]:
+    """Returns the known split of each image, "" for a new image of new films."""
+    names = _fill(pd.Series(images).map(known.drop_duplicates("sha256").set_index("sha256")["split"]))
     # If several known films show the same new image, the first by id decides.
-    split_of_changed_image = dict(reversed(list(zip(shown["sha256"], shown["split"], strict=True))))
-    found = [split_of_image.get(image) or split_of_changed_image.get(image, "") for image in images.tolist()]
-    return np.array(found, dtype="<U10")
+    last_to_first = np.argsort(imdb_ids)[::-1]
+    last_to_first = last_to_first[film_names[last_to_first] != ""]
+    of_films = np.full(len(images), "", names.dtype)
+    of_films[image_of_film[last_to_first]] = film_names[last_to_first]
+    return np.where(names == "", of_films, names)
+
+
+def _fill(splits: pd.Series) -> NDArray[np.str_]:
+    return splits.astype(object).where(splits.notna(), "").to_numpy(dtype="<U10")
 
 
 def _choose(targets: NDArray[np.uint8], count: int, seed: int) -> NDArray[np.int64]:

@@ -1,12 +1,15 @@
 """The dataset stage."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -22,9 +25,10 @@ from tasks.dataset.description import (
 )
 from tasks.dataset.films import FILMS_FILE, join_films, write_films
 from tasks.dataset.genres import choose_genres, count_genres, encode_genres
+from tasks.dataset.known_splits import SPLIT_COLUMNS, name_splits_file, write_known_splits
 from tasks.dataset.lost_splits import SplitsBackup, find_known_splits
 from tasks.dataset.shards import assign_shards, fingerprint_films, keep_shards
-from tasks.dataset.splits import name_splits_file, split_films, write_known_splits
+from tasks.dataset.splits import LEFT_OUT, split_films
 from tasks.errors import DatasetError
 from tasks.model_folder import ModelFolder
 from tasks.posters import ledger
@@ -62,12 +66,13 @@ def write_dataset(
     *,
     catalog_path: Path,
     posters_dir: Path,
-    splits_dir: Path,
+    splits_dir: Path | None,
     folder: Path,
     settings: DatasetSettings,
     seed: int,
     with_shards: bool = True,
-    champion: ModelFolder | None = None,
+    models: Sequence[ModelFolder] = (),
+    among: Dataset | None = None,
 ) -> Dataset:
     """Writes the data set of all films whose poster was downloaded; nothing, if it is whole and of the same inputs.
 
@@ -77,17 +82,22 @@ def write_dataset(
     Args:
         catalog_path: Path of the catalog's `films.parquet`.
         posters_dir: Folder of the poster parts.
-        splits_dir: Folder of the assigned splits, a file for each seed and pair of fractions.
+        splits_dir: Folder of the assigned splits, a file for each seed; None: the films are split as in a first run,
+            and no split is recorded.
         folder: Folder of the data set.
         settings: Settings of the stage.
         seed: Seed of the random split.
         with_shards: Whether to write shards, from which features are extracted; training needs only their features.
-        champion: The champion, from whose films lost splits are restored; None: there is none.
+        models: Published models from whose films lost splits are restored: the champion, then the newest.
+        among: Data set whose films alone are taken; None: all films.
 
     Raises:
         DatasetError: If fewer than two genres, or too few posters, remain, or splits are lost.
     """
     films = join_films(catalog_path, posters_dir)
+    if among:
+        known_ids = pq.read_table(among.films_path, columns=["imdb_id"])["imdb_id"].to_numpy()
+        films = films[films["imdb_id"].isin(known_ids)].reset_index(drop=True)
     if films.empty:
         raise DatasetError("no poster was downloaded: expected some to make a data set of")
     genre_counts = count_genres(films["genres"].tolist())
@@ -99,17 +109,9 @@ def write_dataset(
         left_out["only rare genres"] = int(without_label.sum())
         films, targets = films.loc[~without_label].reset_index(drop=True), targets[~without_label]
     films["targets"] = list(targets)
-    known_path = splits_dir / name_splits_file(settings, seed)
-    known = find_known_splits(known_path, SplitsBackup(champion, folder))
-    films["split"] = split_films(
-        films,
-        targets,
-        known,
-        validation_fraction=settings.validation_fraction,
-        test_fraction=settings.test_fraction,
-        seed=seed,
-    )
-    write_known_splits(known_path, films, known)
+    films = _assign_splits(films, targets, splits_dir, settings, seed, SplitsBackup(models, folder))
+    if num_in_conflict := len(targets) - len(films):
+        left_out["image of another split"] = num_in_conflict
     shards = assign_shards(films, settings.shard_bytes) if with_shards else {}
     description = describe_dataset(
         films,
@@ -129,6 +131,30 @@ def write_dataset(
     dataset = read_dataset(folder)
     _check_sum(num_posters, sum(dataset.num_films.values()), left_out)
     return dataset
+
+
+def _assign_splits(
+    films: pd.DataFrame,
+    targets: NDArray[np.uint8],
+    splits_dir: Path | None,
+    settings: DatasetSettings,
+    seed: int,
+    backup: SplitsBackup,
+) -> pd.DataFrame:
+    """Returns the films with their `split`, without those that belong to another split than their image."""
+    if splits_dir is None:
+        known = pd.DataFrame(columns=SPLIT_COLUMNS)
+    else:
+        known = find_known_splits(splits_dir, settings, seed, backup)
+    films = films.assign(split=split_films(films, targets, known, settings=settings, seed=seed))
+    films = films[films["split"] != LEFT_OUT].reset_index(drop=True)
+    if splits_dir is not None:
+        write_known_splits(splits_dir / name_splits_file(seed), films, known)
+        num_known = int(films["imdb_id"].isin(known["imdb_id"]).sum())
+        if num_known < len(films):
+            new = films[~films["imdb_id"].isin(known["imdb_id"])]["split"].value_counts().to_dict()
+            logger.info("split: %d films keep theirs, %d are new: %s", num_known, len(films) - num_known, new)
+    return films
 
 
 def _check_sum(num_posters: int, num_records: int, left_out: Mapping[str, int]) -> None:

@@ -27,6 +27,7 @@ from tasks.evaluation.predictions import GenreScores, predict_logits
 from tasks.evaluation.report import render_report
 from tasks.evaluation.rivals import CandidatePredictions, Rivals, compare_with_rivals
 from tasks.evaluation.scores import find_interval, measure_calibration, score_confidences
+from tasks.evaluation.verdicts import fingerprint_verdicts, score_by_verdicts
 from tasks.fingerprints import Inputs, find_current
 from tasks.model_folder import ModelFolder
 from tasks.outputs.calibration import THRESHOLD
@@ -84,6 +85,7 @@ def evaluate(
     rivals: Rivals | None,
     folder: Path,
     catalog_counts: Mapping[str, Mapping[str, int]] | None = None,
+    earlier_verdicts: Mapping[int, int] | None = None,
 ) -> Evaluation:
     """Scores a head on the test split beside its baselines and rivals; writes metrics and report.
 
@@ -95,8 +97,9 @@ def evaluate(
         rivals: Present and earlier champions, to compare the model with; None: there are none.
         folder: Folder to write, with `metrics.json`, `report.md`, its charts and `label_errors.csv`.
         catalog_counts: `dropped` rows and `doubtful` films of the catalog by reason, for the report.
+        earlier_verdicts: Verdicts of the gate that films have given before, by imdbId; None: none.
     """
-    inputs = _collect_inputs(dataset, heads, rivals, catalog_counts)
+    inputs = _collect_inputs(dataset, heads, rivals, catalog_counts, earlier_verdicts)
     if known := find_current(ModelFolder(folder).metrics_path, inputs):
         logger.info("evaluation: %s is up to date", heads.model.folder.name)
         return Evaluation(folder, known)
@@ -118,6 +121,9 @@ def evaluate(
         "embedding": score_embedding(trained, train, test_films),
         "baselines": _score_baselines(heads.baselines, test, genres),
     }
+    metrics["verdicts"] = score_by_verdicts(
+        test_films.films["imdb_id"].tolist(), earlier_verdicts or {}, test.targets, test.scores.confidences > THRESHOLD
+    )
     if catalog_counts:
         metrics["catalog"] = catalog_counts
     label_errors = None
@@ -152,6 +158,7 @@ def _collect_inputs(
     heads: TrainedHeads,
     rivals: Rivals | None,
     catalog_counts: Mapping[str, Mapping[str, int]] | None,
+    earlier_verdicts: Mapping[int, int] | None,
 ) -> Inputs:
     return Inputs(
         {
@@ -161,6 +168,7 @@ def _collect_inputs(
             "rivals": rivals and [model.id for model in rivals.models],
             "min_films_per_genre": rivals and rivals.min_films_per_genre,
             "catalog": catalog_counts,
+            "verdicts": fingerprint_verdicts(earlier_verdicts or {}),
             "cross_fitted": heads.cross_fitted_path and heads.cross_fitted_path.parent.name,
         }
     )

@@ -43,6 +43,13 @@ def list_models(artifacts_dir: Path) -> list[ModelFolder]:
     return [ModelFolder(path.parent) for path in sorted(models_dir(artifacts_dir).glob(f"[!.]*/{MANIFEST}"))]
 
 
+def rank_models(artifacts_dir: Path) -> list[ModelFolder]:
+    """Returns the models, the champion first, then the newest first."""
+    champion_id = read_champion_id(artifacts_dir)
+    newest_first = list_models(artifacts_dir)[::-1]
+    return sorted(newest_first, key=lambda model: model.id != champion_id)
+
+
 def find_model(name: str, artifacts_dir: Path) -> ModelFolder:
     """Returns a model by its id, as `champion`, or by the path of its folder.
 

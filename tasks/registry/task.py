@@ -24,6 +24,7 @@ from tasks.model_folder import ModelFolder
 from tasks.registry.gate import Verdict
 from tasks.registry.models import list_models, models_dir, promote, publication, read_champion_id, registry_lock
 from tasks.registry.stores import push_champion
+from tasks.registry.verdicts import count_verdicts, write_model_films
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def _write_files(model: ModelFolder, candidate: Candidate, settings: Settings) -
         # The manifest has the files' hashes.
         ignored = shutil.ignore_patterns("export.json", CHECKSUMS)
         shutil.copytree(source, model.path, ignore=ignored, dirs_exist_ok=True)
-    shutil.copy2(candidate.dataset.films_path, model.films_path)
+    write_model_films(candidate.dataset.films_path, model.films_path, count_verdicts(settings.artifacts_dir))
     _write_json(model.labels_path, candidate.dataset.genres)
     _write_json(model.settings_path, settings.model_dump(mode="json"))
     packages = {name: version(name) for name in _PACKAGES}

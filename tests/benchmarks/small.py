@@ -17,7 +17,7 @@ from tasks.catalog.task import read_catalog
 from tasks.dataset.genres import choose_genres, count_genres, encode_genres
 from tasks.dataset.records import write_records
 from tasks.dataset.splits import split_films
-from tasks.settings import CatalogSettings
+from tasks.settings import CatalogSettings, DatasetSettings
 
 NUM_ROWS = 1_000_000
 NUM_RECORDS = 20_000
@@ -42,7 +42,7 @@ def measure(work: Path) -> Results:
     hashes = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(len(genres))]
     films = pd.DataFrame({"imdb_id": np.arange(len(genres)), "sha256": hashes})
     known = pd.DataFrame(columns=["imdb_id", "sha256", "split"])
-    seconds = _time(lambda: split_films(films, targets, known, validation_fraction=0.1, test_fraction=0.1, seed=0))
+    seconds = _time(lambda: split_films(films, targets, known, settings=DatasetSettings(), seed=0))
     results[f"split of {len(genres):,} films"] = compare("s", {"stratified": [seconds]})
     results["shards"] = compare("MB/s", take_turns(_pair_shards(work)))
     command = [sys.executable, "-m", "flows.cli", "--help"]

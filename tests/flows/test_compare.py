@@ -42,3 +42,4 @@ def test_recipes_over_seeds(small_run, tmp_path: Path) -> None:
     # The data set of the last run is as it was: a comparison has splits of its own, and no shards.
     assert stat(data_dir / "shards") == before
     assert not list(comparison.folder.rglob("*.tfrecord"))
+    assert [path.name for path in (data_dir / "splits").iterdir()] == ["seed-0.parquet"]

@@ -101,7 +101,7 @@ def taken_over(release: Path, prefect_server: None) -> TakenOver:
     ("what", "pattern", "num_files"),
     [
         ("no poster is downloaded again, not even one that failed", "data/posters/part-*.parquet", 4),
-        ("films keep their split", "data/splits/*.parquet", 1),
+        ("the file of splits stays beside that of this version", "data/splits/seed-0-*.parquet", 1),
         ("records are not written again", "data/shards/*.tfrecord", 8),
         ("features are not computed again", "data/features/*/part-*.parquet", 4),
         ("the published model stays as it is", "artifacts/models/{id}/**/*", 20),

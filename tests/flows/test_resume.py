@@ -28,7 +28,7 @@ KILLS = [
     ("catalog/films.parquet", []),
     ("posters/part-00001-of-00004.json", ["catalog/films.parquet", "posters/part-00001-of-00004-*.parquet"]),
     ("data/splits/", ["posters/part-00001-of-00004.json"]),
-    ("data/shards", ["splits/seed-0-0.1-0.1.parquet"]),
+    ("data/shards", ["splits/seed-0.parquet"]),
     (f"{FEATURES}/SECOND", ["shards/dataset.json", "features/*/FIRST"]),
     ("training/seed_bce-", ["features/*/SECOND", "training/default-*/training.json"]),
     ("data/evaluation", ["training/seed_bce-*/training.json"]),

@@ -1,4 +1,4 @@
-from pathlib import Path
+import math
 
 import numpy as np
 import pandas as pd
@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.checking import DamagedFileError
-from tasks.dataset.splits import SPLIT_COLUMNS, read_splits, split_films, write_known_splits
+from tasks.dataset.splits import LEFT_OUT, count_held_out, split_films
 from tasks.errors import DatasetError
+from tasks.settings import DatasetSettings
 
 NOTHING = pd.DataFrame({"imdb_id": [], "sha256": [], "split": []})
 
@@ -23,8 +23,7 @@ def make_films(num_films: int, num_images: int, seed: int = 0) -> tuple[pd.DataF
 def run_split(
     films: pd.DataFrame, targets: np.ndarray, known: pd.DataFrame, seed: int, test_fraction: float = 0.1
 ) -> np.ndarray:
-    fractions = {"validation_fraction": 0.1, "test_fraction": test_fraction}
-    return split_films(films, targets, known, **fractions, seed=seed)
+    return split_films(films, targets, known, settings=DatasetSettings(test_fraction=test_fraction), seed=seed)
 
 
 def split(films: pd.DataFrame, targets: np.ndarray, known: pd.DataFrame = NOTHING, seed: int = 0) -> pd.DataFrame:
@@ -58,9 +57,46 @@ def test_same_seed_same_split_in_any_order() -> None:
     assert (run_split(films, targets, NOTHING, seed=4) != splits).any()
 
 
+@pytest.mark.parametrize(
+    ("num_new", "known", "changes", "expected"),
+    [
+        # A first split: the fractions of all images.
+        (7820, (0, 0, 0), {}, (782, 782)),
+        (7820, (0, 0, 0), {"new_test_fraction": 1.0}, (782, 782)),
+        # A week of 0.2%: half of 16, and what validation lacks of a tenth of 7,836.
+        (16, (6256, 782, 782), {}, (8, 2)),
+        (1, (6256, 782, 782), {}, (1, 0)),
+        # The growth of 7,300 to 7,820.
+        (520, (5840, 730, 730), {}, (260, 52)),
+        # As many as there are: 100 of a trial of 1,000 films become a tenth of 40,000, not a fifth.
+        (39_000, (800, 100, 100), {}, (3900, 3900)),
+        (300, (800, 100, 100), {}, (100, 30)),
+        # A fifth of 1,010 images is 202.
+        (10, (705, 100, 195), {}, (5, 1)),
+        (10, (700, 100, 200), {}, (2, 1)),
+        (10, (650, 100, 250), {}, (0, 1)),
+        # The fraction of the test split is filled up first, even over the other bound.
+        (100, (880, 100, 20), {}, (90, 10)),
+        (100, (700, 100, 200), {"test_fraction": 0.3}, (100, 0)),
+        (10, (800, 100, 100), {"new_test_fraction": 0.0}, (1, 1)),
+        (10, (800, 100, 100), {"new_test_fraction": 0.3}, (3, 1)),
+        (10, (800, 100, 100), {"new_test_fraction": 1.0}, (10, 0)),
+        (10, (800, 100, 100), {"max_test_fraction": 0.103}, (4, 1)),
+        (0, (800, 100, 100), {}, (0, 0)),
+    ],
+)
+def test_how_many_new_images_are_held_out(
+    num_new: int, known: tuple[int, int, int], changes: dict[str, float], expected: tuple[int, int]
+) -> None:
+    num_known = dict(zip(("train", "validation", "test"), known, strict=True))
+    assert count_held_out(num_new, num_known, DatasetSettings(**changes)) == expected
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 2**31 - 1))
-def test_known_films_keep_their_split_and_new_ones_even_it_out(num_new: int, num_gone: int, seed: int) -> None:
+def test_known_films_keep_their_split_and_half_of_the_new_ones_are_test_films(
+    num_new: int, num_gone: int, seed: int
+) -> None:
     films, targets = make_films(400, 10**6, seed)
     known = split(films[num_new:], targets[num_new:], seed=seed)
     later = split(films[: 400 - num_gone], targets[: 400 - num_gone], known, seed)
@@ -68,10 +104,22 @@ def test_known_films_keep_their_split_and_new_ones_even_it_out(num_new: int, num
     assert len(both) == 400 - num_gone - num_new
     assert (both["split_x"] == both["split_y"]).all()
     if not num_gone:
-        counts = later["split"].value_counts()
-        assert {name: counts[name] for name in ("validation", "test")} == pytest.approx(
-            {"validation": 40, "test": 40}, abs=8
-        )
+        before, after = (splits["split"].value_counts() for splits in (known, later))
+        expected = min(math.ceil(num_new / 2), before["test"])
+        # Stratification holds out about as many as it was told to.
+        assert after["test"] - before["test"] == pytest.approx(expected, abs=4)
+        assert after["validation"] == pytest.approx(40, abs=8)
+
+
+def test_new_films_are_stratified() -> None:
+    films, targets = pd.DataFrame({"imdb_id": range(4000), "sha256": map(str, range(4000))}), make_films(4000, 1)[1]
+    known = split(films[:3000], targets[:3000])
+    later = split(films, targets, known)["split"].to_numpy()[3000:]
+    # The test split has 300 of 3,000, so it gets no more than 300; then 400 - 300 for validation.
+    for name, count in (("train", 600), ("validation", 100), ("test", 300)):
+        assert (later == name).sum() == pytest.approx(count, abs=5)
+        shares = targets[3000:][later == name].mean(axis=0)
+        assert shares == pytest.approx(targets[3000:].mean(axis=0), abs=0.025)
 
 
 def test_one_new_film_a_run_still_fills_every_split() -> None:
@@ -79,7 +127,13 @@ def test_one_new_film_a_run_still_fills_every_split() -> None:
     known = split(films[:100], targets[:100])
     for count in range(101, 301):
         known = split(films[:count], targets[:count], known)
-    assert known["split"].value_counts().to_dict() == pytest.approx({"train": 240, "validation": 30, "test": 30}, abs=4)
+    assert known["split"].value_counts().to_dict() == pytest.approx({"train": 210, "validation": 30, "test": 60}, abs=1)
+
+
+def test_a_catalog_of_other_films_is_split_as_a_first_one() -> None:
+    films, targets = make_films(500, 10**6)
+    later = split(films[100:], targets[100:], split(films[:100], targets[:100]))
+    assert (later["split"] == split(films[100:], targets[100:])["split"]).all()
 
 
 @settings(max_examples=40, deadline=None)
@@ -100,69 +154,45 @@ def test_a_changed_image_gets_the_split_of_its_film() -> None:
     assert (split(changed, targets, known)["split"] == known["split"]).all()
 
 
-def test_an_image_never_gets_into_a_second_split() -> None:
+def test_neither_a_film_nor_an_image_gets_into_a_second_split() -> None:
     films, targets = make_films(200, 10**6)
     known = split(films, targets)
     train, test = known[known["split"] == "train"].iloc[0], known[known["split"] == "test"].iloc[0]
-    # A film of the test split now shows an image that is learned from.
-    films.loc[films["imdb_id"] == test["imdb_id"], "sha256"] = train["sha256"]
-    assert set(split(films, targets, known).loc[films["sha256"] == train["sha256"], "split"]) == {"train"}
-    # Films of two splits now show the same new image.
-    films.loc[films["imdb_id"].isin([test["imdb_id"], train["imdb_id"]]), "sha256"] = "new"
-    assert split(films, targets, known).loc[films["sha256"] == "new", "split"].nunique() == 1
+    for film, other in ((test, train), (train, test)):
+        # A film now shows an image of another split: it stays out. A new film gets the split of the image.
+        changed = films.copy()
+        changed.loc[changed["imdb_id"] == film["imdb_id"], "sha256"] = other["sha256"]
+        changed.loc[200] = [1000, other["sha256"]]
+        later = split(changed, np.vstack([targets, targets[:1]]), known).set_index("imdb_id")["split"]
+        assert later[film["imdb_id"]] == LEFT_OUT
+        assert later[other["imdb_id"]] == later[1000] == other["split"]
+        rest = later.drop([film["imdb_id"], 1000])
+        assert (rest == known.set_index("imdb_id")["split"].drop(film["imdb_id"])).all()
+
+
+def test_the_first_of_the_films_of_two_splits_with_one_new_image_keeps_it() -> None:
+    films, targets = make_films(200, 10**6)
+    known = split(films, targets)
+    first, last = known.iloc[0], known[known["split"] != known["split"][0]].iloc[-1]
+    films.loc[films["imdb_id"].isin([first["imdb_id"], last["imdb_id"]]), "sha256"] = "new"
+    for order in (slice(None), slice(None, None, -1)):
+        later = split(films[order], targets[order], known).set_index("imdb_id")["split"]
+        assert (later[first["imdb_id"]], later[last["imdb_id"]]) == (first["split"], LEFT_OUT)
+
+
+def test_an_image_that_a_film_had_before_stays_in_its_split() -> None:
+    films, targets = make_films(200, 10**6)
+    known = split(films, targets)
+    film = known[known["split"] == "test"].iloc[0]
+    # It has two rows: of the image before, and of the one that it shows now.
+    known = pd.concat([known, known[known["imdb_id"] == film["imdb_id"]].assign(sha256="now")])
+    films.loc[films["imdb_id"] == film["imdb_id"], "sha256"] = "now"
+    films.loc[200] = [1000, film["sha256"]]
+    later = split(films, np.vstack([targets, targets[:1]]), known).set_index("imdb_id")["split"]
+    assert later[1000] == later[film["imdb_id"]] == "test"
 
 
 def test_too_few_images() -> None:
     films = pd.DataFrame({"imdb_id": range(50), "sha256": ["a", "b", "c", "d", "e"] * 10})
     with pytest.raises(DatasetError, match="5 different posters are too few.*expected at least 10"):
         split(films, np.ones((50, 2), np.uint8))
-
-
-def test_known_splits_are_written_when_they_change_and_absent_films_keep_theirs(tmp_path: Path) -> None:
-    path = tmp_path / "splits" / "seed-0.parquet"
-    films = pd.DataFrame({"imdb_id": [3, 1], "sha256": ["c", "a"], "split": ["test", "train"], "title": "T"})
-    write_known_splits(path, films, pd.DataFrame(columns=SPLIT_COLUMNS))
-    known = read_splits(path)
-    assert known.to_dict("list") == {"imdb_id": [1, 3], "sha256": ["a", "c"], "split": ["train", "test"]}
-    before = path.stat().st_mtime_ns
-    write_known_splits(path, films, known)
-    assert path.stat().st_mtime_ns == before
-    later = pd.DataFrame({"imdb_id": [2, 1], "sha256": ["b", "new"], "split": ["validation", "train"]})
-    write_known_splits(path, later, known)
-    assert read_splits(path).to_numpy().tolist() == [
-        [1, "new", "train"],
-        [2, "b", "validation"],
-        [3, "c", "test"],
-    ]
-
-
-def test_any_flipped_byte_of_the_splits_is_seen_or_changes_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "seed-0.parquet"
-    films = pd.DataFrame({"imdb_id": range(50), "sha256": [f"{n:064d}" for n in range(50)], "split": "train"})
-    write_known_splits(path, films, films.iloc[:0])
-    whole = path.read_bytes()
-    seen = 0
-    for offset in range(0, len(whole), 7):
-        path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 0x11]) + whole[offset + 1 :])
-        try:
-            assert read_splits(path).equals(films), offset
-        except DamagedFileError:
-            seen += 1
-    assert seen > 20
-
-
-@pytest.mark.parametrize(
-    ("films", "problem"),
-    [
-        ({"imdb_id": [1], "sha256": ["a"]}, "No match for FieldRef"),
-        ({"imdb_id": [1], "sha256": ["a"], "split": ["training"]}, "expected imdb_id, .* the splits train"),
-        ({"imdb_id": ["1"], "sha256": ["a"], "split": ["train"]}, "expected imdb_id, sha256, split"),
-        ({"imdb_id": [1], "sha256": [None], "split": ["train"]}, "expected imdb_id, sha256, split"),
-        ({"imdb_id": [1, 1], "sha256": ["a", "b"], "split": ["train", "test"]}, "expected each film once"),
-    ],
-)
-def test_a_file_that_has_no_splits_is_damaged(tmp_path: Path, films: dict[str, list[object]], problem: str) -> None:
-    path = tmp_path / "seed-0.parquet"
-    pd.DataFrame(films).to_parquet(path)
-    with pytest.raises(DamagedFileError, match=rf"seed-0.parquet is damaged \(.*{problem}"):
-        read_splits(path)

@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -53,17 +54,17 @@ def work(tmp_path: Path) -> Path:
 
 
 def write(
-    work: Path, name: str = "shards", settings: DatasetSettings = SETTINGS, seed: int = 0, **options: bool
+    work: Path, name: str = "shards", settings: DatasetSettings = SETTINGS, seed: int = 0, **options: Any
 ) -> Dataset:
-    return write_dataset.fn(
-        catalog_path=work / "films.parquet",
-        posters_dir=work / "posters",
-        splits_dir=work / "splits",
-        folder=work / name,
-        settings=settings,
-        seed=seed,
-        **options,
-    )
+    arguments: dict[str, Any] = {
+        "catalog_path": work / "films.parquet",
+        "posters_dir": work / "posters",
+        "splits_dir": work / "splits",
+        "folder": work / name,
+        "settings": settings,
+        "seed": seed,
+    }
+    return write_dataset.fn(**{**arguments, **options})
 
 
 def read_records(dataset: Dataset) -> list[tuple[str, dict[str, object]]]:
@@ -347,6 +348,62 @@ def test_a_film_that_comes_back_has_its_old_split(work: Path) -> None:
     write(work)
     pq.write_table(films, work / "films.parquet")
     assert pq.read_table(write(work).films_path).to_pylist() == splits
+
+
+def read_film_splits(dataset: Dataset) -> dict[int, str]:
+    return {film["imdb_id"]: film["split"] for film in pq.read_table(dataset.films_path).to_pylist()}
+
+
+def test_a_film_that_shows_an_image_of_another_split_is_left_out(work: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    splits = read_film_splits(write(work))
+    (test_film, *_), (train_film, *_) = (
+        [film for film, split in splits.items() if split == name and film % 12 > 1] for name in ("test", "train")
+    )
+    shutil.rmtree(work / "posters")
+    films = [film if film != test_film else train_film for film in range(120)]
+    contents = [f"poster {film - (film % 12 == 1)}".encode() * 50 for film in films]
+    rows = [make_row(film, None if film in (5, 6, 7) else contents[film], "u", format="jpeg") for film in range(120)]
+    write_ledger(work / "posters", rows, num_parts=2)
+    later = read_film_splits(write(work))
+    del splits[test_film]
+    assert later == splits
+    assert "dataset: 117 posters = 116 records + 1 left out: {'image of another split': 1}" in caplog.messages
+
+
+def test_new_films_are_logged_by_split(work: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    films = pq.read_table(work / "films.parquet")
+    pq.write_table(films.slice(0, 110), work / "films.parquet")
+    write(work)
+    pq.write_table(films, work / "films.parquet")
+    splits = read_film_splits(write(work))
+    counts = Counter(splits[film] for film in range(110, 120))
+    (message,) = [message for message in caplog.messages if message.startswith("split: 107 films keep theirs")]
+    assert message.startswith("split: 107 films keep theirs, 10 are new: {")
+    assert all(f"'{name}': {count}" in message for name, count in counts.items())
+
+
+def test_without_a_folder_of_splits_the_films_are_split_as_in_a_first_run(work: Path) -> None:
+    films = pq.read_table(work / "films.parquet")
+    pq.write_table(films.slice(40), work / "films.parquet")
+    write(work)
+    pq.write_table(films, work / "films.parquet")
+    before = {path: path.read_bytes() for path in (work / "splits").iterdir()}
+    anew = read_film_splits(write(work, "anew", splits_dir=None, with_shards=False))
+    assert {path: path.read_bytes() for path in (work / "splits").iterdir()} == before
+    grown = read_film_splits(write(work))
+    assert anew != grown
+    assert anew == read_film_splits(write(work, "first", splits_dir=work / "other_splits"))
+
+
+def test_only_the_films_of_another_data_set(work: Path) -> None:
+    films = pq.read_table(work / "films.parquet")
+    pq.write_table(films.slice(0, 100), work / "films.parquet")
+    among = write(work)
+    pq.write_table(films, work / "films.parquet")
+    dataset = write(work, "among", splits_dir=None, with_shards=False, among=among)
+    assert sorted(read_film_splits(dataset)) == sorted(read_film_splits(among))
 
 
 def test_too_few_genres(work: Path) -> None:

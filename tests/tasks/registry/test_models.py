@@ -17,6 +17,7 @@ from tasks.registry.models import (
     parse_champion,
     promote,
     publication,
+    rank_models,
     read_champion_id,
     recover,
     rollback,
@@ -26,6 +27,15 @@ from tasks.registry.models import (
 def test_models_are_listed(store: Path) -> None:
     assert [model.id for model in list_models(store)] == ["one", "two"]
     assert list_models(store / "none") == []
+
+
+def test_the_champion_ranks_first_then_the_newest(store: Path) -> None:
+    add_model(store, "zero", None)
+    assert [model.id for model in rank_models(store)] == ["two", "zero", "one"]
+    promote(store, "one", "by hand")
+    assert [model.id for model in rank_models(store)] == ["one", "zero", "two"]
+    (store / "champion.json").unlink()
+    assert [model.id for model in rank_models(store)] == ["zero", "two", "one"]
 
 
 def test_models_are_found_by_id_by_rank_and_by_folder(store: Path) -> None:

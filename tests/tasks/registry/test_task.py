@@ -14,6 +14,7 @@ from tasks.model_folder import ModelFolder
 from tasks.registry.gate import Check, Verdict
 from tasks.registry.models import promote, read_champion_id
 from tasks.registry.task import Candidate, find_current_model, list_inputs, publish_model, record_verdict
+from tasks.registry.verdicts import count_verdicts
 from tasks.settings import PosterSettings, RegistrySettings, Settings, TrainingSettings
 
 DATASET = Dataset(Path("shards"), ["Comedy", "Drama"], {"train": 9, "validation": 1, "test": 1}, "0123")
@@ -97,7 +98,7 @@ def make_candidate(tmp_path: Path, champion_id: str | None, *, passed: bool) -> 
     stages = {name: tmp_path / name for name in ("shards", "evaluation", "export")}
     for folder in stages.values():
         folder.mkdir(exist_ok=True)
-    pq.write_table(pa.table({"imdb_id": [1]}), stages["shards"] / "films.parquet")
+    pq.write_table(pa.table({"imdb_id": [1], "split": ["test"]}), stages["shards"] / "films.parquet")
     (stages["evaluation"] / "report.md").write_text("# Report\n")
     (stages["export"] / "classifier.keras").write_bytes(b"graph")
     (stages["export"] / "export.json").write_text("{}")
@@ -133,6 +134,7 @@ def test_a_candidate_that_passed_is_published_whole_and_champion(tmp_path: Path,
         == (["Comedy", "Drama"], "mobilenet")
     )
     assert manifest["gate"]["made_champion"]
+    assert count_verdicts(settings.artifacts_dir) == {1: 1}
     assert manifest["inputs_fingerprint"] == make_inputs().fingerprint
     assert Settings.model_validate(json.loads(model.settings_path.read_text())) == settings
     assert find_current_model(settings.artifacts_dir, make_inputs()) == model
