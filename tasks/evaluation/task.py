@@ -20,6 +20,7 @@ from tasks.atomic import atomic_folder
 from tasks.checking import write_checksums
 from tasks.dataset.splits import SPLITS
 from tasks.dataset.task import Dataset
+from tasks.drift.task import Drift
 from tasks.evaluation.champion import ChampionTest, compare_with_champion
 from tasks.evaluation.charts import draw_calibration, draw_charts, draw_outputs, draw_thresholds
 from tasks.evaluation.label_errors import describe_label_errors, find_label_errors, write_label_errors
@@ -84,6 +85,7 @@ def evaluate(
     champion_test: ChampionTest | None,
     folder: Path,
     catalog_counts: Mapping[str, Mapping[str, int]] | None = None,
+    drift: Drift | None = None,
 ) -> Evaluation:
     """Scores a head on the test split beside its baselines and the champion; writes metrics and report.
 
@@ -95,8 +97,9 @@ def evaluate(
         champion_test: The champion, to compare the model with; None: there is none.
         folder: Folder to write, with `metrics.json`, `report.md`, its charts and `label_errors.csv`.
         catalog_counts: `dropped` rows and `doubtful` films of the catalog by reason, for the report.
+        drift: The comparison with the champion's films, for metrics and report; its statistics go into the folder.
     """
-    inputs = _collect_inputs(dataset, heads, champion_test, catalog_counts)
+    inputs = _collect_inputs(dataset, heads, champion_test, catalog_counts, drift)
     if known := find_current(ModelFolder(folder).metrics_path, inputs):
         logger.info("evaluation: %s is up to date", heads.model.folder.name)
         return Evaluation(folder, known)
@@ -120,6 +123,8 @@ def evaluate(
     }
     if catalog_counts:
         metrics["catalog"] = catalog_counts
+    if drift:
+        metrics["drift"] = drift.comparison
     label_errors = None
     if heads.cross_fitted_path:
         held_out = [np.load(heads.cross_fitted_path), validation.scores.calibrated, test.scores.calibrated]
@@ -134,6 +139,8 @@ def evaluate(
         model.metrics_path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
         model.report_path.write_text(render_report(metrics, with_charts=True), "utf-8")
         _draw(partial, heads, metrics, validation, test)
+        if drift:
+            drift.write_statistics(model)
         if label_errors is not None:
             write_label_errors(label_errors, model.label_errors_path)
         write_checksums(partial)
@@ -152,6 +159,7 @@ def _collect_inputs(
     heads: TrainedHeads,
     champion_test: ChampionTest | None,
     catalog_counts: Mapping[str, Mapping[str, int]] | None,
+    drift: Drift | None,
 ) -> Inputs:
     champion = None
     if champion_test:
@@ -163,6 +171,7 @@ def _collect_inputs(
             "dataset": dataset.fingerprint,
             "champion": champion,
             "catalog": catalog_counts,
+            "drift": drift and drift.fingerprint,
             "cross_fitted": heads.cross_fitted_path and heads.cross_fitted_path.parent.name,
         }
     )
