@@ -20,8 +20,9 @@ from tasks.drift.comparison import Comparison
 from tasks.drift.counts import count_hosts
 from tasks.drift.failures import Hosts
 from tasks.drift.reference import Reference, read_reference
-from tasks.drift.samples import number_rows, pair_samples, read_features, sample_index
+from tasks.drift.samples import Samples, number_rows, pair_samples, read_features, sample_index
 from tasks.drift.statistics import Statistics
+from tasks.errors import RegistryError, one_line
 from tasks.inert import for_terminal
 from tasks.model_folder import ModelFolder
 from tasks.outputs.genres import GenresOutput
@@ -87,13 +88,22 @@ def measure_drift(
         comparison = Comparison(reference.statistics, present.statistics, settings)
         samples = pair_samples(reference.statistics.embeddings, present.statistics.embeddings)
         if reference.statistics.embeddings is None:
-            samples = sample_index(champion, dataset, trained.features_folder, present.films)
+            samples = _sample_index(champion, dataset, trained, present.films)
         comparison.compare(samples, _count_new_films(present.results, reference))
         compared = comparison.as_dict()
     compared["not_compared"] = [*reference.missing, *compared["not_compared"]]
     drift = Drift(present.statistics, {"against": champion.id, **compared})
     _log(drift.comparison)
     return drift
+
+
+def _sample_index(champion: ModelFolder, dataset: Dataset, trained: TrainedHead, films: pd.DataFrame) -> Samples | None:
+    try:
+        return sample_index(champion, dataset, trained.features_folder, films)
+    except (OSError, ValueError, KeyError, RegistryError) as error:
+        # It may be of any version, and a comparison stops no run.
+        logger.info("drift: %s's index and head can't be used: %s", champion.id, one_line(error)[:200])
+        return None
 
 
 def _log(comparison: Mapping[str, Any]) -> None:

@@ -157,8 +157,13 @@ def test_the_same_films_have_no_warning_and_no_change(work: Work, champion: Mode
     assert drift.comparison["against"] == "m1"
     assert drift.comparison["warnings"] == drift.comparison["not_compared"] == []
     assert max(figure["change"] for figure in drift.comparison["figures"]) < 1e-6
-    again = work.measure(Films.make(), "third", champion)
+    again = work.measure(Films.make(), "another fingerprint", champion)
     assert again.comparison == drift.comparison
+    # "again" has the fingerprint of "first": see `Films.write`.
+    same = work.measure(Films.make(), "again", champion)
+    assert same.comparison["not_compared"] == [
+        "predictions: the films are the same, so that they changed by the training alone"
+    ]
 
 
 def test_each_change_is_logged_as_one_warning(
@@ -209,6 +214,11 @@ def test_a_champion_of_an_earlier_version_is_compared_by_its_films_and_its_index
     found = [line.partition(":")[0] for line in compared["warnings"]]
     assert found == ["genre Comedy", "posters by their champion's embedding, training films"]
     assert work.measure(films, "fourth", champion).comparison["warnings"] == []
+
+    champion.head_path.write_bytes(b"no head")
+    compared = work.measure(films, "fifth time", champion).comparison
+    assert any(line.startswith("features of the posters: the champion has none") for line in compared["not_compared"])
+    assert {figure["group"] for figure in compared["figures"]} == {"films", "genre", "decade"}
 
 
 def add_index(work: Work, champion: ModelFolder, films: Films) -> None:
