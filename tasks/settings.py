@@ -422,16 +422,22 @@ class DriftSettings(StageSettings):
         "of the posters turn grey, 0.02 if all do, 0.0004 between random halves of 7,820 films.",
     )
     max_confidence_distance: float = operational(
-        0.15,
+        0.1,
         ge=0,
-        description="Maximum distance (Kolmogorov-Smirnov, 0 to 1) of the test films' highest confidences; a model "
-        "that is trained again on other films of the same catalog is off by less.",
+        description="Maximum distance (Kolmogorov-Smirnov, 0 to 1) of the champion's highest confidences for its own "
+        "test films and for those of today.",
     )
     max_predicted_factor: float = operational(
-        2.0,
+        1.5,
         ge=1,
-        description="Factor by which the share of test films with a predicted genre may grow or shrink; training again "
-        "moves thresholds, and with them rare genres.",
+        description="Factor by which the share of test films for which the champion predicts a genre may grow or "
+        "shrink between its own test films and those of today.",
+    )
+    max_retrained_factor: float = operational(
+        4.0,
+        ge=1,
+        description="The same factor between the champion for its own test films and the new model for those of "
+        "today. Training on other films of the same catalog moves thresholds: by up to 3.3 between random halves.",
     )
 
 

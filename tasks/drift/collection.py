@@ -1,8 +1,7 @@
 """Collect the statistics of the present films, posters and predictions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,10 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tasks.drift.counts import count_decades, count_genres, count_hosts, describe_sizes, join_results
-from tasks.drift.distributions import Distribution
 from tasks.drift.embeddings import Embeddings, choose_sample, project
 from tasks.drift.statistics import Predictions, Statistics, encode_ids
-from tasks.outputs.calibration import THRESHOLD
 
 # From rows of `Collected.films` to features, shape `(num_films, num_features)`.
 ReadFeatures = Callable[[pd.DataFrame], NDArray[np.floating]]
@@ -78,22 +75,3 @@ def collect(
         left_out=encode_ids(results.loc[is_left_out, "imdb_id"].to_numpy(np.int64)),
     )
     return Collected(statistics, results, films)
-
-
-def describe_predictions(
-    confidences: NDArray[np.floating], genres: Sequence[str], recipe: dict[str, Any]
-) -> Predictions:
-    """Returns the statistics of a model's predictions.
-
-    Args:
-        confidences: Confidences of the test films, shape `(num_films, num_genres)`; a genre is predicted over 0.5.
-        genres: Names of the genres.
-        recipe: Settings of the head and its outputs.
-    """
-    predicted = (confidences > THRESHOLD).sum(axis=0).tolist()
-    return Predictions(
-        recipe=recipe,
-        num_films=len(confidences),
-        predicted=dict(zip(genres, predicted, strict=True)),
-        top_confidence=Distribution.of_confidences(confidences.max(axis=1)),
-    )

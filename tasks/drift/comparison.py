@@ -7,7 +7,7 @@ from tasks.drift.embeddings import MIN_SAMPLE_SIZE, measure_energy
 from tasks.drift.failures import Hosts, compare_hosts, compare_new_films
 from tasks.drift.figures import Figure, Share, Unit, compare_distributions, compare_numbers, compare_shares
 from tasks.drift.samples import Samples
-from tasks.drift.statistics import Statistics
+from tasks.drift.statistics import Predictions, Statistics
 from tasks.settings import DriftSettings
 
 _SIZE_UNITS: dict[str, Unit] = {"bytes": "bytes", "width": "pixels", "height": "pixels"}
@@ -29,18 +29,19 @@ class Comparison:
         self.figures: list[Figure] = []
         self.missing: list[str] = []
 
-    def compare(self, samples: Samples | None, new_films: Hosts | None) -> None:
+    def compare(self, samples: Samples | None, new_films: Hosts | None, by_champion: Predictions | None) -> None:
         """Adds all figures that both models have, and a line for each that one of them lacks.
 
         Args:
             samples: Embeddings of both; None, if there are none that can be compared.
             new_films: Films of the catalog that the champion's lacked; None, if they are not known.
+            by_champion: The champion's predictions for the test films of today; None, if there are none.
         """
         self.figures += self._compare_films()
         self.figures += self._compare_sizes()
         self.figures += self._compare_hosts(new_films)
         self.figures += self._compare_embeddings(samples)
-        self.figures += self._compare_predictions()
+        self.figures += self._compare_predictions(by_champion)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns `warnings`, a line for each figure that exceeds; `not_compared`, lines; and `figures`."""
@@ -114,37 +115,49 @@ class Comparison:
         else:
             yield _compare_samples(samples, self._settings)
 
-    def _compare_predictions(self) -> Iterator[Figure]:
+    def _compare_predictions(self, by_champion: Predictions | None) -> Iterator[Figure]:
         before, after, settings = self._before.predictions, self._after.predictions, self._settings
         if before is None or after is None:
             self.missing.append(f"predictions: not known of {_lacks(before is not None)}")
             return
-        if self._before.dataset == self._after.dataset:
-            self.missing.append("predictions: the films are the same, so that they changed by the training alone")
-            return
-        if before.recipe != after.recipe:
-            self.missing.append("predictions: the champion has another recipe, which changes them for the same films")
-            return
-        yield compare_distributions(
-            "confidence",
-            "of the first genre",
-            before.top_confidence,
-            after.top_confidence,
-            unit="confidence",
-            bound=settings.max_confidence_distance,
-            deviations=settings.noise_deviations,
-            setting="max_confidence_distance",
-        )
-        for genre in sorted(before.predicted.keys() & after.predicted.keys()):
-            yield compare_shares(
-                "predicted",
-                genre,
-                Share(before.predicted[genre], before.num_films),
-                Share(after.predicted[genre], after.num_films),
-                factor=settings.max_predicted_factor,
+        if by_champion is None:
+            self.missing.append("predictions by the champion: it has learned from all films, or from other features")
+        else:
+            yield compare_distributions(
+                "confidence",
+                "of the first genre",
+                before.top_confidence,
+                by_champion.top_confidence,
+                unit="confidence",
+                bound=settings.max_confidence_distance,
                 deviations=settings.noise_deviations,
-                setting="max_predicted_factor",
+                setting="max_confidence_distance",
             )
+            yield from _compare_predicted(
+                "predicted", before, by_champion, settings.max_predicted_factor, "max_predicted_factor", settings
+            )
+        if self._before.dataset == self._after.dataset:
+            self.missing.append("predictions by the new model: the films are the same, only the training differs")
+        elif before.recipe != after.recipe:
+            self.missing.append("predictions by the new model: its recipe is another than the champion's")
+        else:
+            factor, setting = settings.max_retrained_factor, "max_retrained_factor"
+            yield from _compare_predicted("predicted by the new model", before, after, factor, setting, settings)
+
+
+def _compare_predicted(
+    group: str, before: Predictions, after: Predictions, factor: float, setting: str, settings: DriftSettings
+) -> Iterator[Figure]:
+    for genre in sorted(before.predicted.keys() & after.predicted.keys()):
+        yield compare_shares(
+            group,
+            genre,
+            Share(before.predicted[genre], before.num_films),
+            Share(after.predicted[genre], after.num_films),
+            factor=factor,
+            deviations=settings.noise_deviations,
+            setting=setting,
+        )
 
 
 def _compare_samples(samples: Samples, settings: DriftSettings) -> Figure:

@@ -3,36 +3,35 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import keras
 import pandas as pd
 import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.dataset.task import Dataset
-from tasks.drift.collection import Collected, Names, collect, describe_predictions
+from tasks.drift.collection import Collected, Names, collect
 from tasks.drift.comparison import Comparison
 from tasks.drift.counts import count_hosts
 from tasks.drift.failures import Hosts
+from tasks.drift.predictions import predict_by_champion, predict_test_films
 from tasks.drift.reference import Reference, read_reference
 from tasks.drift.samples import Samples, number_rows, pair_samples, read_features, sample_index
 from tasks.drift.statistics import Statistics
 from tasks.errors import RegistryError, one_line
 from tasks.inert import for_terminal
 from tasks.model_folder import ModelFolder
-from tasks.outputs.genres import GenresOutput
 from tasks.posters import ledger, segments
 from tasks.settings import DriftSettings
-from tasks.training.examples import read_examples
-from tasks.training.head import predict
 from tasks.training.task import TrainedHead
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -86,10 +85,11 @@ def measure_drift(
     compared: dict[str, Any] = {"warnings": [], "not_compared": [], "figures": []}
     if reference.statistics is not None:
         comparison = Comparison(reference.statistics, present.statistics, settings)
-        samples = pair_samples(reference.statistics.embeddings, present.statistics.embeddings)
-        if reference.statistics.embeddings is None:
-            samples = _sample_index(champion, dataset, trained, present.films)
-        comparison.compare(samples, _count_new_films(present.results, reference))
+        comparison.compare(
+            _pair_samples(reference.statistics, present, champion, dataset, trained.features_folder),
+            _count_new_films(present.results, reference),
+            _use(champion, lambda: predict_by_champion(champion, dataset, trained.features_folder)),
+        )
         compared = comparison.as_dict()
     compared["not_compared"] = [*reference.missing, *compared["not_compared"]]
     drift = Drift(present.statistics, {"against": champion.id, **compared})
@@ -97,12 +97,23 @@ def measure_drift(
     return drift
 
 
-def _sample_index(champion: ModelFolder, dataset: Dataset, trained: TrainedHead, films: pd.DataFrame) -> Samples | None:
+def _pair_samples(
+    before: Statistics, present: Collected, champion: ModelFolder, dataset: Dataset, features_folder: Path
+) -> Samples | None:
+    if before.embeddings is None:
+        return _use(champion, lambda: sample_index(champion, dataset, features_folder, present.films))
+    return pair_samples(before.embeddings, present.statistics.embeddings)
+
+
+def _use(champion: ModelFolder, function: Callable[[], T | None]) -> T | None:
+    """Returns the result of a function that uses the champion's files; None if they can't be used.
+
+    They may be of any version, and a comparison stops no run.
+    """
     try:
-        return sample_index(champion, dataset, trained.features_folder, films)
+        return function()
     except (OSError, ValueError, KeyError, RegistryError) as error:
-        # It may be of any version, and a comparison stops no run.
-        logger.info("drift: %s's index and head can't be used: %s", champion.id, one_line(error)[:200])
+        logger.warning("drift: %s can't be compared in full: %s", champion.id, one_line(error)[:200])
         return None
 
 
@@ -122,15 +133,11 @@ def _count_new_films(results: pd.DataFrame, reference: Reference) -> Hosts | Non
 
 
 def _collect(dataset: Dataset, catalog_path: Path, posters_dir: Path, trained: TrainedHead) -> Collected:
-    test = read_examples(dataset, trained.features_folder, "test")
-    confidences = predict(keras.saving.load_model(trained.head_path), test.features)[GenresOutput.name]
     return collect(
         catalog=pq.read_table(catalog_path, columns=["imdb_id", "genres", "poster_url"]),
         ledger_rows=ledger.find_current(ledger.read_rows(segments.list_parts(posters_dir))),
         films=number_rows(pq.read_table(dataset.films_path, columns=["imdb_id", "year", "split"])),
         read_features=lambda films: read_features(dataset, trained.features_folder, films),
-        predictions=describe_predictions(
-            confidences, dataset.genres, {"outputs": trained.output_names, **trained.settings.model_dump(mode="json")}
-        ),
+        predictions=predict_test_films(dataset, trained),
         names=Names(dataset.fingerprint, trained.features_folder.name),
     )

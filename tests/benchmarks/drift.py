@@ -1,6 +1,6 @@
 """How well drift is found, and how often it is found where there is none, on the films of a run.
 
-    python drift.py DATA_DIR [--resamples 20]
+    python drift.py DATA_DIR [PART...] [--resamples 20]
 
 DATA_DIR is that of a finished run of `poster-genres run` on real posters. Reads it, and writes nothing.
 
@@ -16,9 +16,10 @@ import argparse
 import io
 import itertools
 import resource
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,12 +35,14 @@ from PIL import Image
 import flows  # noqa: F401  (sets what Prefect and TensorFlow read when they are imported)
 from tasks.dataset.splits import SPLITS
 from tasks.dataset.task import read_dataset
-from tasks.drift.collection import Collected, Names, collect, describe_predictions
+from tasks.drift.collection import Collected, Names, collect
 from tasks.drift.comparison import Comparison
 from tasks.drift.counts import count_hosts
+from tasks.drift.predictions import describe_predictions
 from tasks.drift.samples import number_rows, pair_samples
+from tasks.drift.statistics import Predictions
 from tasks.features.backbone import load_backbone
-from tasks.features.extraction import FeatureExtractor, make_feature_extractor
+from tasks.features.extraction import make_feature_extractor
 from tasks.features.joining import open_features
 from tasks.features.matrix import FeatureMatrix
 from tasks.outputs.genres import GenresOutput
@@ -59,7 +62,7 @@ NUM_HOSTS = 4  # that the posters are given to, by their ids
 class Data:
     """Films, posters, features and targets of a run; the features and targets in the order of the films.
 
-    `head` predicts the test films; of none, the confidences are those of a head that is trained on these films.
+    `head` predicts the test films.
     """
 
     catalog: pa.Table
@@ -68,7 +71,7 @@ class Data:
     features: NDArray[np.float16]
     targets: NDArray[np.uint8]
     genres: list[str]
-    head: keras.Model | None
+    head: keras.Model
     work: Path
 
     def take(self, film_rows: NDArray[np.int64], catalog_rows: NDArray[np.int64]) -> "Data":
@@ -86,16 +89,18 @@ class Data:
         (catalog,) = np.nonzero(np.isin(self.catalog["imdb_id"].to_numpy(), imdb_ids))
         return self.take(films, catalog)
 
-    def collect(self, name: str) -> Collected:
-        head = self.head or train(self, self.work)
+    def predict(self, head: keras.Model) -> Predictions:
         (test,) = np.nonzero(self.films["split"] == "test")
         confidences = predict(head, as_matrix(self.features[test], self.work))[GenresOutput.name]
+        return describe_predictions(confidences, self.genres, {})
+
+    def collect(self, name: str) -> Collected:
         return collect(
             catalog=self.catalog,
             ledger_rows=self.rows,
             films=self.films.assign(row=np.arange(len(self.films))),
             read_features=lambda films: self.features[films["row"].to_numpy()],
-            predictions=describe_predictions(confidences, self.genres, {}),
+            predictions=self.predict(self.head),
             names=Names(name, "features"),
         )
 
@@ -142,28 +147,33 @@ def train(data: Data, work: Path) -> keras.Model:
     return fitted.head
 
 
-def compare(before: Collected, after: Collected, settings: DriftSettings = SETTINGS) -> Comparison:
-    comparison = Comparison(before.statistics, after.statistics, settings)
+def compare(before: Collected, after: Collected, by_champion: Predictions | None = None) -> Comparison:
+    """Compares two catalogs; without `by_champion`, both have the same head."""
+    comparison = Comparison(before.statistics, after.statistics, SETTINGS)
     new = after.results[~after.results["imdb_id"].isin(before.results["imdb_id"])]
     samples = pair_samples(before.statistics.embeddings, after.statistics.embeddings)
-    comparison.compare(samples, count_hosts(new))
+    comparison.compare(samples, count_hosts(new), by_champion or after.statistics.predictions)
     return comparison
 
 
 # False warnings
 
 
-def divide(data: Data, number: int) -> Iterator[tuple[Collected, Collected]]:
-    """Yields the halves of so many divisions, each with a head of its own."""
+def divide(data: Data, number: int) -> Iterator[Comparison]:
+    """Yields the comparisons of the halves of so many divisions, each with a head of its own."""
     ids = data.catalog["imdb_id"].to_numpy()
-    data = replace(data, head=None)
     for seed in range(number):
         is_first = np.random.default_rng(seed).permutation(len(ids)) < len(ids) // 2
-        yield data.keep(ids[is_first]).collect("first"), data.keep(ids[~is_first]).collect("second")
+        first, second = data.keep(ids[is_first]), data.keep(ids[~is_first])
+        first, second = (replace(half, head=train(half, data.work)) for half in (first, second))
+        yield compare(first.collect("first"), second.collect("second"), second.predict(first.head))
 
 
-def resample(data: Data, number: int) -> Iterator[tuple[Collected, Collected]]:
-    """Yields the catalog and so many bootstrap resamples of it; a film that is drawn again gets an id of its own."""
+def resample(data: Data, number: int) -> Iterator[Comparison]:
+    """Yields the comparisons of the catalog with so many bootstrap resamples of it.
+
+    A film that is drawn again gets an id of its own.
+    """
     original = data.collect("original")
     ids = data.catalog["imdb_id"].to_numpy()
     row_of_film = pd.Series(np.arange(len(data.films)), index=data.films["imdb_id"])
@@ -180,15 +190,14 @@ def resample(data: Data, number: int) -> Iterator[tuple[Collected, Collected]]:
             rows=data.rows.take(ledger_rows.to_numpy()).set_column(0, "imdb_id", pa.array(new_ids)),
             films=sample.films.assign(imdb_id=new_ids[has_poster]),
         )
-        yield original, sample.collect("resample")
+        yield compare(original, sample.collect("resample"))
 
 
-def report_false_warnings(title: str, pairs: Iterator[tuple[Collected, Collected]]) -> None:
+def report_false_warnings(title: str, comparisons: Iterator[Comparison]) -> None:
     warnings: list[list[str]] = []
     nearest: dict[str, list[float]] = {}
     changes: dict[str, list[float]] = {}
-    for before, after in pairs:
-        comparison = compare(before, after)
+    for comparison in comparisons:
         warnings.append(comparison.as_dict()["warnings"])
         for figure in comparison.figures:
             nearest.setdefault(figure.group, []).append(figure.nearness)
@@ -244,7 +253,7 @@ def halve_genres(data: Data, original: Collected) -> None:
         print(f"half of the films of a genre {way}: {counts}: {', '.join(flagged)}")
 
 
-def turn_grey(data: Data, original: Collected, posters_dir: Path, extractor: FeatureExtractor, cache: Path) -> None:
+def turn_grey(data: Data, original: Collected, posters_dir: Path) -> None:
     """Posters of some films are replaced by grey ones, of which the features are those of the backbone."""
     grey = {}
     ids = data.films["imdb_id"].tolist()
@@ -252,16 +261,9 @@ def turn_grey(data: Data, original: Collected, posters_dir: Path, extractor: Fea
         stream = io.BytesIO()
         Image.open(io.BytesIO(content)).convert("L").convert("RGB").save(stream, "JPEG", quality=85)
         grey[imdb_id] = stream.getvalue()
-    if cache.exists():
-        features = np.load(cache)
-    else:
-        features = np.concatenate(
-            [
-                extractor([grey[i] for i in ids[start : start + 512]]).astype(np.float16)
-                for start in range(0, len(ids), 512)
-            ]
-        )
-        np.save(cache, features)
+    extractor = make_feature_extractor(load_backbone(FeatureSettings()), FeatureSettings())
+    pieces = [[grey[imdb_id] for imdb_id in ids[start : start + 512]] for start in range(0, len(ids), 512)]
+    features = np.concatenate([extractor(piece).astype(np.float16) for piece in pieces])
     sizes = pd.Series({imdb_id: len(content) for imdb_id, content in grey.items()})
     for share in (0.1, 0.2, 0.3, 1.0):
         is_grey = np.random.default_rng(0).random(len(ids)) < share
@@ -352,26 +354,29 @@ def measure_cost(data: Data, num_films: int) -> None:
     print(f"\n{catalog.num_rows:,} films: {times}, {cpu_times}, {sizes}")
 
 
+PARTS = ("genres", "hosts", "grey", "cost", "bootstrap", "halves")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data_dir", type=Path)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"Parts to run, by default all: {', '.join(PARTS)}.")
     parser.add_argument("--resamples", type=int, default=20)
-    parser.add_argument("--work", type=Path, required=True, help="Folder for temporary files.")
     arguments = parser.parse_args()
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    data = read_data(arguments.data_dir, arguments.work)
-    original = data.collect("original")
-    report("the same films", compare(original, data.collect("the same")))
-    halve_genres(data, original)
-    fail_host(data, original)
-    features = FeatureSettings()
-    extractor = make_feature_extractor(load_backbone(features), features)
-    turn_grey(
-        data, original, Workspace(arguments.data_dir).folder("posters"), extractor, arguments.work / "grey-features.bin"
-    )
-    measure_cost(data, 200_000)
-    report_false_warnings("bootstrap resamples against the catalog", resample(data, arguments.resamples))
-    report_false_warnings("random halves, each with a head of its own", divide(data, arguments.resamples))
+    with tempfile.TemporaryDirectory() as work:
+        data = read_data(arguments.data_dir, Path(work))
+        original = data.collect("original")
+        report("the same films", compare(original, data.collect("the same")))
+        runs: dict[str, Callable[[], None]] = {
+            "genres": lambda: halve_genres(data, original),
+            "hosts": lambda: fail_host(data, original),
+            "grey": lambda: turn_grey(data, original, Workspace(arguments.data_dir).folder("posters")),
+            "cost": lambda: measure_cost(data, 200_000),
+            "bootstrap": lambda: report_false_warnings("bootstrap resamples", resample(data, arguments.resamples)),
+            "halves": lambda: report_false_warnings("random halves", divide(data, arguments.resamples)),
+        }
+        for part in arguments.parts or PARTS:
+            runs[part]()
 
 
 if __name__ == "__main__":

@@ -302,10 +302,10 @@ def test_new_films_touch_only_their_own(small_run, grown_run: GrownRun, tmp_path
     # Three more films of the same kind are no drift.
     drift = run.metrics["drift"]
     assert (drift["against"], drift["warnings"]) == (small_run.run.model.id, [])
-    assert {"films", "genre", "decade", "host", "failures of", "posters"} <= {row["group"] for row in drift["figures"]}
-    assert drift["not_compared"] == [
-        "predictions: the champion has another recipe, which changes them for the same films"
-    ]
+    assert {"films", "genre", "decade", "host", "failures of", "posters", "predicted"} <= {
+        row["group"] for row in drift["figures"]
+    }
+    assert drift["not_compared"] == ["predictions by the new model: its recipe is another than the champion's"]
     assert f"Against {small_run.run.model.id}: no warning." in run.model.report_path.read_text("utf-8")
 
     # And the champion, whichever it is, is where it was to be pushed to.

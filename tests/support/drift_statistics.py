@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from tasks.drift.collection import describe_predictions
 from tasks.drift.distributions import Distribution
 from tasks.drift.embeddings import NUM_COLUMNS, Embeddings
+from tasks.drift.predictions import describe_predictions
 from tasks.drift.statistics import Statistics, encode_ids
 
 

@@ -1,22 +1,15 @@
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pytest
 from ledger_rows import make_row
 
-from tasks.drift.collection import Names, collect, describe_predictions
+from tasks.drift.collection import Names, collect
 from tasks.drift.embeddings import project
+from tasks.drift.predictions import describe_predictions
 from tasks.drift.statistics import decode_ids
 from tasks.posters.segments import LEDGER
 
 FEATURES = np.random.default_rng(0).random((3, 70)).astype(np.float16)
-
-
-def test_predictions_are_those_over_one_half() -> None:
-    found = describe_predictions(np.array([[0.9, 0.5], [0.2, 0.51], [0.1, 0.3]]), ["A", "B"], {"recipe": "seed"})
-    assert (found.recipe, found.num_films, found.predicted) == ({"recipe": "seed"}, 3, {"A": 1, "B": 1})
-    assert found.top_confidence.median == pytest.approx(0.51)
-    assert (found.top_confidence.bins, found.top_confidence.counts) == ((15, 25, 45), (1, 1, 1))
 
 
 def test_statistics_are_of_the_data_set_and_results_of_the_catalog() -> None:

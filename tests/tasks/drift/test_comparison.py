@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from drift_statistics import make_embeddings, make_statistics
 
-from tasks.drift.collection import describe_predictions
 from tasks.drift.comparison import Comparison
 from tasks.drift.distributions import Distribution
 from tasks.drift.embeddings import Embeddings
 from tasks.drift.failures import Hosts
+from tasks.drift.predictions import describe_predictions
 from tasks.drift.samples import pair_samples
+from tasks.drift.statistics import Predictions
 from tasks.settings import DriftSettings
 
 
@@ -17,12 +18,14 @@ def compare(
     after: dict[str, Any],
     before: dict[str, Any] | None = None,
     new_films: Hosts | None = None,
+    by_champion: Predictions | None = None,
     **settings: float,
 ) -> dict[str, Any]:
     """Compares the statistics with changes with themselves, or with other changes."""
     first, second = make_statistics(**(before or {})), make_statistics(**{"dataset": "4567", **after})
     comparison = Comparison(first, second, DriftSettings(**settings))
-    comparison.compare(pair_samples(first.embeddings, second.embeddings), new_films or {})
+    samples = pair_samples(first.embeddings, second.embeddings)
+    comparison.compare(samples, new_films or {}, by_champion or second.predictions)
     return comparison.as_dict()
 
 
@@ -47,6 +50,8 @@ def test_the_same_films_have_no_warnings() -> None:
         "confidence of the first genre",
         "predicted Drama",
         "predicted Horror",
+        "predicted by the new model Drama",
+        "predicted by the new model Horror",
     ]
     assert max(figure["change"] for figure in compared["figures"]) < 1e-6
 
@@ -111,15 +116,29 @@ def test_the_settings_name_the_bounds(setting: str, value: float, after: dict[st
     assert compare(after, **{setting: value})["warnings"] == []
 
 
-def test_bounds_of_predictions() -> None:
-    before = {"predictions": describe_predictions(np.repeat([[0.9, 0.1], [0.2, 0.1]], 500, 0), ["A", "B"], {})}
-    after = {"predictions": describe_predictions(np.repeat([[0.9, 0.1], [0.2, 0.1]], [200, 800], 0), ["A", "B"], {})}
-    confidence, predicted = compare(after, before)["warnings"]
+def predict(num_first: int) -> Predictions:
+    """Predictions for 1,000 films, for so many of them A with a confidence of 0.9, for the others none."""
+    confidences = np.repeat([[0.9, 0.1], [0.2, 0.1]], [num_first, 1000 - num_first], 0)
+    return describe_predictions(confidences, ["A", "B"], {"recipe": "default"})
+
+
+def test_predictions_of_the_champion_for_other_films() -> None:
+    before = {"predictions": predict(500)}
+    confidence, predicted = compare(before, before, by_champion=predict(200))["warnings"]
     assert confidence.startswith("confidence of the first genre: 0.2, before 0.55 (medians); changed by 0.3,")
     assert confidence.endswith("(drift.max_confidence_distance)")
     assert predicted.startswith("predicted A: 20.0%, before 50.0%;")
     assert predicted.endswith("(drift.max_predicted_factor)")
-    assert compare(after, before, max_confidence_distance=0.31, max_predicted_factor=2.6)["warnings"] == []
+    bounds = {"max_confidence_distance": 0.31, "max_predicted_factor": 2.6}
+    assert compare(before, before, by_champion=predict(200), **bounds)["warnings"] == []
+
+
+def test_predictions_of_the_new_model_may_differ_by_more() -> None:
+    before = {"predictions": predict(500)}
+    assert compare({"predictions": predict(200)}, before, by_champion=predict(500))["warnings"] == []
+    (warning,) = compare({"predictions": predict(100)}, before, by_champion=predict(500))["warnings"]
+    assert warning.startswith("predicted by the new model A: 10.0%, before 50.0%;")
+    assert warning.endswith("(drift.max_retrained_factor)")
 
 
 @pytest.mark.parametrize(
@@ -134,22 +153,23 @@ def test_bounds_of_predictions() -> None:
         ({"embeddings": Embeddings.encode("f", make_embeddings()[:9])}, "features of the posters: fewer than 20 films"),
         (
             {"predictions": describe_predictions(CONFIDENCES, ["A", "B"], {"recipe": "seed"})},
-            "predictions: the champion has another recipe",
+            "predictions by the new model: its recipe is another",
         ),
-        ({"dataset": "4567"}, "predictions: the films are the same"),
+        ({"dataset": "4567"}, "predictions by the new model: the films are the same"),
     ],
 )
 def test_what_the_champion_lacks_is_named(before: dict[str, Any], missing: str) -> None:
-    compared = compare({}, before)
+    compared = compare({}, before, by_champion=before.get("predictions"))
     assert compared["warnings"] == []
     assert compared["not_compared"][0].startswith(missing)
 
 
-def test_without_the_champions_ids_new_films_are_not_known() -> None:
+def test_without_the_champions_files_less_is_known() -> None:
     statistics = make_statistics()
     comparison = Comparison(statistics, make_statistics(dataset="4567"), DriftSettings())
-    comparison.compare(None, None)
+    comparison.compare(None, None, None)
     assert "failures of new films: which films are new is not known" in comparison.missing
+    assert "predictions by the champion: it has learned from all films, or from other features" in comparison.missing
 
 
 def test_genres_that_an_older_champion_did_not_learn_are_not_new() -> None:

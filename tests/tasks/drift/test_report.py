@@ -9,7 +9,7 @@ NOTHING = {"against": None, "warnings": [], "not_compared": [], "figures": []}
 
 def compare(**changes: object) -> dict[str, object]:
     comparison = Comparison(make_statistics(), make_statistics(**changes), DriftSettings())
-    comparison.compare(None, {})
+    comparison.compare(None, {}, None)
     return {"against": "m1", **comparison.as_dict()}
 
 
