@@ -36,6 +36,7 @@ def show_evaluation(model: ModelFolder, metrics: Mapping[str, Any]) -> None:
         metrics: Content of the model's `metrics.json`.
     """
     # Imports the library of the charts, which a run without a new model does not need.
+    from tasks.drift.report import describe_drift, list_rows
     from tasks.evaluation.report import compare_recipes, render_report
 
     rows = [
@@ -48,6 +49,9 @@ def show_evaluation(model: ModelFolder, metrics: Mapping[str, Any]) -> None:
     create_markdown_artifact(
         render_report(metrics, with_charts=False), key="report", description=f"Report of {model.id}"
     )
+    if "drift" in metrics:
+        description = for_markdown(describe_drift(metrics["drift"]))
+        create_table_artifact(list_rows(metrics["drift"]), key="drift", description=description)
     report = model.report_path.resolve()
     create_link_artifact(report.as_uri(), link_text="report.md, with charts", key="report-file")
 

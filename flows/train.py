@@ -143,6 +143,7 @@ class _Data:
 
 def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[str, float]) -> ModelFolder:
     # These import TensorFlow, which takes seconds and which a run without new inputs does not need.
+    from tasks.drift.task import measure_drift
     from tasks.evaluation.rivals import Rivals
     from tasks.evaluation.task import TrainedHeads, evaluate
     from tasks.export.task import export_model
@@ -176,6 +177,15 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
                 num_folds=settings.evaluation.label_error_folds,
                 seed=settings.seed,
             )
+    with _timed("drift", seconds):
+        drift = measure_drift(
+            dataset=dataset,
+            catalog_path=data.catalog.films_path,
+            posters_dir=posters_dir,
+            trained=trained,
+            champion=find_champion(settings.artifacts_dir),
+            settings=settings.drift,
+        )
     with _timed("evaluation", seconds):
         circumstances = Circumstances.read(data.counts, settings)  # another may have been promoted since the start
         min_films = settings.registry.min_films_to_judge_genre
@@ -187,6 +197,7 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
             folder=workspace.folder("evaluation"),
             catalog_counts={"dropped": data.catalog.dropped, "doubtful": data.catalog.count_doubts()},
             earlier_verdicts=count_verdicts(settings.artifacts_dir),
+            drift=drift,
         )
     with _timed("export", seconds):
         export = export_model(

@@ -88,6 +88,11 @@ class ModelFolder:
         return self.path / "metrics.json"
 
     @property
+    def statistics_path(self) -> Path:
+        """Statistics of the films, posters and predictions, with which the next model's are compared."""
+        return self.path / "statistics.json"
+
+    @property
     def report_path(self) -> Path:
         """Report of the evaluation, with its charts beside it."""
         return self.path / "report.md"

@@ -436,6 +436,68 @@ class RegistrySettings(StageSettings):
     )
 
 
+class DriftSettings(StageSettings):
+    """The bounds of the comparison with the champion's films, posters and predictions.
+
+    A figure over its bound and over its noise is a warning, nothing else: no bound decides a model.
+    """
+
+    noise_deviations: float = operational(
+        4.0,
+        gt=0,
+        le=8,
+        description="Noise of a figure, in standard deviations between two samples of the same films; a change within "
+        "it is no warning. 4: some hundred figures are compared, and one in 16,000 is further off by chance.",
+    )
+    max_films_change: float = operational(
+        0.2,
+        ge=0,
+        description="Maximum change of the number of films, as a part of it; a week adds or removes a few percent.",
+    )
+    max_share_factor: float = operational(
+        1.25,
+        ge=1,
+        description="Factor by which the share of a genre, a decade or a host may grow or shrink. A genre that loses "
+        "half of its films changes by 1.5 or more; random halves of 7,820 films differ by 1.2 in genres of 400.",
+    )
+    max_failure_rise: float = operational(
+        0.05,
+        ge=0,
+        description="Maximum rise of a host's share of films without a poster, of all its films or of the new ones; "
+        "2% to 10% are usual.",
+    )
+    max_size_distance: float = operational(
+        0.1,
+        ge=0,
+        description="Maximum distance (Kolmogorov-Smirnov, 0 to 1) of the posters' bytes, widths and heights: a tenth "
+        "of the posters has got larger or smaller.",
+    )
+    max_embedding_distance: float = operational(
+        0.001,
+        ge=0,
+        description="Maximum distance (energy coefficient, 0 to 1) of samples of the posters' features: 0.002 if 30% "
+        "of the posters turn grey, 0.02 if all do, 0.0004 between random halves of 7,820 films.",
+    )
+    max_confidence_distance: float = operational(
+        0.1,
+        ge=0,
+        description="Maximum distance (Kolmogorov-Smirnov, 0 to 1) of the champion's highest confidences for its own "
+        "test films and for those of today.",
+    )
+    max_predicted_factor: float = operational(
+        1.5,
+        ge=1,
+        description="Factor by which the share of test films for which the champion predicts a genre may grow or "
+        "shrink between its own test films and those of today.",
+    )
+    max_retrained_factor: float = operational(
+        4.0,
+        ge=1,
+        description="The same factor between the champion for its own test films and the new model for those of "
+        "today. Training on other films of the same catalog moves thresholds: by up to 3.3 between random halves.",
+    )
+
+
 class Settings(StageSettings):
     """All settings of a run."""
 
@@ -457,6 +519,7 @@ class Settings(StageSettings):
     export: ExportSettings = ExportSettings()
     # A known model is judged again when these have changed.
     registry: RegistrySettings = covered(RegistrySettings())
+    drift: DriftSettings = operational(DriftSettings(), "Bounds of the warnings.")
 
     @model_validator(mode="after")
     def _keep_folders_apart(self) -> "Settings":

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from tasks.drift.report import render_drift
 from tasks.evaluation.verdicts import describe_verdicts
 from tasks.inert import for_markdown
 from tasks.outputs.output import find_output_class
@@ -69,6 +70,8 @@ def render_report(metrics: Mapping[str, Any], *, with_charts: bool) -> str:
     if "verdicts" in metrics:
         parts.insert(4, describe_verdicts(metrics["verdicts"]))
     parts += [describe_outputs(metrics), describe_data(metrics)]
+    if "drift" in metrics:
+        parts.append(render_drift(metrics["drift"]))
     if with_charts:
         charts = {**_CHARTS, "outputs": "Learning curves of the outputs"} if len(metrics["heads"]) > 1 else _CHARTS
         parts += [f"\n![{text}]({name}.png)" for name, text in charts.items()]

@@ -20,6 +20,7 @@ from tasks.atomic import atomic_folder
 from tasks.checking import write_checksums
 from tasks.dataset.splits import SPLITS
 from tasks.dataset.task import Dataset
+from tasks.drift.task import Drift
 from tasks.evaluation.charts import draw_calibration, draw_charts, draw_outputs, draw_thresholds
 from tasks.evaluation.label_errors import describe_label_errors, find_label_errors, write_label_errors
 from tasks.evaluation.neighbours import score_embedding
@@ -86,6 +87,7 @@ def evaluate(
     folder: Path,
     catalog_counts: Mapping[str, Mapping[str, int]] | None = None,
     earlier_verdicts: Mapping[int, int] | None = None,
+    drift: Drift | None = None,
 ) -> Evaluation:
     """Scores a head on the test split beside its baselines and rivals; writes metrics and report.
 
@@ -98,8 +100,9 @@ def evaluate(
         folder: Folder to write, with `metrics.json`, `report.md`, its charts and `label_errors.csv`.
         catalog_counts: `dropped` rows and `doubtful` films of the catalog by reason, for the report.
         earlier_verdicts: Verdicts of the gate that films have given before, by imdbId; None: none.
+        drift: The comparison with the champion's films, for metrics and report; its statistics go into the folder.
     """
-    inputs = _collect_inputs(dataset, heads, rivals, catalog_counts, earlier_verdicts)
+    inputs = _collect_inputs(dataset, heads, rivals, catalog_counts, earlier_verdicts, drift)
     if known := find_current(ModelFolder(folder).metrics_path, inputs):
         logger.info("evaluation: %s is up to date", heads.model.folder.name)
         return Evaluation(folder, known)
@@ -126,6 +129,8 @@ def evaluate(
     )
     if catalog_counts:
         metrics["catalog"] = catalog_counts
+    if drift:
+        metrics["drift"] = drift.comparison
     label_errors = None
     if heads.cross_fitted_path:
         held_out = [np.load(heads.cross_fitted_path), validation.scores.calibrated, test.scores.calibrated]
@@ -140,6 +145,8 @@ def evaluate(
         model.metrics_path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
         model.report_path.write_text(render_report(metrics, with_charts=True), "utf-8")
         _draw(partial, heads, metrics, validation, test)
+        if drift:
+            drift.write_statistics(model)
         if label_errors is not None:
             write_label_errors(label_errors, model.label_errors_path)
         write_checksums(partial)
@@ -159,6 +166,7 @@ def _collect_inputs(
     rivals: Rivals | None,
     catalog_counts: Mapping[str, Mapping[str, int]] | None,
     earlier_verdicts: Mapping[int, int] | None,
+    drift: Drift | None,
 ) -> Inputs:
     return Inputs(
         {
@@ -169,6 +177,7 @@ def _collect_inputs(
             "min_films_per_genre": rivals and rivals.min_films_per_genre,
             "catalog": catalog_counts,
             "verdicts": fingerprint_verdicts(earlier_verdicts or {}),
+            "drift": drift and drift.fingerprint,
             "cross_fitted": heads.cross_fitted_path and heads.cross_fitted_path.parent.name,
         }
     )

@@ -138,6 +138,15 @@ def test_the_champion_is_recognised_or_compared_with(taken_over: TakenOver) -> N
     assert 0 <= comparison["candidate_macro_f1"] <= 1
 
 
+def test_drift_is_measured_by_what_the_champion_has(taken_over: TakenOver) -> None:
+    drift = taken_over.compared.metrics["drift"]
+    assert drift["against"] == taken_over.champion_id
+    assert drift["warnings"] == []
+    assert {row["group"] for row in drift["figures"]} == {"films", "genre", "decade", "posters"}
+    assert max(row["change"] for row in drift["figures"]) < 1e-3  # the same films, and the champion's own embedding
+    assert "has no statistics.json, it was published by an earlier version" in drift["not_compared"][0]
+
+
 def test_its_model_is_found_listed_and_whole(taken_over: TakenOver) -> None:
     ids = [model.id for model in list_models(ARTIFACTS)]
     assert {taken_over.champion_id, taken_over.compared.model.id} == set(ids)

@@ -87,6 +87,7 @@ def test_published_model_is_whole(small_run) -> None:
         "versions.json",
         "index.parquet",
         "label_errors.csv",
+        "statistics.json",
     } <= set(manifest["files"])
     assert read_json(small_run.artifacts_dir / "champion.json")["id"] == folder.name
     assert small_run.run.is_champion
@@ -209,12 +210,13 @@ def test_server_has_named_tasks_and_artifacts(small_run) -> None:
         task_runs = client.read_task_runs(flow_run_filter=of_run, limit=200, sort=TaskRunSort.NAME_ASC)
         found = client.read_artifacts(flow_run_filter=of_run, limit=200)
     tasks = {run.name.rsplit("-", 1)[0] for run in task_runs}
-    assert {"read catalog", "write dataset", "evaluate", "export model", "publish model"} <= tasks
+    assert {"read catalog", "write dataset", "measure drift", "evaluate", "export model", "publish model"} <= tasks
     assert {"download posters part", "extract features movie-posters-train-00000-of"} <= tasks
     artifacts = {artifact.key: artifact.data for artifact in found}
     assert f"{small_run.run.metrics['model']['macro_f1']:.3f}" in artifacts["report"]
     assert len(json.loads(artifacts["metrics"])) == 4
     assert small_run.run.model.id in artifacts["model"]
+    assert json.loads(artifacts["drift"]) == []
     rows = {(row["stage"], row["what"]): row["count"] for row in json.loads(artifacts["counts"])}
     assert (rows["posters", "failed: http 404"], rows["posters", "available"]) == (4, 236)
 
@@ -308,6 +310,15 @@ def test_new_films_touch_only_their_own(small_run, grown_run: GrownRun, tmp_path
     assert run.is_champion == manifest["gate"]["allowed"]
     champion = read_json(folder / "artifacts" / "champion.json")
     assert champion["id"] == (run.model.id if run.is_champion else small_run.run.model.id)
+
+    # Three more films of the same kind are no drift.
+    drift = run.metrics["drift"]
+    assert (drift["against"], drift["warnings"]) == (small_run.run.model.id, [])
+    assert {"films", "genre", "decade", "host", "failures of", "posters", "predicted"} <= {
+        row["group"] for row in drift["figures"]
+    }
+    assert drift["not_compared"] == ["predictions by the new model: its recipe is another than the champion's"]
+    assert f"Against {small_run.run.model.id}: no warning." in run.model.report_path.read_text("utf-8")
 
     # And the champion, whichever it is, is where it was to be pushed to.
     assert pull_model("champion", str(folder / "store"), tmp_path / "pulled")["id"] == champion["id"]
