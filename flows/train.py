@@ -215,6 +215,7 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
             evaluation=evaluation,
             export=export,
             verdict=verdict,
+            catalog_sha256=data.catalog.sha256,
         )
         model = publish_model(candidate, settings)
     presentation.show_evaluation(model, evaluation.metrics)

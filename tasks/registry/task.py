@@ -23,6 +23,7 @@ from tasks.model_folder import ModelFolder
 from tasks.posters.task import PosterCounts
 from tasks.registry.gate import Verdict
 from tasks.registry.models import list_models, models_dir, publication, read_champion_id, registry_lock
+from tasks.registry.provenance import describe_provenance
 from tasks.registry.stores import push_champion
 from tasks.settings import Settings
 
@@ -58,6 +59,7 @@ class Candidate:
         evaluation: Its figures and report.
         export: The exported model.
         verdict: Verdict of the gate.
+        catalog_sha256: Hash of MovieGenre.csv as it was read; None: not known.
     """
 
     inputs: Inputs
@@ -67,6 +69,7 @@ class Candidate:
     evaluation: "Evaluation"
     export: "Export"
     verdict: Verdict
+    catalog_sha256: str | None = None
 
 
 def list_inputs(dataset: Dataset, counts: PosterCounts, backbone: str, settings: Settings) -> Inputs:
@@ -140,6 +143,7 @@ def publish_model(candidate: Candidate, settings: Settings) -> ModelFolder:
                     "backbone": dict(candidate.backbone),
                     "outputs": candidate.export.outputs,
                     "export_check": candidate.export.check,
+                    "provenance": describe_provenance(candidate.catalog_sha256),
                     "gate": {**candidate.verdict.as_dict(), "made_champion": is_champion, "reasons": reasons},
                 }
             )

@@ -115,6 +115,7 @@ def make_candidate(tmp_path: Path, champion_id: str | None, *, passed: bool) -> 
         evaluation=Evaluation(stages["evaluation"], metrics),
         export=Export(stages["export"], ["genres"], {"posters": 64}),
         verdict=Verdict((Check("leakage", passed, "none"),)),
+        catalog_sha256="89ab",
     )
 
 
@@ -138,6 +139,7 @@ def test_a_candidate_that_passed_is_published_whole_and_champion(tmp_path: Path,
         == (["Comedy", "Drama"], "mobilenet")
     )
     assert manifest["gate"]["made_champion"]
+    assert manifest["provenance"]["catalog_sha256"] == "89ab"
     assert manifest["inputs_fingerprint"] == make_inputs().fingerprint
     assert Settings.model_validate(json.loads(model.settings_path.read_text())) == settings
     assert find_current_model(settings.artifacts_dir, make_inputs()) == model
