@@ -266,6 +266,26 @@ def doctor(
 
 
 @app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed, and remove nothing.")] = False,
+    settings: SettingsFile = None,
+    assignments: Assignments = None,
+) -> None:
+    """Remove old models, results and logs, as each good run does."""
+    from flows.configuration import load_settings
+    from flows.pruning import prune_by_hand
+
+    freed = prune_by_hand(load_settings(settings, assignments or ()), dry_run=dry_run)
+    for outdated in freed.removed:
+        _print(str(outdated.path))
+    _print(f"{'would remove' if dry_run else 'removed'} {freed.describe()}")
+    for problem in freed.problems:
+        _print_error(problem)
+    if freed.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
 def promote(
     model: Annotated[str, typer.Argument(help="Id of a published model.")],
     artifacts: ArtifactsDir = Path("artifacts"),

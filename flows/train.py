@@ -16,6 +16,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import presentation
 from flows.downloading import PARTS_AT_ONCE, download_posters
 from flows.journal import journal
+from flows.pruning import prune_after_run
 from flows.repairing import repeat_repaired
 from flows.watching import crash_killed_runs, crashed_when_interrupted, report_failure, run_ids
 from tasks.catalog.task import Catalog, read_catalog
@@ -74,7 +75,9 @@ def train(settings: Settings) -> Run:
     """Reads the catalog, downloads posters, trains on their features and publishes the model, if any input changed."""
     with exclusive_run(settings):
         recover(settings.artifacts_dir)
-        return repeat_repaired(lambda: _run(settings))
+        run = repeat_repaired(lambda: _run(settings))
+        prune_after_run(settings)
+        return run
 
 
 @contextmanager
