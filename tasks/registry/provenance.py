@@ -3,10 +3,15 @@
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tasks import versions
+from tasks.fingerprints import Inputs, list_versions
 from tasks.hashing import hash_file
+from tasks.model_folder import ModelFolder
 
 _ROOT = Path(__file__).resolve().parents[2]
 # A repository on a slow disk must not hold up a run.
@@ -109,3 +114,27 @@ def _read_cpu_flags() -> list[str] | None:
     # x86 names the line "flags", Arm "Features".
     flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), None)
     return None if flags is None else [flag for flag in _CPU_FLAGS if flag in flags]
+
+
+def list_changes(model: ModelFolder) -> list[str]:
+    """Returns what is different from when a model was made: code, packages, machine, and the model's own files."""
+    manifest = model.read_manifest()
+    then = {**{name: manifest["inputs"][name] for name in ("versions", "packages")}, **_pick(manifest["provenance"])}
+    now = {
+        "versions": {name: value for name, value in vars(versions).items() if name.isupper()},
+        "packages": {"poster-genres": version("poster-genres"), **list_versions()},
+        **_pick(describe_provenance(None)),
+    }
+    changes = [change] if (change := Inputs(now).describe_change(then)) else []
+    paths = {name: model.path / name for name in manifest["files"]}
+    altered = [
+        name
+        for name, file in manifest["files"].items()
+        if not paths[name].is_file() or hash_file(paths[name]) != file["sha256"]
+    ]
+    return [*changes, *(f"{name} is not the file of the manifest" for name in altered)]
+
+
+def _pick(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what of a model's provenance may decide its weights."""
+    return {name: provenance[name] for name in ("git", "requirements_lock_sha256", "python", "platform")}

@@ -47,6 +47,12 @@ def test_the_newest_and_the_last_champions_stay(artifacts_dir: Path) -> None:
     assert prune_models(artifacts_dir, None).removed == ()
 
 
+def test_a_champion_for_the_second_time_is_none_of_the_five_before(artifacts_dir: Path) -> None:
+    promote(artifacts_dir, IDS[5], "by hand")
+    prune_models(artifacts_dir, 3)
+    assert list_days(artifacts_dir) == [2, 3, 4, 5, 6, 7, 18, 19, 20]
+
+
 def test_a_champion_whose_model_is_gone_breaks_no_rollback(artifacts_dir: Path) -> None:
     prune_models(artifacts_dir, 3)
     for day in (6, 5, 4, 3, 2):
