@@ -3,12 +3,16 @@ import os
 import platform
 import subprocess
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from tasks import versions
+from tasks.fingerprints import list_versions
+from tasks.model_folder import ModelFolder
 from tasks.registry import provenance
-from tasks.registry.provenance import describe_provenance, describe_revision
+from tasks.registry.provenance import describe_provenance, describe_revision, list_changes
 
 # So that the machine's own configuration of git has no part in it.
 GIT = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false", "-c", "core.hooksPath="]
@@ -101,3 +105,27 @@ def test_lock_catalog_python_and_machine(checkout: Path, monkeypatch: pytest.Mon
         assert machine["cpu_flags"]
         assert all(f" {flag}" in flags for flag in machine["cpu_flags"])
     assert describe_provenance(None)["requirements_lock_sha256"]  # of this checkout
+
+
+def test_changes_since_a_model_was_made(tmp_path: Path) -> None:
+    model = ModelFolder(tmp_path)
+    model.labels_path.write_text("[]")
+    made_of = {name: value for name, value in vars(versions).items() if name.isupper()}
+    packages = {"poster-genres": version("poster-genres"), **list_versions()}
+    described = {
+        "id": "m1",
+        "inputs": {"versions": made_of, "packages": packages, "settings": {"seed": 1}},
+        "provenance": describe_provenance("89ab"),
+    }
+    model.write_manifest(described)
+    assert list_changes(model) == []
+    described["inputs"] = {"versions": {**made_of, "TRAINING": 0}, "packages": {**packages, "keras": "1.0"}}
+    described["provenance"] = {**describe_provenance("89ab"), "python": "2.7"}
+    model.write_manifest(described)
+    model.labels_path.write_text('["Drama"]')
+    change, altered = list_changes(model)
+    assert change == (
+        f'packages.keras "1.0" -> "{version("keras")}", python "2.7" -> "{platform.python_version()}", '
+        f"versions.TRAINING 0 -> {versions.TRAINING}"
+    )
+    assert altered == "labels.json is not the file of the manifest"
