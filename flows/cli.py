@@ -266,6 +266,51 @@ def doctor(
 
 
 @app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed, and remove nothing.")] = False,
+    settings: SettingsFile = None,
+    assignments: Assignments = None,
+) -> None:
+    """Remove old models, results and logs, as each good run does."""
+    from flows.configuration import load_settings
+    from flows.pruning import prune_by_hand
+
+    freed = prune_by_hand(load_settings(settings, assignments or ()), dry_run=dry_run)
+    for outdated in freed.removed:
+        _print(str(outdated.path))
+    _print(f"{'would remove' if dry_run else 'removed'} {freed.describe()}")
+    for problem in freed.problems:
+        _print_error(problem)
+    if freed.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def reproduce(
+    model: Annotated[str, typer.Argument(help="Id of a published model, 'champion', or a model's folder.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of the data; by default that of the model's settings.")
+    ] = None,
+    artifacts: ArtifactsDir = Path("artifacts"),
+) -> None:
+    """Make a model again from the kept data, and say whether it is equal: exit code 0, 1 if not, 2 if it can't be."""
+    from flows.reproduce import reproduce as make_again
+    from tasks.registry.models import find_model
+
+    found = find_model(model, artifacts)
+    reproduction = make_again(found, data)
+    for comparison in reproduction.comparisons:
+        result = {True: "equal", False: "differs", None: "not kept"}[comparison.equal]
+        _print(f"{comparison.stage:<12} {result:<9} {comparison.found}")
+    for circumstance in reproduction.circumstances:
+        _print(f"changed since: {circumstance}")
+    if reproduction.first_difference:
+        _print(f"{found.id} is not reproduced: the first difference is in the {reproduction.first_difference.stage}")
+        raise typer.Exit(1)
+    _print(f"{found.id} is reproduced: equal in everything that was compared")
+
+
+@app.command()
 def promote(
     model: Annotated[str, typer.Argument(help="Id of a published model.")],
     artifacts: ArtifactsDir = Path("artifacts"),

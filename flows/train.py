@@ -17,6 +17,7 @@ from flows.downloading import PARTS_AT_ONCE, download_posters
 from flows.extraction import extract_features
 from flows.journal import journal
 from flows.judging import Circumstances, judge_again
+from flows.pruning import prune_after_run
 from flows.repairing import repeat_repaired
 from flows.watching import crash_killed_runs, crashed_when_interrupted, report_failure, run_ids
 from tasks.catalog.task import Catalog, read_catalog
@@ -72,7 +73,9 @@ def train(settings: Settings) -> Run:
     """Reads the catalog, downloads posters, trains on their features and publishes the model, if any input changed."""
     with exclusive_run(settings):
         recover(settings.artifacts_dir)
-        return repeat_repaired(lambda: _run(settings))
+        run = repeat_repaired(lambda: _run(settings))
+        prune_after_run(settings)
+        return run
 
 
 @contextmanager
@@ -225,6 +228,7 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
             evaluation=evaluation,
             export=export,
             verdict=verdict,
+            catalog_sha256=data.catalog.sha256,
         )
         model = publish_model(candidate, settings)
     presentation.show_evaluation(model, evaluation.metrics)

@@ -1,11 +1,14 @@
 """Files and folders that appear whole under their final name, or not at all."""
 
+import logging
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 def _beside(path: Path) -> Path:
@@ -111,7 +114,11 @@ def remove_partials(folder: Path, name: str = "*") -> None:
         name: Name of the file or folder that was written; by default all.
     """
     for partial in folder.glob(f".{name}.*.partial"):
-        if partial.is_dir():
-            shutil.rmtree(partial)
-        else:
-            partial.unlink()
+        try:
+            if partial.is_dir():
+                shutil.rmtree(partial)
+            else:
+                partial.unlink()
+        except OSError as error:
+            # Nothing takes it for complete: no reason to stop a run.
+            logger.warning("%s was left by a killed process and can't be removed: %s", partial, error.strerror)

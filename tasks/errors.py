@@ -54,6 +54,10 @@ class RegistryError(PosterGenresError):
     """A published model can't be found, or differs from its manifest."""
 
 
+class ReproductionError(PosterGenresError):
+    """A model can't be made again: what it was made from is gone, or is not what it was."""
+
+
 class RepairedError(PosterGenresError):
     """A file of an earlier stage was damaged: it was removed, or what can't be used of it marked.
 

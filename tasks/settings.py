@@ -434,6 +434,23 @@ class RegistrySettings(StageSettings):
     publish_to: Address | None = operational(
         None, description="Store that the champion is pushed to: folder or fsspec address.", repr=False
     )
+    keep_models: int | None = operational(
+        10,
+        ge=3,
+        description="Number of the newest models that are kept, some 50 MB each, besides the champion and the five "
+        "champions before it; null: all.",
+    )
+
+
+class RetentionSettings(StageSettings):
+    """The removal of what runs no longer need, after a good run. Posters and splits are never removed."""
+
+    keep_days: int | None = operational(
+        30,
+        ge=0,
+        description="Days after which trained heads, features of other networks, results of earlier runs, logs and "
+        "Prefect's flow runs are removed, unless the newest model uses them; null: never.",
+    )
 
 
 class DriftSettings(StageSettings):
@@ -520,6 +537,7 @@ class Settings(StageSettings):
     # A known model is judged again when these have changed.
     registry: RegistrySettings = covered(RegistrySettings())
     drift: DriftSettings = operational(DriftSettings(), "Bounds of the warnings.")
+    retention: RetentionSettings = operational(RetentionSettings(), "What is kept, and for how long.")
 
     @model_validator(mode="after")
     def _keep_folders_apart(self) -> "Settings":

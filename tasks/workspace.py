@@ -7,7 +7,17 @@ from typing import Literal, get_args
 from tasks.atomic import atomic_file, remove_partials
 
 FolderName = Literal[
-    "catalog", "posters", "splits", "shards", "features", "training", "evaluation", "export", "comparison", "logs"
+    "catalog",
+    "posters",
+    "splits",
+    "shards",
+    "features",
+    "training",
+    "evaluation",
+    "export",
+    "comparison",
+    "reproduction",
+    "logs",
 ]
 FOLDERS: tuple[FolderName, ...] = get_args(FolderName)
 

@@ -1,6 +1,7 @@
 """Read MovieGenre.csv as text columns, from a path, an http(s) address or an object store."""
 
 import csv
+import hashlib
 import os
 import re
 from collections.abc import Collection, Sequence
@@ -45,12 +46,14 @@ class Rows:
         number: Number of rows in the file, counted apart from the parser; blank lines are none.
         num_malformed: Number of rows that `table` lacks since their number of fields differs from the header's.
         malformed_lines: Line numbers of the first of these rows; the file's first line, the header, is 1.
+        sha256: Hash of the file as it was read, hexadecimal.
     """
 
     table: pa.Table
     number: int
     num_malformed: int
     malformed_lines: tuple[int, ...]
+    sha256: str
 
 
 def read_rows(
@@ -77,6 +80,7 @@ def read_rows(
             encodings, has an unbalanced quote, or ends within a row.
     """
     content = read_bytes(source, max_bytes, private_hosts)
+    sha256 = hashlib.sha256(content).hexdigest()
     source = redact(source)  # from here on, it is for messages
     if not content or content.isspace():
         raise CatalogError(f"{source} is empty: expected a CSV file with the columns {', '.join(required)}")
@@ -95,7 +99,7 @@ def read_rows(
             f"{source} has {records.number} rows, {records.num_malformed} of them malformed, of which {table.num_rows} "
             f"were read and {num_skipped} skipped: this is a bug of the reader"
         )
-    return Rows(table, records.number, records.num_malformed, records.malformed_lines)
+    return Rows(table, records.number, records.num_malformed, records.malformed_lines, sha256)
 
 
 def _parse(

@@ -31,6 +31,7 @@ class Catalog:
         num_films: Number of films in the table.
         dropped: Number of rows dropped, by reason.
         doubts: Doubtful values, as in `tasks.catalog.cleaning.CleanedRows`.
+        sha256: Hash of MovieGenre.csv as it was read, hexadecimal.
     """
 
     num_rows: int
@@ -38,6 +39,7 @@ class Catalog:
     num_films: int
     dropped: dict[str, int]
     doubts: dict[str, Any]
+    sha256: str
 
     def read_addresses(self) -> pa.Table:
         """Returns the columns `imdb_id` and `poster_url` of the films."""
@@ -79,7 +81,7 @@ def read_catalog(settings: CatalogSettings, catalog_dir: Path, private_hosts: Co
     films_path = catalog_dir / "films.parquet"
     with atomic_file(films_path) as partial:
         pq.write_table(cleaned.films, partial)
-    accounts = {"rows": rows.number, "films": num_films, "dropped": dropped}
+    accounts = {"sha256": rows.sha256, "rows": rows.number, "films": num_films, "dropped": dropped}
     write_text(catalog_dir / "dropped.json", json.dumps(accounts, indent=2) + "\n")
     write_text(catalog_dir / "doubts.json", json.dumps(cleaned.doubts, indent=2, ensure_ascii=False) + "\n")
     logger.info("catalog: %s: %s", counts, dropped)
@@ -88,7 +90,12 @@ def read_catalog(settings: CatalogSettings, catalog_dir: Path, private_hosts: Co
         more = ", ..." if rows.num_malformed > len(rows.malformed_lines) else ""
         logger.warning("catalog: %d rows have a wrong number of fields: row %s%s", rows.num_malformed, lines, more)
     catalog = Catalog(
-        num_rows=rows.number, films_path=films_path, num_films=num_films, dropped=dropped, doubts=cleaned.doubts
+        num_rows=rows.number,
+        films_path=films_path,
+        num_films=num_films,
+        dropped=dropped,
+        doubts=cleaned.doubts,
+        sha256=rows.sha256,
     )
     if doubtful := catalog.count_doubts():
         logger.warning("catalog: doubtful genres: %s", doubtful)

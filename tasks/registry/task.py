@@ -23,6 +23,7 @@ from tasks.hashing import hash_file
 from tasks.model_folder import ModelFolder
 from tasks.registry.gate import Verdict
 from tasks.registry.models import list_models, models_dir, promote, publication, read_champion_id, registry_lock
+from tasks.registry.provenance import describe_provenance
 from tasks.registry.stores import push_champion
 from tasks.registry.verdicts import count_verdicts, write_model_films
 from tasks.settings import Settings
@@ -59,6 +60,7 @@ class Candidate:
         evaluation: Its figures and report.
         export: The exported model.
         verdict: Verdict of the gate.
+        catalog_sha256: Hash of MovieGenre.csv as it was read; None: not known.
     """
 
     inputs: Inputs
@@ -68,6 +70,7 @@ class Candidate:
     evaluation: "Evaluation"
     export: "Export"
     verdict: Verdict
+    catalog_sha256: str | None = None
 
 
 def list_inputs(dataset: Dataset, backbone: str, settings: Settings) -> Inputs:
@@ -140,6 +143,7 @@ def publish_model(candidate: Candidate, settings: Settings) -> ModelFolder:
                     "outputs": candidate.export.outputs,
                     "export_check": candidate.export.check,
                     "gate": gate,
+                    "provenance": describe_provenance(candidate.catalog_sha256),
                 }
             )
     outcome = "passed the gate" if why else f"stopped at the gate, the champion stays {champion_id or 'none'}"

@@ -127,6 +127,8 @@ def test_settings_that_are_no_inputs_of_the_model() -> None:
     assert others == {
         "data_dir",
         "artifacts_dir",
+        "registry.keep_models",
+        "retention.keep_days",
         "wait_seconds",
         "features.source",
         "features.wheel_dir",

@@ -18,6 +18,7 @@ def test_folders_are_those_of_version_0_1_and_are_not_created(tmp_path: Path) ->
         "data/evaluation",
         "data/export",
         "data/comparison",
+        "data/reproduction",
         "data/logs",
     ]
     assert list(tmp_path.iterdir()) == []
@@ -44,6 +45,7 @@ def test_a_write_that_fails_keeps_the_old_content(tmp_path: Path) -> None:
 def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
     leftovers = [
         ".shards.0123abcd.partial/a.tfrecord",
+        ".reproduction.0123abcd.partial/training/default-0123/head.keras",
         "posters/.part-00000.parquet.0123abcd.partial",
         "training/.default-0123.4567cdef.partial/head.keras",
         "features/mobilenet/.part-00000.parquet.0123abcd.partial",

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import logging
 from collections.abc import Collection
@@ -25,7 +26,8 @@ def test_sample_catalog(tmp_path: Path) -> None:
     assert counted == {"no genre": 2, "no poster address": 2, "genre Adult": 2, "repeated id": 2}
     assert pq.read_schema(catalog.films_path).equals(FILMS)
     accounts = json.loads((tmp_path / "catalog" / "dropped.json").read_text())
-    assert accounts == {"rows": 258, "films": 250, "dropped": catalog.dropped}
+    assert catalog.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert accounts == {"sha256": catalog.sha256, "rows": 258, "films": 250, "dropped": catalog.dropped}
     assert catalog.num_rows == 258
 
 
