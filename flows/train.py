@@ -16,6 +16,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import presentation
 from flows.downloading import PARTS_AT_ONCE, download_posters
 from flows.journal import journal
+from flows.overrides import NO_OVERRIDES, Overrides
 from flows.repairing import repeat_repaired
 from flows.watching import crash_killed_runs, crashed_when_interrupted, report_failure, run_ids
 from tasks.catalog.task import Catalog, read_catalog
@@ -70,8 +71,14 @@ class Run:
     on_crashed=[report_failure],
     on_cancellation=[report_failure],
 )
-def train(settings: Settings) -> Run:
-    """Reads the catalog, downloads posters, trains on their features and publishes the model, if any input changed."""
+def train(settings: Settings, overrides: Overrides = NO_OVERRIDES) -> Run:
+    """Reads the catalog, downloads posters, trains on their features and publishes the model, if any input changed.
+
+    Args:
+        settings: Settings of the run.
+        overrides: Settings that replace single ones of these, such as those of a deployment.
+    """
+    settings = overrides.apply(settings)
     with exclusive_run(settings):
         recover(settings.artifacts_dir)
         return repeat_repaired(lambda: _run(settings))

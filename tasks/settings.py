@@ -5,13 +5,14 @@ an input of the model, so that changing it trains a new one, unless it is declar
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     PlainSerializer,
     ValidationInfo,
     field_validator,
@@ -273,11 +274,11 @@ class TrainingSettings(StageSettings):
         "(empirical), folded into the weights to be 0.5; none: raw probabilities.",
     )
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _fill_from_recipe(cls, given: Any) -> Any:
+    def _fill_from_recipe(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(given, dict):
-            return given
+            return validate(given)
         # Version 0.1 could train the backbone's last block, too; its settings files are still read where they do not.
         given = dict(given)
         if given.pop("fine_tune", 0):
@@ -286,7 +287,11 @@ class TrainingSettings(StageSettings):
             )
         given.pop("fine_tune_learning_rate", None)
         recipe = given.get("recipe", "default")
-        return {**RECIPES[recipe], **given} if isinstance(recipe, str) and recipe in RECIPES else given
+        filled = RECIPES[recipe] if isinstance(recipe, str) and recipe in RECIPES else {}
+        settings = validate({**filled, **given})
+        # Another recipe may replace these, but not those that were given.
+        settings.model_fields_set.difference_update(filled.keys() - given.keys())
+        return settings
 
     @property
     def name(self) -> str:
