@@ -16,8 +16,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import presentation
 from flows.downloading import PARTS_AT_ONCE, download_posters
 from flows.journal import journal
+from flows.notification import notify_of_model
 from flows.overrides import NO_OVERRIDES, Overrides
 from flows.repairing import repeat_repaired
+from flows.time_limit import time_limit
 from flows.watching import crash_killed_runs, crashed_when_interrupted, report_failure, run_ids
 from tasks.catalog.task import Catalog, read_catalog
 from tasks.dataset.task import Dataset, write_dataset
@@ -86,10 +88,14 @@ def train(settings: Settings, overrides: Overrides = NO_OVERRIDES) -> Run:
 
 @contextmanager
 def exclusive_run(settings: Settings) -> Iterator[None]:
-    """Excludes other runs from `data_dir`, writes the log there, and removes what a killed run left half-written."""
+    """Excludes other runs from `data_dir`, writes the log there, and removes what a killed run left half-written.
+
+    The block ends after `max_hours`.
+    """
     with (
         locked(settings.data_dir, "another run", settings.wait_seconds, {"runs": run_ids()}) as left_behind,
         journal(settings.workspace.folder("logs")),
+        time_limit(settings.max_hours),
     ):
         if left_behind:
             # A run that was killed and is started again has the same id.
@@ -132,6 +138,7 @@ def _run(settings: Settings) -> Run:
             push(settings.artifacts_dir, settings.registry.publish_to)
     is_champion = model.id == read_champion_id(settings.artifacts_dir)
     presentation.show_model(model, is_champion=is_champion)
+    notify_of_model(settings, model, champion.id if champion else None, is_new=current is None)
     logger.info("stages: %s", ", ".join(f"{stage} {taken:.1f} s" for stage, taken in seconds.items()))
     return Run(
         model=model, is_champion=is_champion, reasons=model.gate_reasons, is_new=current is None, seconds=seconds

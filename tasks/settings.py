@@ -384,6 +384,21 @@ class RegistrySettings(StageSettings):
     )
 
 
+class NotifySettings(StageSettings):
+    """The notifications of failed runs, refused models, drift and new champions."""
+
+    block: str | None = operational(
+        None,
+        "Notification block of Prefect's server, as type/name, such as slack-webhook/team; null: no notifications.",
+        pattern="^[a-z0-9-]+/[a-z0-9-]+$",
+    )
+
+
+# By docs/benchmarks.md, 40,000 posters take a quarter of an hour on two cores beside their download, and a million some
+# five hours. A weekly run that hangs has ended days before the next one.
+MAX_HOURS = 24.0
+
+
 class Settings(StageSettings):
     """All settings of a run."""
 
@@ -394,6 +409,13 @@ class Settings(StageSettings):
     wait_seconds: float = operational(
         0.0, ge=0, description="Maximum wait for another run in data_dir; after it this run stops."
     )
+    max_hours: float = operational(
+        MAX_HOURS,
+        gt=0,
+        le=8760,
+        description="Time limit of a run, from when it has data_dir for itself; after it the run is ended.",
+    )
+    notify: NotifySettings = operational(NotifySettings(), description="Notifications.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the split, the initial weights and the order of batches.")
     catalog: CatalogSettings = covered(CatalogSettings())
     posters: PosterSettings = covered(PosterSettings())

@@ -94,7 +94,7 @@ def test_the_schema_is_that_of_the_settings_without_defaults(found: Any) -> None
     # As Prefect's server validates.
     definition = schema["definitions"]["Overrides"]
     validator = Draft202012Validator(definition)
-    for valid in ({}, {"training": {"epochs": 5}}, {"training": {"patience": None}}):
+    for valid in ({}, {"training": {"epochs": 5}}, {"notify": {"block": None}}, {"training": {"patience": None}}):
         assert list(validator.iter_errors(valid)) == []
     for wrong in ({"training": {"epoch": 3}}, {"training": {"epochs": 0}}, {"zebra": 1}, {"training": 3}):
         assert list(validator.iter_errors(wrong)) != []

@@ -128,6 +128,8 @@ def test_settings_that_are_no_inputs_of_the_model() -> None:
         "data_dir",
         "artifacts_dir",
         "wait_seconds",
+        "max_hours",
+        "notify.block",
         "features.source",
         "features.wheel_dir",
         "features.hub_handle",
