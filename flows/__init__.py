@@ -18,6 +18,9 @@ _ENVIRONMENT = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks",
     # ... if a run is active.
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    # Seconds, also where the working directory has no prefect.toml: with Prefect's own 180 the automation, which
+    # waits for 90, would mark a living run as crashed.
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     # Prefect starts its temporary server with `python -m`: a module in the working directory that has the name of one
     # of Python's, or of a package, must not take its place.
     "PYTHONSAFEPATH": "1",

@@ -10,6 +10,7 @@ from prefect import flow
 
 from flows.downloading import download_posters
 from flows.extraction import extract_features
+from flows.overrides import NO_OVERRIDES, Overrides
 from flows.repairing import repeat_repaired
 from flows.train import exclusive_run, train
 from flows.watching import report_failure
@@ -36,7 +37,10 @@ class Comparison:
     on_cancellation=[report_failure],
 )
 def compare(
-    settings: Settings, recipes: tuple[RecipeName, ...] = ("default", "seed", "seed_bce"), num_seeds: int = 3
+    settings: Settings,
+    recipes: tuple[RecipeName, ...] = ("default", "seed", "seed_bce"),
+    num_seeds: int = 3,
+    overrides: Overrides = NO_OVERRIDES,
 ) -> Comparison:
     """Trains recipes with several seeds, each seed with a split of its own that all recipes share.
 
@@ -47,7 +51,9 @@ def compare(
             seed is the first.
         recipes: Names of the recipes.
         num_seeds: Number of splits and trainings.
+        overrides: Settings that replace single ones of `settings`.
     """
+    settings = overrides.apply(settings)
     with exclusive_run(settings):
         return _write(repeat_repaired(lambda: _run(settings, recipes, num_seeds)), settings)
 

@@ -3,7 +3,7 @@
 import contextlib
 import difflib
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,37 @@ def load_settings(
         if value is not None:
             _assign(given, name, value)
             origins[name] = f"the option for {name}"
+    return _validate(given, origins)
+
+
+def replace_settings(settings: Settings, replacements: Mapping[str, Any], origin: str) -> Settings:
+    """Returns settings with some of them replaced, as if they were given after them: lists are replaced whole.
+
+    Args:
+        settings: Settings of which those are kept that were given. What a recipe or a default filled in follows the
+            result's recipe.
+        replacements: Values by name, those of a group in a mapping of its own.
+        origin: Origin of the replacements, for messages.
+
+    Raises:
+        SettingsError: A setting is wrong; the message is one line.
+    """
+    given = settings.model_dump(exclude_unset=True)
+    for name, value in _list_values(replacements):
+        _assign(given, name, value)
+    return _validate(given, {"": origin})
+
+
+def _list_values(values: Mapping[str, Any], group: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the dotted names and values of nested mappings."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _list_values(value, f"{group}{name}.")
+        else:
+            yield f"{group}{name}", value
+
+
+def _validate(given: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
     try:
         return Settings.model_validate(given)
     except ValidationError as error:

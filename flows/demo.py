@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.overrides import NO_OVERRIDES, Overrides
 from flows.train import Run, train
 from flows.watching import crashed_when_interrupted, report_failure
 from tasks.atomic import remove_partials
@@ -45,6 +46,7 @@ def demo(
     artifacts_dir: Path = Path("artifacts/sample"),
     num_films: int = NUM_FILMS,
     features: FeatureSettings = _DEFAULTS.features,
+    overrides: Overrides = NO_OVERRIDES,
 ) -> Run:
     """Draws posters, serves them on loopback, and runs `train` on them.
 
@@ -53,6 +55,7 @@ def demo(
         artifacts_dir: Folder of the models; not that of real models, whose champion a sample must not replace.
         num_films: Number of films in the sample.
         features: Settings of the backbone.
+        overrides: Settings that replace single ones of the sample's run.
     """
     site, server_dir = data_dir / "site", data_dir / "server"
     workspace = Workspace(data_dir)
@@ -65,4 +68,5 @@ def demo(
         with serve(site, port) as base_url:
             workspace.write(_PORT_FILE, base_url.rpartition(":")[2].encode())
             write_catalog(site, base_url)
-            return train(demo_settings(f"{base_url}/MovieGenre.csv", num_films, data_dir, artifacts_dir, features))
+            settings = demo_settings(f"{base_url}/MovieGenre.csv", num_films, data_dir, artifacts_dir, features)
+            return train(settings, overrides)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _MESSAGE = b"poster-genres: interrupted; run it again to go on where it was\n"
@@ -46,6 +47,17 @@ def ending_on_signals() -> Iterator[None]:
 def is_interrupted() -> bool:
     """Returns whether a signal that ends the process has arrived."""
     return _ending.is_interrupted
+
+
+def is_command() -> bool:
+    """Returns whether this process is a command, whose signals `ending_on_signals` handles."""
+    return _ending.is_watching
+
+
+def end_process(code: int) -> NoReturn:
+    """Kills all processes that this one started, and ends it at once, whatever its threads do."""
+    _kill_descendants()
+    os._exit(code)
 
 
 @contextmanager
@@ -118,8 +130,7 @@ class _Ending:
         with self._end_once:  # never released: the other thread waits here until the process has ended
             while self._received is None:
                 time.sleep(0.001)  # the main thread was faster than the one that prints the message
-            _kill_descendants()
-            os._exit(128 + self._received)
+            end_process(128 + self._received)
 
 
 _ending = _Ending()

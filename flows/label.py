@@ -1,12 +1,15 @@
 """Label posters with a published model."""
 
 from pathlib import Path
+from typing import Annotated
 
 import pyarrow as pa
 from prefect import flow
+from pydantic import Field
 
 from flows.downloading import download_posters
 from flows.repairing import repeat_repaired
+from flows.time_limit import time_limit
 from flows.watching import crashed_when_interrupted, report_failure
 from tasks.atomic import remove_partials
 from tasks.catalog.reading import is_address
@@ -16,9 +19,10 @@ from tasks.prediction.images import SCHEMES
 from tasks.prediction.labelling import FILES, WORK, Labelled, list_addresses, list_posters
 from tasks.prediction.task import label_posters
 from tasks.registry.models import find_model
-from tasks.settings import PosterSettings
+from tasks.settings import MAX_HOURS, NotifySettings, PosterSettings
 
 _DEFAULTS = PosterSettings()
+_NO_NOTIFICATIONS = NotifySettings()
 
 
 @flow(name="label", on_failure=[report_failure], on_crashed=[report_failure], on_cancellation=[report_failure])
@@ -28,6 +32,8 @@ def label(
     model: str = "champion",
     artifacts_dir: Path = Path("artifacts"),
     posters: PosterSettings = _DEFAULTS,
+    max_hours: Annotated[float, Field(gt=0, le=8760)] = MAX_HOURS,
+    notify: NotifySettings = _NO_NOTIFICATIONS,  # noqa: ARG001  (report_failure reads it from the run's parameters)
 ) -> Labelled:
     """Labels a folder or a catalog of posters, into `labels.parquet` and `labels.csv`.
 
@@ -40,9 +46,11 @@ def label(
         model: Id of a published model, `champion`, or a model's folder.
         artifacts_dir: Folder of the published models.
         posters: Settings of the downloads.
+        max_hours: Time limit of the run.
+        notify: Settings of notifications, which are sent if it fails.
     """
     folder = check_inputs(source, output_dir, model, artifacts_dir)
-    with locked(output_dir, "another label run"), crashed_when_interrupted():
+    with time_limit(max_hours), locked(output_dir, "another label run"), crashed_when_interrupted():
         remove_partials(output_dir)
         listed = list_posters(source, posters.allow_private_hosts)
         with_files = not is_address(source)

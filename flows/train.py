@@ -17,8 +17,11 @@ from flows.downloading import PARTS_AT_ONCE, download_posters
 from flows.extraction import extract_features
 from flows.journal import journal
 from flows.judging import Circumstances, judge_again
+from flows.notification import notify_of_model
+from flows.overrides import NO_OVERRIDES, Overrides
 from flows.pruning import prune_after_run
 from flows.repairing import repeat_repaired
+from flows.time_limit import time_limit
 from flows.watching import crash_killed_runs, crashed_when_interrupted, report_failure, run_ids
 from tasks.catalog.task import Catalog, read_catalog
 from tasks.dataset.task import Dataset, write_dataset
@@ -69,8 +72,14 @@ class Run:
     on_crashed=[report_failure],
     on_cancellation=[report_failure],
 )
-def train(settings: Settings) -> Run:
-    """Reads the catalog, downloads posters, trains on their features and publishes the model, if any input changed."""
+def train(settings: Settings, overrides: Overrides = NO_OVERRIDES) -> Run:
+    """Reads the catalog, downloads posters, trains on their features and publishes the model, if any input changed.
+
+    Args:
+        settings: Settings of the run.
+        overrides: Settings that replace single ones of these, such as those of a deployment.
+    """
+    settings = overrides.apply(settings)
     with exclusive_run(settings):
         recover(settings.artifacts_dir)
         run = repeat_repaired(lambda: _run(settings))
@@ -80,10 +89,14 @@ def train(settings: Settings) -> Run:
 
 @contextmanager
 def exclusive_run(settings: Settings) -> Iterator[None]:
-    """Excludes other runs from `data_dir`, writes the log there, and removes what a killed run left half-written."""
+    """Excludes other runs from `data_dir`, writes the log there, and removes what a killed run left half-written.
+
+    The block ends after `max_hours`.
+    """
     with (
         locked(settings.data_dir, "another run", settings.wait_seconds, {"runs": run_ids()}) as left_behind,
         journal(settings.workspace.folder("logs")),
+        time_limit(settings.max_hours),
     ):
         if left_behind:
             # A run that was killed and is started again has the same id.
@@ -131,6 +144,7 @@ def _run(settings: Settings) -> Run:
     rank = describe_rank(model, settings.artifacts_dir)
     logger.info("registry: %s: %s", model.id, rank)
     presentation.show_model(model, rank)
+    notify_of_model(settings, model, champion.id if champion else None, is_new=current is None)
     logger.info("stages: %s", ", ".join(f"{stage} {taken:.1f} s" for stage, taken in seconds.items()))
     return Run(model=model, is_champion=is_champion, rank=rank, is_new=current is None, seconds=seconds)
 

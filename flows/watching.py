@@ -1,4 +1,4 @@
-"""Report failed, crashed and cancelled runs to the Prefect server."""
+"""Report failed, crashed and cancelled runs to the Prefect server, and by a notification."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -15,16 +15,28 @@ from prefect.runtime import flow_run as current_run
 from prefect.states import Crashed
 
 from flows.interruption import is_interrupted
+from flows.notification import notify_of_failure
 from tasks.web.addresses import redact
 
 logger = logging.getLogger(__name__)
 
+# Prefect's, before the message of an exception.
+_PREFIXES = ("Flow run encountered an exception: ", "Flow run failed due to timeout: ")
+
 
 def report_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
-    """Creates an artifact with the reason why a run failed, crashed or was cancelled: a hook for flows."""
-    reason = redact((state.message or "no reason given").replace("Flow run encountered an exception: ", ""))
+    """Creates an artifact with the reason why a run failed, crashed or was cancelled: a hook for flows.
+
+    A notification is sent, too, except of a run that somebody cancelled.
+    """
+    reason = state.message or "no reason given"
+    for prefix in _PREFIXES:
+        reason = reason.replace(prefix, "")
+    reason = redact(reason)
     with get_client(sync_client=True) as client:
         _show_failure(client, flow_run, state, reason)
+    if not state.is_cancelled():
+        notify_of_failure(flow_run, state, reason)
 
 
 def _show_failure(client: SyncPrefectClient, run: FlowRun, state: State[Any], reason: str) -> None:
@@ -57,7 +69,8 @@ def crashed_when_interrupted() -> Iterator[None]:
         yield
     except BaseException:
         if is_interrupted():
-            _crash(run_ids(), "Interrupted by a signal.")
+            # Without a notification, which may take longer than the process has: who sent the signal knows.
+            end_runs(run_ids(), Crashed(message="Interrupted by a signal."), with_notification=False)
         raise
 
 
@@ -66,13 +79,22 @@ def crash_killed_runs(ids: Iterable[str]) -> None:
 
     A worker reports a killed run to the server; a run without a worker, or killed together with it, is not reported.
     """
-    for name in _crash(ids, "Its process was killed: a later run found its lock."):
+    for name in end_runs(ids, Crashed(message="Its process was killed: a later run found its lock.")):
         logger.warning("run %s was killed: marked as crashed, continuing where it stopped", name)
 
 
-def _crash(ids: Iterable[str], reason: str) -> list[str]:
-    """Marks those of the runs as crashed that the server takes for running, and returns their names."""
-    names = []
+def end_runs(ids: Iterable[str], state: State[Any], *, with_notification: bool = True) -> list[str]:
+    """Sets the final state of those of the runs that the server takes for running, and returns their names.
+
+    Args:
+        ids: Ids of runs.
+        state: The final state; its message is the reason.
+        with_notification: Whether a notification is sent of each.
+    """
+    names: list[str] = []
+    reason = state.message or ""
+    if not (ids := list(ids)):
+        return names  # without a client, which would start a server where there is none
     with get_client(sync_client=True) as client:
         for run_id in ids:
             try:
@@ -80,8 +102,9 @@ def _crash(ids: Iterable[str], reason: str) -> list[str]:
             except ObjectNotFound:
                 continue  # the run was on another server
             if run.state and not run.state.is_final():
-                state: State[Any] = Crashed(message=reason)
                 client.set_flow_run_state(run.id, state, force=True)
                 _show_failure(client, run, state, reason)
+                if with_notification:
+                    notify_of_failure(run, state, reason)
                 names.append(run.name)
     return names

@@ -5,13 +5,14 @@ an input of the model, so that changing it trains a new one, unless it is declar
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     PlainSerializer,
     ValidationInfo,
     field_validator,
@@ -292,11 +293,11 @@ class TrainingSettings(StageSettings):
         "(empirical), folded into the weights to be 0.5; none: raw probabilities.",
     )
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _fill_from_recipe(cls, given: Any) -> Any:
+    def _fill_from_recipe(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(given, dict):
-            return given
+            return validate(given)
         # Version 0.1 could train the backbone's last block, too; its settings files are still read where they do not.
         given = dict(given)
         if given.pop("fine_tune", 0):
@@ -305,7 +306,11 @@ class TrainingSettings(StageSettings):
             )
         given.pop("fine_tune_learning_rate", None)
         recipe = given.get("recipe", "default")
-        return {**RECIPES[recipe], **given} if isinstance(recipe, str) and recipe in RECIPES else given
+        filled = RECIPES[recipe] if isinstance(recipe, str) and recipe in RECIPES else {}
+        settings = validate({**filled, **given})
+        # Another recipe may replace these, but not those that were given.
+        settings.model_fields_set.difference_update(filled.keys() - given.keys())
+        return settings
 
     @property
     def name(self) -> str:
@@ -515,6 +520,21 @@ class DriftSettings(StageSettings):
     )
 
 
+class NotifySettings(StageSettings):
+    """The notifications of failed runs, refused models, drift and new champions."""
+
+    block: str | None = operational(
+        None,
+        "Notification block of Prefect's server, as type/name, such as slack-webhook/team; null: no notifications.",
+        pattern="^[a-z0-9-]+/[a-z0-9-]+$",
+    )
+
+
+# By docs/benchmarks.md, 40,000 posters take a quarter of an hour on two cores beside their download, and a million some
+# five hours. A weekly run that hangs has ended days before the next one.
+MAX_HOURS = 24.0
+
+
 class Settings(StageSettings):
     """All settings of a run."""
 
@@ -525,6 +545,13 @@ class Settings(StageSettings):
     wait_seconds: float = operational(
         0.0, ge=0, description="Maximum wait for another run in data_dir; after it this run stops."
     )
+    max_hours: float = operational(
+        MAX_HOURS,
+        gt=0,
+        le=8760,
+        description="Time limit of a run, from when it has data_dir for itself; after it the run is ended.",
+    )
+    notify: NotifySettings = operational(NotifySettings(), description="Notifications.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the split, the initial weights and the order of batches.")
     catalog: CatalogSettings = covered(CatalogSettings())
     posters: PosterSettings = covered(PosterSettings())

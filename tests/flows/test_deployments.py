@@ -1,81 +1,23 @@
 """The deployments, on a real server with a real worker: what the README's commands start, and `poster-genres serve`."""
 
-import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
+from served import Served, find_free_port, list_processes, wait
+from webhook import listen
 
 from tasks.registry.models import list_models
 from tasks.settings import FeatureSettings
 
-PREFECT = str(Path(sys.executable).with_name("prefect"))
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True)
-class Served:
-    """A running `poster-genres serve`."""
-
-    process: subprocess.Popen[str]
-    api_url: str
-    environment: dict[str, str]
-
-    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs `prefect`, as from a second terminal."""
-        command = [PREFECT, *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=240, cwd=ROOT, env=self.environment, check=False
-        )
-
-    def start(self, deployment: str, **parameters: object) -> str:
-        """Starts a run and returns its id."""
-        given = [f"--param={name}={json.dumps(value)}" for name, value in parameters.items()]
-        done = self.call("deployment", "run", deployment, *given)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return next(line for line in done.stdout.splitlines() if "UUID" in line).split()[-1]
-
-    def post(self, path: str, **body: object) -> Any:
-        return requests.post(f"{self.api_url}/{path}", json=body, timeout=30).json()
-
-    def read_artifacts(self, run_id: str) -> dict[str, str]:
-        """Returns what a run shows, by key. (Results of Prefect's own have none.)"""
-        found = self.post("artifacts/filter", artifacts={"flow_run_id": {"any_": [run_id]}})
-        return {artifact["key"]: str(artifact["data"]) for artifact in found if artifact["key"]}
-
-    def wait_for(self, run_id: str, *states: str) -> dict[str, Any]:
-        """Waits until a run is in one of the states, and returns it."""
-
-        def read() -> dict[str, Any] | None:
-            run = requests.get(f"{self.api_url}/flow_runs/{run_id}", timeout=30).json()
-            return run if run["state_type"] in states else None
-
-        return wait(read)
-
-
-def wait(read: Callable[[], Any], seconds: float = 120) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if answer := read():
-            return answer
-        time.sleep(0.2)
-    raise AssertionError(f"not within {seconds} s: {read()}")
-
-
-def find_free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +28,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")},
         "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")),
         "PREFECT_API_URL": api_url,
+        # Between two looks of a waiting run whether it may start; 30 by default.
+        "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "1",
     }
     command = [sys.executable, "-m", "flows.cli", "serve", "--port", str(port)]
     log = tmp_path_factory.mktemp("log") / "serve.log"
@@ -96,7 +40,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         try:
             wait(lambda: "ready  " in log.read_text() or process.poll() is not None)
             assert process.poll() is None, log.read_text()
-            yield Served(process, api_url, environment)
+            yield Served(api_url, environment)
         finally:
             process.terminate()
             process.wait(60)
@@ -120,16 +64,17 @@ def test_deployments_are_there_as_described(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("given", "says"),
     [
-        ({"training": {"epoch": 3}}, "('epoch' was unexpected)"),
-        ({"training": {"epochs": 0}}, "0 is less than the minimum of 1"),
-        ({"posters": {"connections": "many"}}, "'many' is not of type 'integer'"),
+        ('settings={"training": {"epoch": 3}}', "('epoch' was unexpected)"),
+        ('settings={"training": {"epochs": 0}}', "0 is less than the minimum of 1"),
+        ('settings={"posters": {"connections": "many"}}', "'many' is not of type 'integer'"),
+        ('overrides={"training": {"epoch": 3}}', "('epoch' was unexpected)"),
     ],
 )
-def test_wrong_settings_are_refused_before_anything_runs(served: Served, settings: object, says: str) -> None:
+def test_wrong_settings_are_refused_before_anything_runs(served: Served, given: str, says: str) -> None:
     before = list_requested_runs(served)
-    done = served.call("deployment", "run", "train/weekly", "-p", f"settings={json.dumps(settings)}")
+    done = served.call("deployment", "run", "train/weekly", "-p", given)
     assert done.returncode == 1
     assert says in " ".join(done.stdout.split()) + " ".join(done.stderr.split())
     assert list_requested_runs(served) == before
@@ -199,23 +144,47 @@ def test_a_failed_run_says_why(served: Served, tmp_path: Path) -> None:
     assert f"RegistryError: there is no champion in {tmp_path}" in artifacts["failure"]
 
 
+def test_a_run_that_hangs_is_ended_and_the_next_one_starts(served: Served, tmp_path: Path) -> None:
+    """At a server that takes the request for the catalog, and never answers; overrides change what they name alone."""
+    overrides = {
+        "data_dir": str(tmp_path / "data"),
+        "posters": {"allow_private_hosts": ["127.0.0.1"]},
+        "max_hours": 5 / 3600,
+    }
+    with socket.create_server(("127.0.0.1", 0)) as silent, listen() as webhook:
+        source = f"http://127.0.0.1:{silent.getsockname()[1]}/MovieGenre.csv"
+        overrides |= {"catalog": {"source": source}, "notify": {"block": served.save_block(webhook)}}
+        hung = served.start("train/weekly", overrides=overrides)
+        served.wait_for(hung, "RUNNING")
+        assert list_processes(hung)
+        (weekly,) = served.post("deployments/filter", deployments={"name": {"any_": ["weekly"]}})
+        given = {**weekly["parameters"], "overrides": {**overrides, "catalog": {"source": "none.csv"}}}
+        path = f"deployments/{weekly['id']}/create_flow_run"
+        waiting = served.post(path, parameters=given, state={"type": "SCHEDULED"})["id"]
+        ended = served.wait_for(hung, "FAILED")
+        after = served.wait_for(waiting, "FAILED")
+        wait(lambda: len(webhook.received) == 2 and not list_processes(hung), seconds=30)
+    assert ended["state"]["name"] == "TimedOut"
+    assert "the run took longer than 0.00138889 hours (max_hours)" in ended["state"]["message"]
+    assert ended["parameters"]["settings"]["wait_seconds"] == 3600
+    assert "none.csv" in after["state"]["message"]
+    assert ended["end_time"] < after["start_time"]
+    subjects = [received["subject"] for received in webhook.received]
+    assert subjects == [f"poster-genres: run {run['name']} ended as {run['state']['name']}" for run in (ended, after)]
+    assert f"{served.api_url.removesuffix('/api')}/runs/flow-run/{hung}" in webhook.received[0]["body"]
+
+
 def test_a_killed_run_is_marked_as_crashed(served: Served, tmp_path: Path, hold_lock) -> None:
     # A lock that is held makes the run wait where it can be killed.
     data_dir = tmp_path / "data"
-    with hold_lock(data_dir, "a test"):
+    with hold_lock(data_dir, "a test"), listen() as webhook:
         settings = {"catalog": {"source": "none.csv"}, "data_dir": str(data_dir), "wait_seconds": 300}
+        settings["notify"] = {"block": served.save_block(webhook)}
         run = served.wait_for(served.start("train/weekly", settings=settings), "RUNNING")
-        os.kill(find_process(run["id"]), signal.SIGKILL)
+        os.kill(list_processes(run["id"])[0], signal.SIGKILL)
         crashed = served.wait_for(run["id"], "CRASHED")
+        (received,) = wait(lambda: webhook.received, seconds=30)  # from the worker
     assert "SIGKILL" in crashed["state"]["message"]
+    assert received["subject"] == f"poster-genres: run {run['name']} ended as Crashed"
     artifacts = wait(lambda: served.read_artifacts(run["id"]), seconds=30)
     assert "the next run continues where this one stopped" in artifacts["failure"]
-
-
-def find_process(run_id: str) -> int:
-    """Returns the process of a flow run, by the environment that the worker gave it."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"PREFECT__FLOW_RUN_ID={run_id}".encode() in (folder / "environ").read_bytes().split(b"\0"):
-                return int(folder.name)
-    raise AssertionError(f"no process runs {run_id}")

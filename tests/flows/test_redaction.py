@@ -11,12 +11,13 @@ import pytest
 import requests
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
+from webhook import listen
 
 from flows.train import train
 from tasks.errors import CatalogError, RegistryError
 from tasks.registry.stores import Store, pull_model
 from tasks.sample.server import serve
-from tasks.settings import CatalogSettings, EvaluationSettings, ExportSettings, Settings
+from tasks.settings import CatalogSettings, EvaluationSettings, ExportSettings, NotifySettings, Settings
 
 SECRET = "s3cr3tsignature"
 SIGNED = f"X-Amz-Credential=someone&X-Amz-Signature={SECRET}"
@@ -113,17 +114,22 @@ def find_secret(*folders: Path) -> list[Path]:
 def test_a_run_with_a_signed_catalog(small_run, tmp_path: Path) -> None:
     data_dir, artifacts_dir = tmp_path / "data", tmp_path / "artifacts"
     shutil.copytree(small_run.data_dir, data_dir)
-    with serve(small_run.data_dir / "site", small_run.port) as base_url:
+    with serve(small_run.data_dir / "site", small_run.port) as base_url, listen() as webhook:
         changes = {
             "data_dir": data_dir,
             "artifacts_dir": artifacts_dir,
             "catalog": CatalogSettings(source=f"{base_url}/MovieGenre.csv?{SIGNED}"),
             "evaluation": EvaluationSettings(baselines=(), label_error_folds=None),
+            "notify": NotifySettings(block=webhook.save_block("signed")),
             "export": ExportSettings(tflite=False, index=False),
         }
         run = train(small_run.settings.model_copy(update=changes))
     assert "X-Amz-Signature=***" in run.model.settings_path.read_text("utf-8")
     assert find_secret(data_dir, artifacts_dir) == []
+    # Of a new champion, or of a refused model: figures of a small sample decide.
+    (received,) = webhook.received
+    assert run.model.id in received["subject"]
+    assert SECRET not in str(received)
     with get_client(sync_client=True) as client:
         parameters = [found.parameters for found in client.read_flow_runs(limit=200)]
     assert any("X-Amz-Signature=***" in str(values) for values in parameters)

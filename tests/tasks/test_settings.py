@@ -130,6 +130,8 @@ def test_settings_that_are_no_inputs_of_the_model() -> None:
         "registry.keep_models",
         "retention.keep_days",
         "wait_seconds",
+        "max_hours",
+        "notify.block",
         "features.source",
         "features.wheel_dir",
         "features.hub_handle",

@@ -1,0 +1,88 @@
+"""A server with the deployments, as tests start runs on it and look at them."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from webhook import Webhook
+
+PREFECT = str(Path(sys.executable).with_name("prefect"))
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A Prefect server with the deployments, and a worker."""
+
+    api_url: str
+    environment: dict[str, str]
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs `prefect`, as from a second terminal."""
+        command = [PREFECT, *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=240, cwd=ROOT, env=self.environment, check=False
+        )
+
+    def start(self, deployment: str, **parameters: object) -> str:
+        """Starts a run and returns its id."""
+        given = [f"--param={name}={json.dumps(value)}" for name, value in parameters.items()]
+        done = self.call("deployment", "run", deployment, *given)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return next(line for line in done.stdout.splitlines() if "UUID" in line).split()[-1]
+
+    def post(self, path: str, **body: object) -> Any:
+        return requests.post(f"{self.api_url}/{path}", json=body, timeout=30).json()
+
+    def save_block(self, webhook: Webhook) -> str:
+        """Saves a notification block on the server, and returns its type and name."""
+        with temporary_settings({PREFECT_API_URL: self.api_url}):
+            return webhook.save_block("team")
+
+    def read_artifacts(self, run_id: str) -> dict[str, str]:
+        """Returns what a run shows, by key. (Results of Prefect's own have none.)"""
+        found = self.post("artifacts/filter", artifacts={"flow_run_id": {"any_": [run_id]}})
+        return {artifact["key"]: str(artifact["data"]) for artifact in found if artifact["key"]}
+
+    def wait_for(self, run_id: str, *states: str, seconds: float = 120) -> dict[str, Any]:
+        """Waits until a run is in one of the states, and returns it."""
+
+        def read() -> dict[str, Any] | None:
+            run = requests.get(f"{self.api_url}/flow_runs/{run_id}", timeout=30).json()
+            return run if run["state_type"] in states else None
+
+        return dict(wait(read, seconds))
+
+
+def wait(read: Callable[[], Any], seconds: float = 120) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := read():
+            return answer
+        time.sleep(0.2)
+    raise AssertionError(f"not within {seconds} s: {read()}")
+
+
+def find_free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def list_processes(run_id: str) -> list[int]:
+    """Returns the processes of a flow run, by the environment that the worker gave them."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"PREFECT__FLOW_RUN_ID={run_id}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
