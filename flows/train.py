@@ -27,9 +27,9 @@ from tasks.locking import locked
 from tasks.model_folder import ModelFolder
 from tasks.posters import ledger
 from tasks.posters.task import PosterCounts, check_success
+from tasks.registry.adoption import adopt_champion
 from tasks.registry.gate import judge
 from tasks.registry.models import describe_format_mismatch, find_champion, read_champion_id, recover
-from tasks.registry.stores import Store
 from tasks.registry.task import Candidate, find_current_model, list_inputs, publish_model, push
 from tasks.settings import Settings, TrainingSettings
 
@@ -94,11 +94,13 @@ def exclusive_run(settings: Settings) -> Iterator[None]:
 
 def _run(settings: Settings) -> Run:
     # Errors of the last stage that can be found now are raised now.
+    publish_to = settings.registry.publish_to
+    store_champion_id = adopt_champion(settings.artifacts_dir, publish_to) if publish_to else None
+    if store_champion_id:
+        logger.info("registry: the champion of %s is %s", publish_to, store_champion_id)
     champion = find_champion(settings.artifacts_dir)
     if champion and (mismatch := describe_format_mismatch(champion)):
         logger.warning("registry: the champion stays until another model is promoted by hand: %s", mismatch)
-    if settings.registry.publish_to:
-        Store(settings.registry.publish_to)
     workspace = settings.workspace
     seconds: dict[str, float] = {}
     with _timed("catalog", seconds):
@@ -120,9 +122,9 @@ def _run(settings: Settings) -> Run:
     inputs = list_inputs(dataset, counts, identify_source(settings.features), settings)
     current = find_current_model(settings.artifacts_dir, inputs)
     model = current or _make_model(_Data(catalog, counts, dataset), inputs, settings, seconds)
-    if settings.registry.publish_to:
+    if publish_to:
         with _timed("push", seconds):
-            push(settings.artifacts_dir, settings.registry.publish_to)
+            push(settings.artifacts_dir, publish_to, settings.registry.sign_with)
     is_champion = model.id == read_champion_id(settings.artifacts_dir)
     presentation.show_model(model, is_champion=is_champion)
     logger.info("stages: %s", ", ".join(f"{stage} {taken:.1f} s" for stage, taken in seconds.items()))

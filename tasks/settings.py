@@ -377,6 +377,9 @@ class RegistrySettings(StageSettings):
     publish_to: Address | None = operational(
         None, description="Store that the champion is pushed to: folder or fsspec address.", repr=False
     )
+    sign_with: Path | None = operational(
+        None, description="Ed25519 private key (PEM) that signs what is pushed. null: it is not signed."
+    )
 
 
 class Settings(StageSettings):
