@@ -43,6 +43,9 @@ PosterAssignments = Annotated[
 ]
 MinPosters = Annotated[int | None, typer.Option("--min-posters", help="Genres with fewer posters are dropped.")]
 ArtifactsDir = Annotated[Path, typer.Option("--artifacts", help="Folder of the published models.")]
+StoreAddress = Annotated[
+    str | None, typer.Option("--store", help="Not of this machine, but of this store: folder, s3://..., gs://...")
+]
 
 
 @app.command()
@@ -199,26 +202,22 @@ def similar(
 
 
 @app.command()
-def models(artifacts: ArtifactsDir = Path("artifacts")) -> None:
+def models(artifacts: ArtifactsDir = Path("artifacts"), store: StoreAddress = None) -> None:
     """List the published models."""
     from rich.table import Table
 
-    from tasks.registry.models import list_models, read_champion_id
+    from tasks.registry.listing import list_local, list_stored
 
-    found = list_models(artifacts)
-    if not found:
-        _print(f"no models in {artifacts} yet: poster-genres run publishes one")
-        return
-    table = Table("id", "champion", "recipe", "macro-F1", "genres", "gate")
-    champion_id = read_champion_id(artifacts)
-    for model in found:
-        manifest = model.read_manifest()
-        rank = "yes" if model.id == champion_id else ""
-        gate = "passed" if manifest.get("gate", {}).get("allowed") else "stopped"
-        table.add_row(
-            model.id, rank, manifest["recipe"], f"{manifest['macro_f1']:.3f}", str(len(manifest["genres"])), gate
-        )
-    _print(table)
+    listing = list_stored(store) if store else list_local(artifacts)
+    if not listing.rows:
+        _print(f"no models in {store or artifacts} yet: poster-genres run publishes one")
+    else:
+        table = Table("id", "champion", "recipe", "macro-F1", "genres", "gate")
+        for row in listing.rows:
+            table.add_row(*(_cell(value) for value in row.as_cells(listing.champion_id)))
+        _print(table)
+    if listing.champion_id and listing.champion_id not in {row.id for row in listing.rows}:
+        _print(f"the champion, {listing.champion_id}, is not among them: promote another, or pull it again")
 
 
 @app.command("settings")
@@ -323,8 +322,13 @@ def promote(
 
 
 @app.command()
-def rollback(artifacts: ArtifactsDir = Path("artifacts")) -> None:
+def rollback(artifacts: ArtifactsDir = Path("artifacts"), store: StoreAddress = None) -> None:
     """Make the champion before this one the champion again."""
+    if store:
+        from tasks.registry.pushing import roll_back_store
+
+        _print(f"{roll_back_store(store)} is the champion of {store} again")
+        return
     from tasks.registry.models import rollback as roll_back
 
     _print(f"{roll_back(artifacts)} is the champion of {artifacts} again")
@@ -332,28 +336,62 @@ def rollback(artifacts: ArtifactsDir = Path("artifacts")) -> None:
 
 @app.command()
 def pull(
-    to: Annotated[Path, typer.Option("--to", help="The folder that the model becomes; new or empty.")],
     model: Annotated[str, typer.Argument(help="Id of a model, or 'champion'.")] = "champion",
+    to: Annotated[
+        Path | None, typer.Option("--to", help="The folder that the model becomes: new, empty, or a model's.")
+    ] = None,
+    serving: Annotated[
+        Path | None, typer.Option("--serving", help="Folder of TensorFlow Serving that gets a new version: DIR/4/.")
+    ] = None,
+    keep: Annotated[int, typer.Option(min=1, help="Versions that stay in the folder of --serving.")] = 2,
     store: Annotated[
         str, typer.Option("--from", help="The store: a folder, or an address that fsspec knows (s3, gs, https).")
     ] = "artifacts",
+    key: Annotated[
+        Path | None, typer.Option("--key", help="Ed25519 public key (PEM) that the model must be signed with.")
+    ] = None,
 ) -> None:
-    """Copy a published model out of a store, every hash checked."""
-    from tasks.registry.stores import pull_model
+    """Copy a published model out of a store, every hash checked, unless it is there already."""
+    if (to is None) == (serving is None):
+        raise typer.BadParameter("expected one of --to and --serving")
+    if to:
+        from tasks.registry.pulling import pull_model
 
-    manifest = pull_model(model, store, to)
-    _print(f"pulled {manifest['id']} to {to}: {len(manifest['files'])} files, every hash as in its manifest")
+        pulled = pull_model(model, store, to, key)
+        _print(
+            f"pulled {pulled.id} to {to}: {len(pulled.manifest['files'])} files, every hash as in its manifest"
+            if pulled.is_new
+            else f"current: {to} is {pulled.id}"
+        )
+    elif serving:
+        from tasks.registry.serving_folder import pull_version
+
+        added = pull_version(model, store, serving, keep, key)
+        removed = f", removed {', '.join(map(str, added.removed))}" if added.removed else ""
+        _print(
+            f"pulled {added.id} to {serving}/{added.version}{removed}"
+            if added.is_new
+            else f"current: {serving}/{added.version} is {added.id}"
+        )
 
 
 @app.command()
 def push(
     to: Annotated[str, typer.Option("--to", help="The store: a folder, or an address that fsspec knows (s3, gs).")],
     artifacts: ArtifactsDir = Path("artifacts"),
+    unjudged: Annotated[
+        bool,
+        typer.Option("--unjudged", help="Replace the store's champion, though this one was not judged against it."),
+    ] = False,
+    sign_with: Annotated[
+        Path | None, typer.Option("--sign-with", help="Ed25519 private key (PEM) that signs the model's manifest.")
+    ] = None,
 ) -> None:
     """Bring a store up to date with the champion."""
-    from tasks.registry.stores import push_champion
+    from tasks.registry.pushing import push_champion
 
-    _print(f"pushed the champion to {to}" if push_champion(artifacts, to) else f"{to} has the champion already")
+    is_pushed = push_champion(artifacts, to, unjudged=unjudged, sign_with=sign_with)
+    _print(f"pushed the champion to {to}" if is_pushed else f"{to} has the champion already")
 
 
 @app.command()

@@ -29,20 +29,27 @@ class Circumstances:
     values: dict[str, Any]
 
     @classmethod
-    def read(cls, counts: PosterCounts, settings: Settings) -> Self:
+    def read(cls, counts: PosterCounts, settings: Settings, store_champion_id: str | None) -> Self:
         """Returns those of this moment.
+
+        Args:
+            counts: Counts of the posters of this run.
+            settings: Settings of the run.
+            store_champion_id: Id of the champion of the store that the run pushes to; None: there is none.
 
         Raises:
             RegistryError: if the champion's folder is gone.
         """
         champion = find_champion(settings.artifacts_dir)
         mismatch = describe_format_mismatch(champion) if champion else None
-        models = list_rivals(settings.artifacts_dir)
+        models = list_rivals(settings.artifacts_dir, [store_champion_id] if store_champion_id else [])
         values = describe_circumstances(champion, models, counts, settings.registry, mismatch)
         return cls(models, mismatch, values)
 
 
-def judge_again(model: ModelFolder, dataset: Dataset, counts: PosterCounts, settings: Settings) -> None:
+def judge_again(
+    model: ModelFolder, dataset: Dataset, counts: PosterCounts, settings: Settings, store_champion_id: str | None
+) -> None:
     """Judges a known model that is not the champion, if its verdict was made in other circumstances.
 
     A model that has been champion is not judged again: a person made another one champion in its place.
@@ -52,10 +59,11 @@ def judge_again(model: ModelFolder, dataset: Dataset, counts: PosterCounts, sett
         dataset: The data set that it was made of.
         counts: Counts of the posters of this run.
         settings: Settings of the run.
+        store_champion_id: As in `Circumstances.read`.
     """
     if model.id == read_champion_id(settings.artifacts_dir) or was_champion(settings.artifacts_dir, model.id):
         return
-    circumstances = Circumstances.read(counts, settings)
+    circumstances = Circumstances.read(counts, settings, store_champion_id)
     manifest = model.read_manifest()
     gate = manifest["gate"]
     if not gate["allowed"] and gate.get("circumstances") == circumstances.values:

@@ -30,10 +30,10 @@ from tasks.fingerprints import Inputs
 from tasks.locking import locked
 from tasks.model_folder import ModelFolder
 from tasks.posters.task import PosterCounts, check_success
+from tasks.registry.adoption import adopt_champion
 from tasks.registry.champions import describe_rank
 from tasks.registry.gate import Findings, judge
 from tasks.registry.models import describe_format_mismatch, find_champion, rank_models, read_champion_id, recover
-from tasks.registry.stores import Store
 from tasks.registry.task import Candidate, find_current_model, list_inputs, publish_model, push
 from tasks.registry.verdicts import count_verdicts
 from tasks.settings import Settings, TrainingSettings
@@ -108,11 +108,13 @@ def exclusive_run(settings: Settings) -> Iterator[None]:
 
 def _run(settings: Settings) -> Run:
     # Errors of the last stage that can be found now are raised now.
+    publish_to = settings.registry.publish_to
+    store_champion_id = adopt_champion(settings.artifacts_dir, publish_to) if publish_to else None
+    if store_champion_id:
+        logger.info("registry: the champion of %s is %s", publish_to, store_champion_id)
     champion = find_champion(settings.artifacts_dir)
     if champion and (mismatch := describe_format_mismatch(champion)):
         logger.warning("registry: the champion stays until another model is promoted by hand: %s", mismatch)
-    if settings.registry.publish_to:
-        Store(settings.registry.publish_to)
     workspace = settings.workspace
     seconds: dict[str, float] = {}
     with _timed("catalog", seconds):
@@ -132,14 +134,14 @@ def _run(settings: Settings) -> Run:
             models=rank_models(settings.artifacts_dir),
         )
     inputs = list_inputs(dataset, identify_source(settings.features), settings)
-    data = _Data(catalog, counts, dataset)
+    data = _Data(catalog, counts, dataset, store_champion_id)
     current = find_current_model(settings.artifacts_dir, inputs)
     if current:
-        judge_again(current, dataset, counts, settings)
+        judge_again(current, dataset, counts, settings, store_champion_id)
     model = current or _make_model(data, inputs, settings, seconds)
-    if settings.registry.publish_to:
+    if publish_to:
         with _timed("push", seconds):
-            push(settings.artifacts_dir, settings.registry.publish_to)
+            push(settings.artifacts_dir, publish_to, settings.registry.sign_with)
     is_champion = model.id == read_champion_id(settings.artifacts_dir)
     rank = describe_rank(model, settings.artifacts_dir)
     logger.info("registry: %s: %s", model.id, rank)
@@ -151,11 +153,12 @@ def _run(settings: Settings) -> Run:
 
 @dataclass(frozen=True)
 class _Data:
-    """The results of the first stages."""
+    """The results of the first stages, and the id of the store's champion, if there is one."""
 
     catalog: Catalog
     counts: PosterCounts
     dataset: Dataset
+    store_champion_id: str | None
 
 
 def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[str, float]) -> ModelFolder:
@@ -204,7 +207,9 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
             settings=settings.drift,
         )
     with _timed("evaluation", seconds):
-        circumstances = Circumstances.read(data.counts, settings)  # another may have been promoted since the start
+        circumstances = Circumstances.read(
+            data.counts, settings, data.store_champion_id
+        )  # another may have been promoted since the start
         min_films = settings.registry.min_films_to_judge_genre
         rivals = Rivals(circumstances.models, min_films, posters_dir) if circumstances.models else None
         evaluation = evaluate(

@@ -1,5 +1,7 @@
 """Files and folders that appear whole under their final name, or not at all."""
 
+import ctypes
+import errno
 import logging
 import os
 import shutil
@@ -64,33 +66,73 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Yields an empty folder beside `path` to fill; renames it to `path` if the block ends without an error.
 
     Args:
-        path: Final path. An existing folder is moved aside first and removed after the new one is in place.
+        path: Final path. An existing folder is replaced as by `replace_folder`.
 
     Yields:
         The folder to fill. After an error it is removed, and an existing folder is kept.
     """
     path = path.resolve()  # "." has no name
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial, previous = _beside(path), _beside(path)
+    partial = _beside(path)
     with _naming(path, partial):
         partial.mkdir()
     try:
         with _naming(path, partial):
             yield partial
-            for file in partial.rglob("*"):
-                _flush_to_disk(file)
+        replace_folder(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def replace_folder(source: Path, path: Path) -> None:
+    """Gives a folder its final name, in one step: `path` is the old folder, or the new one whole.
+
+    Where the system can't exchange two folders (Linux can, on most file systems), there is no `path` for a moment.
+
+    Args:
+        source: Folder to rename, on the same file system.
+        path: Final path. An existing folder is removed after the new one is in place.
+    """
+    with _naming(path, source):
+        for file in source.rglob("*"):
+            _flush_to_disk(file)
+    if not path.exists() or not _exchange(source, path):
+        _rename_twice(source, path)
+    _flush_to_disk(path.parent)
+    shutil.rmtree(source, ignore_errors=True)  # the old folder, if the two were exchanged
+
+
+def _rename_twice(source: Path, path: Path) -> None:
+    previous = _beside(path)
+    try:
         if path.exists():
             path.rename(previous)
         try:
-            partial.rename(path)
+            source.rename(path)
         except BaseException:  # an interrupt, too
             if previous.exists():
                 previous.rename(path)
             raise
-        _flush_to_disk(path.parent)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(previous, ignore_errors=True)
+
+
+# Of Linux: fcntl.h, fs.h.
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchanges the names of two folders in one step; returns False if the system or the file system can't."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False
+    raise OSError(number, os.strerror(number), str(other))
 
 
 def remove_folder(path: Path) -> None:

@@ -79,6 +79,14 @@ class StoreError(RegistryError):
     exit_code = 1
 
 
+class ConflictError(StoreError):
+    """Another process changed a file of a store after it was read here: nothing was written."""
+
+
+class RefusedError(RegistryError):
+    """A model was not judged against the champion that it would replace."""
+
+
 def one_line(error: BaseException) -> str:
     """Returns an error's message in one line; its class's name where it has none."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,6 +1,10 @@
 """Errors of the filesystems behind fsspec, which are more than OSError."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tasks.errors import PosterGenresError, StoreError, one_line
 
 # By module: the errors raised beside OSError and ValueError.
 _FOREIGN_ERRORS = {
@@ -22,3 +26,18 @@ def list_filesystem_errors() -> tuple[type[Exception], ...]:
         if module in sys.modules:
             found += [getattr(sys.modules[module], name) for name in names]
     return tuple(found)
+
+
+@contextmanager
+def store_errors(where: str) -> Iterator[None]:
+    """Turns an error at a file of a store into a `StoreError` of one line.
+
+    Args:
+        where: Path or address of the file.
+    """
+    try:
+        yield
+    except PosterGenresError:
+        raise
+    except list_filesystem_errors() as error:
+        raise StoreError(f"{where} can't be read or written: {one_line(error)}") from error

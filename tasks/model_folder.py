@@ -15,6 +15,7 @@ from tasks.hashing import hash_file
 MANIFEST = "manifest.json"
 # The zip member of the LiteRT model with the names of its columns; LiteRT's own tools give labels this name.
 LABELS_MEMBER = "labels.txt"
+_NO_VERDICT = "its manifest has no result of the gate"
 
 
 @dataclass(frozen=True)
@@ -109,18 +110,22 @@ class ModelFolder:
 
     @cached_property
     def genres(self) -> list[str]:
-        """Genres, in the order of the model's columns."""
-        return list(json.loads(self.labels_path.read_text("utf-8")))
+        """Genres, in the order of the model's columns; raises `RegistryError` if the file is missing or broken."""
+        try:
+            return [str(genre) for genre in json.loads(self.labels_path.read_text("utf-8"))]
+        except (FileNotFoundError, ValueError, TypeError) as error:
+            raise RegistryError(f"{self.labels_path} is no list of genres: pull or publish the model again") from error
 
     @cached_property
     def features(self) -> str:
-        """Name of the folder of cached features that the model was trained on."""
-        return str(self.read_manifest()["features"])
+        """Name of the folder of cached features that the model was trained on; "" if the manifest lacks it."""
+        return str(self.read_manifest().get("features", ""))
 
     @cached_property
     def gate_reasons(self) -> str:
         """Reasons for which the model became champion or not, in one line."""
-        return str(self.read_manifest()["gate"]["reasons"])
+        gate = self.read_manifest().get("gate")
+        return str(gate.get("reasons", _NO_VERDICT)) if isinstance(gate, dict) else _NO_VERDICT
 
     def read_metrics(self) -> dict[str, Any]:
         """Returns the content of `metrics.json`."""

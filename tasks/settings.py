@@ -445,6 +445,9 @@ class RegistrySettings(StageSettings):
         description="Number of the newest models that are kept, some 50 MB each, besides the champion and the five "
         "champions before it; null: all.",
     )
+    sign_with: Path | None = operational(
+        None, description="Ed25519 private key (PEM) that signs what is pushed. null: it is not signed."
+    )
 
 
 class RetentionSettings(StageSettings):

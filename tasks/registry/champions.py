@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from tasks.model_folder import ModelFolder
-from tasks.registry.models import CHAMPION_FILE, describe_format_mismatch, models_dir, parse_champion
+from tasks.registry.champion_file import describe_rollback, list_history, parse_champion
+from tasks.registry.models import CHAMPION_FILE, describe_format_mismatch, models_dir
 
 # Each run compares with so many champions, so that falls within the noise can't add up.
 _NUM_RIVALS = 5
-_BY_ROLLBACK = "rolled back from "
 
 
 def list_rivals(artifacts_dir: Path, others: Sequence[str] = ()) -> list[ModelFolder]:
@@ -22,11 +22,8 @@ def list_rivals(artifacts_dir: Path, others: Sequence[str] = ()) -> list[ModelFo
         others: Ids of other models of the registry, such as the champion of a store.
     """
     pointer = _read_pointer(artifacts_dir)
-    if pointer is None:
-        champions: list[str] = []
-    else:
-        champions = [pointer["id"], *(str(earlier["id"]) for earlier in reversed(pointer["before"]))]
-    champions = list(dict.fromkeys(champions))[:_NUM_RIVALS]
+    history = [str(champion["id"]) for champion in reversed(list_history(pointer))]
+    champions = list(dict.fromkeys(history))[:_NUM_RIVALS]
     ids = dict.fromkeys([*champions[:1], *others, *champions[1:]])
     models = [ModelFolder(models_dir(artifacts_dir) / model_id) for model_id in ids]
     return [model for model in models if model.is_published and describe_format_mismatch(model) is None]
@@ -39,11 +36,6 @@ def was_champion(artifacts_dir: Path, model_id: str) -> bool:
         return False
     earlier = {str(champion["id"]) for champion in pointer["before"]}
     return model_id in earlier or pointer["why"] == describe_rollback(model_id)
-
-
-def describe_rollback(model_id: str) -> str:
-    """Returns the reason of a champion that became champion again when another one was rolled back."""
-    return f"{_BY_ROLLBACK}{model_id}"
 
 
 def describe_rank(model: ModelFolder, artifacts_dir: Path) -> str:

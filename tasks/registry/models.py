@@ -4,15 +4,16 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tasks import versions
-from tasks.atomic import atomic_folder, remove_partials, write_text
-from tasks.errors import RegistryError
+from tasks.atomic import atomic_file, atomic_folder, remove_partials, write_text
+from tasks.errors import RegistryError, describe_os_error
 from tasks.locking import locked
 from tasks.model_folder import MANIFEST, ModelFolder
+from tasks.registry.champion_file import list_history, make_champion, parse_champion, render_champion, roll_back
+from tasks.registry.ids import check_model_id, is_model_id
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +40,32 @@ def models_dir(artifacts_dir: Path) -> Path:
 
 
 def list_models(artifacts_dir: Path) -> list[ModelFolder]:
-    """Returns the models, newest last."""
-    return [ModelFolder(path.parent) for path in sorted(models_dir(artifacts_dir).glob(f"[!.]*/{MANIFEST}"))]
+    """Returns the models, newest last. One whose manifest can't be read is left out, with a warning."""
+    models = [ModelFolder(path.parent) for path in sorted(models_dir(artifacts_dir).glob(f"[!.]*/{MANIFEST}"))]
+    return [model for model in models if _is_readable(model)]
+
+
+def _is_readable(model: ModelFolder) -> bool:
+    problem = find_problem(model)
+    if problem:
+        logger.warning("registry: %s is left out: %s", model.id, problem)
+    return problem is None
+
+
+def find_problem(model: ModelFolder) -> str | None:
+    """Returns in one line why a model of the registry can't be used; None if it can.
+
+    Its manifest is read, and not its files: see `ModelFolder.verify`.
+    """
+    try:
+        manifest_id = model.read_manifest()["id"]
+    except RegistryError as error:
+        return str(error)
+    except OSError as error:
+        return describe_os_error(error)
+    if manifest_id != model.id or not is_model_id(model.id):
+        return f"{model.manifest_path} is of model {manifest_id!r}: expected the name of its folder"
+    return None
 
 
 def rank_models(artifacts_dir: Path) -> list[ModelFolder]:
@@ -54,21 +79,17 @@ def find_model(name: str, artifacts_dir: Path) -> ModelFolder:
     """Returns a model by its id, as `champion`, or by the path of its folder.
 
     Raises:
-        RegistryError: if no model has that name.
+        RegistryError: if no model has that name, or the champion can't be used.
     """
     if name == CHAMPION:
         champion = read_champion_id(artifacts_dir)
         if champion is None:
             raise RegistryError(f"there is no champion in {artifacts_dir}: publish a model first (poster-genres run)")
-        name = champion
+        return _check_champion(champion, artifacts_dir)
     for path in (models_dir(artifacts_dir) / name, Path(name)):
         if ModelFolder(path).is_published:
             return ModelFolder(path)
-    known = ", ".join(model.id for model in list_models(artifacts_dir)) or "none"
-    raise RegistryError(
-        f"no model {name!r}: expected an id of {models_dir(artifacts_dir)} ({known}), 'champion', or a folder with a "
-        f"{MANIFEST}"
-    )
+    raise RegistryError(f"{_describe_unknown(name, artifacts_dir)}, 'champion', or a folder with a {MANIFEST}")
 
 
 def read_champion_id(artifacts_dir: Path) -> str | None:
@@ -83,44 +104,34 @@ def find_champion(artifacts_dir: Path) -> ModelFolder | None:
     It may be of another version of this project: see `describe_format_mismatch`.
 
     Raises:
-        RegistryError: if its folder is gone.
+        RegistryError: if its folder is gone, or its manifest can't be read.
     """
     champion = read_champion_id(artifacts_dir)
-    if champion is None:
-        return None
-    return find_model(champion, artifacts_dir)
+    return None if champion is None else _check_champion(champion, artifacts_dir)
 
 
-def parse_champion(content: bytes, where: str) -> dict[str, Any]:
-    """Returns the content of a `champion.json`: `id`, `since`, `why`, and `before`, the same of earlier champions.
-
-    Args:
-        content: Content of the file.
-        where: Its path or address, for messages.
-
-    Raises:
-        RegistryError: if it does not name a model.
-    """
-    try:
-        champion = json.loads(content)
-        return {"since": None, "why": None, "before": [], **champion, "id": str(champion["id"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise RegistryError(f'{where} does not name a model: expected {{"id": ...}}') from error
+def _check_champion(model_id: str, artifacts_dir: Path) -> ModelFolder:
+    champion = ModelFolder(models_dir(artifacts_dir) / model_id)
+    if problem := find_problem(champion):
+        raise RegistryError(
+            f"the champion of {artifacts_dir} can't be used: {problem}. Restore models/{model_id} (poster-genres pull "
+            f"{model_id} --from a store that has it), or make another champion (poster-genres promote, rollback)"
+        )
+    return champion
 
 
 def promote(artifacts_dir: Path, model_id: str, why: str) -> None:
     """Makes a published model the champion; the one before it is remembered.
 
     Raises:
-        RegistryError: if there is no such model, or a file of it differs from its manifest.
+        RegistryError: if there is no such model, it is of another format, or a file of it differs from its manifest.
         LockedError: if another process holds the registry for longer than `LOCK_SECONDS`.
     """
-    model = ModelFolder(models_dir(artifacts_dir) / model_id)
+    model = ModelFolder(models_dir(artifacts_dir) / check_model_id(model_id))
     if not model.is_published:
-        find_model(model_id, artifacts_dir)  # its error lists the models
-        raise RegistryError(f"{model_id} is a folder elsewhere: expected the id of a model of {artifacts_dir}")
+        raise _describe_unknown(model_id, artifacts_dir)
     with registry_lock(artifacts_dir, "a promotion"):
-        model.verify()
+        _check_eligible(model)
         _name_champion(artifacts_dir, model_id, why)
 
 
@@ -128,23 +139,48 @@ def rollback(artifacts_dir: Path) -> str:
     """Makes the previous champion the champion again, and returns its id.
 
     Raises:
-        RegistryError: if there was none before, or it is gone or damaged.
+        RegistryError: if there was none before, or it is gone, damaged or of another format.
         LockedError: if another process holds the registry for longer than `LOCK_SECONDS`.
     """
     path = artifacts_dir / CHAMPION_FILE
     if not path.exists():
         raise RegistryError(f"there is no champion in {artifacts_dir}: nothing to roll back")
     with registry_lock(artifacts_dir, "a rollback"):
-        champion = parse_champion(path.read_bytes(), str(path))
-        if not champion["before"]:
-            raise RegistryError(f"{artifacts_dir} has had no champion before {champion['id']}")
-        *earlier, previous = champion["before"]
-        model = ModelFolder(models_dir(artifacts_dir) / previous["id"])
+        champion = roll_back(parse_champion(path.read_bytes(), str(path)), str(artifacts_dir))
+        model = ModelFolder(models_dir(artifacts_dir) / champion["id"])
         if not model.is_published:
             raise RegistryError(f"the previous champion, {model.id}, is gone: promote another model by its id")
-        model.verify()
-        _write_champion(artifacts_dir, model.id, f"rolled back from {champion['id']}", earlier)
+        _check_eligible(model)
+        _write_champion(artifacts_dir, champion)
     return model.id
+
+
+def take_over(artifacts_dir: Path, champion: dict[str, Any]) -> None:
+    """Takes over the `champion.json` of a store where there is no champion yet; the model must be here.
+
+    Args:
+        artifacts_dir: Folder of the registry.
+        champion: Content of the store's file, as `parse_champion` returns it.
+
+    Raises:
+        LockedError: if another process holds the registry for longer than `LOCK_SECONDS`.
+    """
+    with registry_lock(artifacts_dir, "taking over a store's champion"):
+        if read_champion_id(artifacts_dir) is None:
+            _write_champion(artifacts_dir, champion)
+
+
+def _check_eligible(model: ModelFolder) -> None:
+    if problem := find_problem(model):
+        raise RegistryError(f"{problem}. Pull the model again, or promote another")
+    if mismatch := describe_format_mismatch(model):
+        raise RegistryError(f"{mismatch}: no later model could be compared with it. Promote another model")
+    model.verify()
+
+
+def _describe_unknown(name: str, artifacts_dir: Path) -> RegistryError:
+    known = ", ".join(model.id for model in list_models(artifacts_dir)) or "none"
+    return RegistryError(f"no model {name!r}: expected an id of {models_dir(artifacts_dir)} ({known})")
 
 
 @contextmanager
@@ -210,17 +246,17 @@ def _complete_publication(artifacts_dir: Path) -> None:
 
 def _name_champion(artifacts_dir: Path, model_id: str, why: str) -> None:
     path = artifacts_dir / CHAMPION_FILE
-    before: list[dict[str, Any]] = []
+    current = None
     if path.exists():
-        current = parse_champion(path.read_bytes(), str(path))
-        if current["id"] == model_id:
-            return
-        before = [*current["before"], {name: current[name] for name in ("id", "since", "why")}]
-    _write_champion(artifacts_dir, model_id, why, before)
+        try:
+            current = parse_champion(path.read_bytes(), str(path))
+        except RegistryError as error:
+            logger.warning("registry: the history of champions begins anew, %s", error)
+    if current is None or current["id"] != model_id:
+        _write_champion(artifacts_dir, make_champion(model_id, why, list_history(current)))
 
 
-def _write_champion(artifacts_dir: Path, model_id: str, why: str, before: list[dict[str, Any]]) -> None:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    champion = {"id": model_id, "since": now, "why": why, "before": before}
-    write_text(artifacts_dir / CHAMPION_FILE, json.dumps(champion, indent=2, ensure_ascii=False) + "\n")
-    logger.info("registry: %s is now the champion of %s", model_id, artifacts_dir)
+def _write_champion(artifacts_dir: Path, champion: dict[str, Any]) -> None:
+    with atomic_file(artifacts_dir / CHAMPION_FILE) as partial:
+        partial.write_bytes(render_champion(champion))
+    logger.info("registry: %s is now the champion of %s", champion["id"], artifacts_dir)

@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 from tasks.model_folder import ModelFolder
+from tasks.registry.champion_file import parse_champion
 from tasks.registry.models import (
     CHAMPION_FILE,
     list_models,
     models_dir,
-    parse_champion,
     registry_lock,
 )
 from tasks.retention import Freed, Outdated, remove

@@ -1,23 +1,25 @@
 """Stores of models: folders, and any address that fsspec supports (S3, GCS, HTTP), laid out like `artifacts/`."""
 
-import json
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import fsspec
+from fsspec.callbacks import Callback
 from fsspec.implementations.local import LocalFileSystem
 
-from tasks.atomic import atomic_file, atomic_folder, remove_partials
-from tasks.errors import RegistryError, StoreError, one_line
-from tasks.filesystems import list_filesystem_errors
-from tasks.model_folder import MANIFEST, ModelFolder, parse_manifest
-from tasks.registry.models import CHAMPION, CHAMPION_FILE, MODELS_FOLDER, find_model, models_dir, parse_champion
+from tasks.atomic import atomic_file
+from tasks.errors import RegistryError
+from tasks.filesystems import store_errors
+from tasks.model_folder import MANIFEST, ModelFolder
+from tasks.registry.champion_file import parse_champion
+from tasks.registry.ids import is_model_id
+from tasks.registry.models import CHAMPION_FILE, MODELS_FOLDER
+from tasks.registry.pointer import Pointer, open_pointer
 from tasks.web.addresses import has_credentials
 
-logger = logging.getLogger(__name__)
+SIGNATURE = f"{MANIFEST}.sig"
 
 
 class Store:
@@ -43,47 +45,90 @@ class Store:
         except (ValueError, ImportError) as error:
             raise RegistryError(f"{address} is not a supported store: {error}") from error
         self._root = root.rstrip("/")
+        self._files.invalidate_cache()  # of listings, from an earlier store in this process
+
+    @cached_property
+    def pointer(self) -> Pointer:
+        """The store's `champion.json`; the model that it names must be in the store."""
+        path = self._path(CHAMPION_FILE)
+        return open_pointer(self._files, path, self._name(path))
 
     def read_champion(self) -> dict[str, Any] | None:
         """Returns the content of the store's `champion.json`, None if there is none."""
         path = self._path(CHAMPION_FILE)
         content = self._read(path)
-        return None if content is None else parse_champion(content, path)
+        return None if content is None else parse_champion(content, self._name(path))
 
     def read_manifest(self, model_id: str) -> bytes | None:
         """Returns the bytes of a model's manifest, None if there is no such model."""
         return self._read(self._path(MODELS_FOLDER, model_id, MANIFEST))
 
-    def fetch(self, model_id: str, manifest: Mapping[str, Any], folder: Path) -> None:
-        """Copies the files of a model's manifest into `folder`.
+    def read_signature(self, model_id: str) -> bytes | None:
+        """Returns the signature of a model's manifest, None if there is none."""
+        return self._read(self._path(MODELS_FOLDER, model_id, SIGNATURE))
+
+    def write_signature(self, model_id: str, signature: bytes) -> None:
+        """Writes the signature of a model's manifest."""
+        self._write(self._path(MODELS_FOLDER, model_id, SIGNATURE), signature)
+
+    def list_ids(self) -> list[str]:
+        """Returns the ids of the models, sorted; those whose store can't be listed are not found (some web servers)."""
+        path = self._path(MODELS_FOLDER)
+        with store_errors(self._name(path)):
+            try:
+                found = self._files.ls(path, detail=False)
+            except FileNotFoundError:
+                return []
+        return sorted(name for entry in found if is_model_id(name := entry.rstrip("/").rpartition("/")[2]))
+
+    def find_size(self, model_id: str, name: str) -> int | None:
+        """Returns the size of a file in bytes, None if the store does not tell.
 
         Raises:
-            RegistryError: if a file is missing.
-            StoreError: if a file can't be read.
+            RegistryError: if the file is missing.
+            StoreError: if the store can't be read.
         """
-        for name in manifest["files"]:
-            target, source = folder / name, self._path(MODELS_FOLDER, model_id, name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with self._errors(source):
-                try:
-                    self._files.get_file(source, str(target))
-                except FileNotFoundError as error:
-                    raise RegistryError(
-                        f"{self.describe(model_id)} lacks {name}, which its manifest names: the model is damaged"
-                    ) from error
+        path = self._path(MODELS_FOLDER, model_id, name)
+        with store_errors(self._name(path)):
+            try:
+                size: int | None = self._files.info(path).get("size")
+            except FileNotFoundError as error:
+                raise self._describe_missing(model_id, name) from error
+        return size
 
-    def send(self, model: ModelFolder, manifest: Mapping[str, Any]) -> None:
-        """Copies a published model into the store. The manifest comes last: without it the model does not exist."""
-        for name in [*manifest["files"], MANIFEST]:
+    def fetch(self, model_id: str, name: str, num_bytes: int, target: Path) -> None:
+        """Copies a file of a model.
+
+        Args:
+            model_id: Id of the model.
+            name: Name of the file in its manifest.
+            num_bytes: Expected size. A longer file is not fetched to its end.
+            target: Path of the copy.
+
+        Raises:
+            RegistryError: if the file is missing or too long.
+            StoreError: if it can't be read.
+        """
+        path = self._path(MODELS_FOLDER, model_id, name)
+        limit = _SizeLimit(num_bytes, self._name(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with store_errors(self._name(path)):
+            try:
+                self._files.get_file(path, str(target), callback=limit)
+            except FileNotFoundError as error:
+                raise self._describe_missing(model_id, name) from error
+
+    def send(self, model: ModelFolder, names: Iterable[str]) -> None:
+        """Copies files of a published model into the store; the caller sends the manifest last."""
+        for name in names:
             self._write(self._path(MODELS_FOLDER, model.id, name), (model.path / name).read_bytes())
-
-    def write_champion(self, champion: Mapping[str, Any]) -> None:
-        """Writes the store's `champion.json`; the model that it names must be in the store."""
-        self._write(self._path(CHAMPION_FILE), (json.dumps(champion, indent=2) + "\n").encode())
 
     def describe(self, model_id: str) -> str:
         """Returns the address of a model, for messages."""
         return self._name(self._path(MODELS_FOLDER, model_id))
+
+    def _describe_missing(self, model_id: str, name: str) -> RegistryError:
+        return RegistryError(f"{self.describe(model_id)} lacks {name}, which its manifest names: the model is damaged")
 
     def _name(self, path: str) -> str:
         return path if isinstance(self._files, LocalFileSystem) else str(self._files.unstrip_protocol(path))
@@ -92,14 +137,14 @@ class Store:
         return "/".join((self._root, *names))
 
     def _read(self, path: str) -> bytes | None:
-        with self._errors(path):
+        with store_errors(self._name(path)):
             try:
                 return bytes(self._files.cat_file(path))
             except FileNotFoundError:
                 return None
 
     def _write(self, path: str, content: bytes) -> None:
-        with self._errors(path):
+        with store_errors(self._name(path)):
             if isinstance(self._files, LocalFileSystem):
                 with atomic_file(Path(path)) as partial:
                     partial.write_bytes(content)
@@ -107,80 +152,15 @@ class Store:
                 # An object of an object store appears whole or not at all.
                 self._files.pipe_file(path, content)
 
-    @contextmanager
-    def _errors(self, path: str) -> Iterator[None]:
-        """Turns an error at a file of the store into a `StoreError` of one line."""
-        try:
-            yield
-        except RegistryError:
-            raise
-        except list_filesystem_errors() as error:
-            raise StoreError(f"{self._name(path)} can't be read or written: {one_line(error)}") from error
 
+class _SizeLimit(Callback):  # type: ignore[misc]  # fsspec has no types
+    """Ends a transfer that brings more than was declared, whatever the store said of the file's size."""
 
-def pull_model(name: str, address: str, to: Path) -> Mapping[str, Any]:
-    """Copies a model out of a store, whole or not at all, and verifies every hash.
+    def __init__(self, num_bytes: int, where: str) -> None:
+        super().__init__()
+        self._num_bytes, self._where = num_bytes, where
 
-    Args:
-        name: Id of the model, or `champion`.
-        address: Address of the store.
-        to: New folder of the model; must not exist, or be empty.
-
-    Returns:
-        The model's manifest.
-
-    Raises:
-        RegistryError: if the store has no such model, a file of it is missing, truncated or altered, or `to` is not
-            empty.
-        StoreError: if the store can't be read.
-    """
-    to = to.resolve()
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise RegistryError(f"{to} exists already: expected a folder that is new or empty")
-    remove_partials(to.parent, to.name)  # an earlier pull may have been killed
-    store = Store(address)
-    if name == CHAMPION:
-        champion = store.read_champion()
-        if champion is None:
-            raise RegistryError(f"there is no {CHAMPION_FILE} in {address}: expected a store with models/ beside it")
-        name = champion["id"]
-    where = store.describe(name)
-    content = store.read_manifest(name)
-    if content is None:
-        raise RegistryError(f"there is no model {name!r} in {address}: expected {where}/{MANIFEST}")
-    manifest = parse_manifest(content, f"{where}/{MANIFEST}")
-    with atomic_folder(to) as partial:
-        store.fetch(name, manifest, partial)
-        model = ModelFolder(partial)
-        model.manifest_path.write_bytes(content)
-        try:
-            model.verify()
-        except RegistryError as error:
-            raise RegistryError(f"refused {where}: {str(error).replace(str(partial), where)}") from error
-    return manifest
-
-
-def push_champion(artifacts_dir: Path, address: str) -> bool:
-    """Copies the champion of `artifacts_dir` to a store: first the model, then `champion.json`.
-
-    Returns:
-        False if the store has that champion already.
-
-    Raises:
-        RegistryError: if there is no champion, or a file of it differs from its manifest.
-        StoreError: if the store can't be written.
-    """
-    find_model(CHAMPION, artifacts_dir)  # raises if there is none
-    pointer = artifacts_dir / CHAMPION_FILE
-    # Read once: another process may promote another at any time. Without earlier champions, which the store may lack.
-    champion = {**parse_champion(pointer.read_bytes(), str(pointer)), "before": []}
-    model = ModelFolder(models_dir(artifacts_dir) / champion["id"])
-    store = Store(address)
-    is_stored = store.read_manifest(model.id) == model.manifest_path.read_bytes()
-    if is_stored and store.read_champion() == champion:
-        return False
-    if not is_stored:
-        store.send(model, model.verify())
-    store.write_champion(champion)
-    logger.info("registry: pushed champion %s to %s", model.id, address)
-    return True
+    def relative_update(self, inc: int = 1) -> None:
+        super().relative_update(inc)
+        if self.value > self._num_bytes:
+            raise RegistryError(f"refused {self._where}: it has more bytes than the {self._num_bytes:,} expected")

@@ -18,13 +18,14 @@ from tasks import versions
 from tasks.atomic import write_text
 from tasks.checking import CHECKSUMS
 from tasks.dataset.task import Dataset
+from tasks.errors import RefusedError
 from tasks.fingerprints import Inputs, list_versions
 from tasks.hashing import hash_file
 from tasks.model_folder import ModelFolder
 from tasks.registry.gate import Verdict
 from tasks.registry.models import list_models, models_dir, promote, publication, read_champion_id, registry_lock
 from tasks.registry.provenance import describe_provenance
-from tasks.registry.stores import push_champion
+from tasks.registry.pushing import push_champion
 from tasks.registry.verdicts import count_verdicts, write_model_films
 from tasks.settings import Settings
 
@@ -104,7 +105,7 @@ def find_current_model(artifacts_dir: Path, inputs: Inputs) -> ModelFolder | Non
             return model
     if models:
         previous = models[-1].read_manifest().get("inputs")
-        if previous is None:
+        if not isinstance(previous, dict):
             logger.info("registry: a new model is made, %s was published by an earlier version", models[-1].id)
         else:
             change = inputs.describe_change(previous)
@@ -202,12 +203,20 @@ def _write_files(model: ModelFolder, candidate: Candidate, settings: Settings) -
 
 # A retry helps where the network failed.
 @task(name="push champion", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=[1, 5, 20])
-def push(artifacts_dir: Path, address: str) -> None:
-    """Copies the champion to a store, if there is one and the store lacks it."""
+def push(artifacts_dir: Path, address: str, sign_with: Path | None = None) -> None:
+    """Copies the champion to a store, if there is one and the store lacks it.
+
+    A champion that was not judged against the store's stays here, with a warning: another machine was faster, or a
+    person went back to an earlier champion here alone. The next run compares with the store's.
+    """
     if read_champion_id(artifacts_dir) is None:
         logger.info("registry: no champion yet to push to %s", address)
-    elif not push_champion(artifacts_dir, address):
-        logger.info("registry: %s has the champion already", address)
+        return
+    try:
+        if not push_champion(artifacts_dir, address, sign_with=sign_with):
+            logger.info("registry: %s has the champion already", address)
+    except RefusedError as error:
+        logger.warning("registry: %s", error)
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_stores import make_store, write_keys
 
+from flows.cli import main
 from tasks.model_folder import ModelFolder
+from tasks.registry.models import promote
 from tasks.sample.server import serve
 from tasks.sample.site import make_site, write_catalog
 
@@ -48,7 +51,9 @@ def call(*arguments: object, cwd: Path | None = None, **environment: str) -> sub
         ([], "Missing command"),
         (["pull", "--to", "here", "--from", "nonsense://x"], "nonsense://x is not a supported store"),
         (["pull", "--to", "here", "--from", "nowhere"], "expected a store with models/"),
+        (["pull"], "expected one of --to and --serving"),
         (["promote", "none"], "no model 'none'"),
+        (["promote", "../models/m2"], "'../models/m2' is not the id of a model"),
         (["rollback"], "there is no champion in artifacts"),
         (["push", "--to", "there"], "there is no champion in artifacts"),
         (["label", "posters", "--to", "there"], "there is no champion in artifacts"),
@@ -195,12 +200,61 @@ def test_promote_and_roll_back(small_run, tmp_path: Path) -> None:
     shutil.copytree(small_run.artifacts_dir, store)
     first = small_run.run.model.id
     (store / "models" / first).rename(store / "models" / "older")
+    older = ModelFolder(store / "models" / "older")
+    older.write_manifest({**older.read_manifest(), "id": "older"})
     shutil.copytree(small_run.run.model.path, store / "models" / first)
     assert call("promote", "older", "--artifacts", store).stdout == f"older is now the champion of {store}\n"
     assert "older" in next(line for line in call("models", "--artifacts", store).stdout.splitlines() if "yes" in line)
     assert call("rollback", "--artifacts", store).stdout == f"{first} is the champion of {store} again\n"
     assert call("push", "--to", tmp_path / "there", "--artifacts", store).stdout.startswith("pushed the champion")
     assert "has the champion already" in call("push", "--to", tmp_path / "there", "--artifacts", store).stdout
+
+
+def test_pulling_every_week(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*arguments: object) -> tuple[object, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return ended.value.code or 0, f"{printed.out}{printed.err}".replace("\n", "|")
+
+    store, target, folder, serving = (tmp_path / name for name in ("store", "target", "model", "serving"))
+    make_store(store)
+    private, public = write_keys(tmp_path / "keys")
+    pushed = f"pushed the champion to {target}|"
+    assert run("push", "--to", target, "--artifacts", store, "--sign-with", private) == (0, pushed)
+    pull = ("pull", "--from", target, "--key", public, "--to", folder)
+    assert run(*pull) == (0, f"pulled two to {folder}: 2 files, every hash as in its manifest|")
+    assert run(*pull) == (0, f"current: {folder} is two|")
+    serve = ("pull", "--from", store, "--serving", serving, "--keep", 1)
+    assert run(*serve) == (0, f"pulled two to {serving}/1|")
+    assert run(*serve) == (0, f"current: {serving}/1 is two|")
+    assert run(*serve, "one") == (0, f"pulled one to {serving}/2, removed 1|")
+    code, line = run("pull", "--from", store, "--key", public, "--to", folder)
+    assert (code, line.count("|")) == (2, 1)
+    assert "models/two: it has no signature" in line
+    make_store(tmp_path / "other")
+    promote(tmp_path / "other", "one", "by hand")
+    (target / "champion.json").write_text('{"id": "three"}')
+    code, line = run("push", "--to", target, "--artifacts", tmp_path / "other")
+    assert (code, line.count("|")) == (2, 1)
+    assert line.startswith("poster-genres: not pushed: one was not compared with three, the champion of")
+    assert run("push", "--to", target, "--artifacts", tmp_path / "other", "--unjudged") == (0, pushed)
+    assert run("rollback", "--store", store) == (0, f"one is the champion of {store} again|")
+
+
+@pytest.mark.parametrize("option", ["--store", "--artifacts"])
+def test_lists_of_models_leave_out_what_can_not_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, option: str
+) -> None:
+    store = make_store(tmp_path / "store")
+    (store / "models" / "two" / "manifest.json").write_text("")
+    with pytest.raises(SystemExit):
+        main(["models", option, str(store)])
+    *table, line = capsys.readouterr().out.splitlines()
+    assert [row.split("│")[1:3] for row in table if row.startswith("│")] == [[" one ", "          "]]
+    assert line == "the champion, two, is not among them: promote another, or pull it again"
+    (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "two/manifest.json is not a manifest of a model" in warning
 
 
 def test_serve_says_what_is_in_the_way() -> None:

@@ -18,7 +18,7 @@ from tasks.model_folder import ModelFolder
 from tasks.prediction.predictor import Predictor
 from tasks.prediction.similarity import find_similar_posters
 from tasks.registry.models import find_champion, find_model, list_models, promote, read_champion_id
-from tasks.registry.stores import pull_model
+from tasks.registry.pulling import pull_model
 from tasks.settings import Settings
 
 ARCHIVE = Path(__file__).parents[1] / "fixtures" / "release_006bde9" / "release_006bde9.tar.xz"
@@ -182,10 +182,10 @@ def test_its_similarity_index_is_read(taken_over: TakenOver, tmp_path: Path) -> 
 
 
 def test_its_store_can_be_pulled_from(taken_over: TakenOver, tmp_path: Path) -> None:
-    manifest = pull_model(taken_over.champion_id, "store", tmp_path / "pulled")
-    assert manifest["id"] == taken_over.champion_id
+    pulled = pull_model(taken_over.champion_id, "store", tmp_path / "pulled")
+    assert pulled.id == taken_over.champion_id
     assert ModelFolder(tmp_path / "pulled").verify() == ModelFolder(taken_over.champion).verify()
-    assert pull_model("champion", "store", tmp_path / "champion")["id"] == read_champion_id(ARTIFACTS)
+    assert pull_model("champion", "store", tmp_path / "champion").id == read_champion_id(ARTIFACTS)
 
 
 def test_a_champion_of_another_format_stops_no_run(

@@ -15,7 +15,8 @@ from webhook import listen
 
 from flows.train import train
 from tasks.errors import CatalogError, RegistryError
-from tasks.registry.stores import Store, pull_model
+from tasks.registry.pulling import pull_model
+from tasks.registry.stores import Store
 from tasks.sample.server import serve
 from tasks.settings import CatalogSettings, EvaluationSettings, ExportSettings, NotifySettings, Settings
 

@@ -34,7 +34,8 @@ from tasks.posters.workers import Workers
 from tasks.prediction.images import process_images
 from tasks.prediction.predictor import Predictor
 from tasks.prediction.similarity import find_similar_posters
-from tasks.registry.stores import pull_model
+from tasks.registry.pulling import pull_model
+from tasks.registry.pushing import push_champion
 from tasks.sample.server import serve
 from tasks.sample.site import make_site, write_catalog
 from tasks.settings import (
@@ -239,6 +240,17 @@ def test_second_run_ends_with_the_same_model_and_writes_nothing(small_run) -> No
     assert set(again.seconds) == {"catalog", "posters", "dataset"}
 
 
+def test_an_emptied_folder_takes_over_the_champion_of_the_store(small_run, tmp_path: Path) -> None:
+    store, artifacts = str(tmp_path / "store"), tmp_path / "artifacts"
+    push_champion(small_run.artifacts_dir, store)
+    registry = small_run.settings.registry.model_copy(update={"publish_to": store})
+    with serve(small_run.data_dir / "site", small_run.port):
+        run = train(small_run.settings.model_copy(update={"artifacts_dir": artifacts, "registry": registry}))
+    assert (run.model.id, run.is_new, run.is_champion) == (small_run.run.model.id, False, True)
+    assert run.model.path == artifacts / "models" / run.model.id
+    assert read_json(artifacts / "champion.json") == read_json(small_run.artifacts_dir / "champion.json")
+
+
 @dataclass(frozen=True)
 class GrownRun:
     """The small run again with three more films, in folders of its own; all outputs, without LiteRT."""
@@ -321,7 +333,7 @@ def test_new_films_touch_only_their_own(small_run, grown_run: GrownRun, tmp_path
     assert f"Against {small_run.run.model.id}: no warning." in run.model.report_path.read_text("utf-8")
 
     # And the champion, whichever it is, is where it was to be pushed to.
-    assert pull_model("champion", str(folder / "store"), tmp_path / "pulled")["id"] == champion["id"]
+    assert pull_model("champion", str(folder / "store"), tmp_path / "pulled").id == champion["id"]
 
 
 def test_a_model_of_all_outputs_served_by_name_in_a_clean_process(grown_run: GrownRun) -> None:

@@ -1,10 +1,14 @@
 import errno
+import os
 import shutil
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from tasks.atomic import atomic_file, atomic_folder, remove_folder, remove_partials, write_text
+from tasks import atomic
+from tasks.atomic import atomic_file, atomic_folder, remove_folder, remove_partials, replace_folder, write_text
 
 
 def test_file_appears_only_when_the_block_ends(tmp_path: Path) -> None:
@@ -91,9 +95,52 @@ def test_an_interrupt_between_the_two_renames_leaves_the_old_folder(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", interrupt)
+    monkeypatch.setattr(atomic, "_exchange", lambda *_: False)  # as on a system that can't
     with pytest.raises(KeyboardInterrupt), atomic_folder(folder):
         pass
     assert [path.name for path in folder.iterdir()] == ["old"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux exchanges two folders")
+def test_a_replaced_folder_is_there_at_every_moment(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    for number in range(2):
+        (tmp_path / f"source{number}").mkdir()
+        (tmp_path / f"source{number}" / str(number)).touch()
+    replace_folder(tmp_path / "source0", folder)
+    seen: set[tuple[str, ...]] = set()
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                seen.add(tuple(os.listdir(folder)))  # noqa: PTH208  (Path.iterdir is not better here)
+            except FileNotFoundError:
+                seen.add(("no folder",))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for turn in range(200):
+        number = (turn + 1) % 2
+        source = tmp_path / "next"
+        source.mkdir()
+        (source / str(number)).touch()
+        replace_folder(source, folder)
+    done.set()
+    reader.join()
+    assert seen == {("0",), ("1",)}
+    assert not (tmp_path / "next").exists()
+
+
+def test_without_an_exchange_the_folder_is_replaced_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atomic, "_exchange", lambda *_: False)
+    for name in ("old", "new"):
+        with atomic_folder(tmp_path / "folder") as partial:
+            (partial / name).touch()
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_errors_of_the_disk_name_the_final_path(tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def test_settings_that_are_no_inputs_of_the_model() -> None:
         "features.engine",
         "features.batch_size",
         "registry.publish_to",
+        "registry.sign_with",
     }
     inputs = {".".join(path) for path in SETTINGS if is_input(path)}
     assert {name.split(".")[0] for name in inputs} == set(Settings().model_inputs())

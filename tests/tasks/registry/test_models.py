@@ -4,23 +4,27 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks import versions
 from tasks.errors import LockedError, RegistryError
 from tasks.locking import locked
+from tasks.model_folder import ModelFolder
 from tasks.registry import models
+from tasks.registry.champion_file import parse_champion
 from tasks.registry.models import (
     describe_format_mismatch,
     find_champion,
     find_model,
     list_models,
-    parse_champion,
     promote,
     publication,
     rank_models,
     read_champion_id,
     recover,
     rollback,
+    take_over,
 )
 
 
@@ -54,7 +58,7 @@ def test_models_that_are_not_there(store: Path, tmp_path: Path) -> None:
 def add_model(store: Path, name: str, why: str | None) -> None:
     with publication(store, name, why) as model:
         model.labels_path.write_text("[]")
-        model.write_manifest({"id": name})
+        model.write_manifest({"id": name, "format": versions.MODEL})
 
 
 def test_promotions_are_remembered_and_rolled_back_one_by_one(store: Path) -> None:
@@ -139,13 +143,81 @@ def test_a_champion_of_another_format_is_described(store: Path, tmp_path: Path) 
     champion = find_champion(store)
     assert champion is not None
     assert champion.id == "two"
+    assert describe_format_mismatch(champion) is None
+    champion.write_manifest({"id": "two"})
     expected = f"two is of format None, and this version compares with format {versions.MODEL}"
     assert describe_format_mismatch(champion) == expected
-    champion.write_manifest({"id": "two", "format": versions.MODEL})
-    assert describe_format_mismatch(champion) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"no json"])
-def test_pointers_that_are_none(content: bytes) -> None:
-    with pytest.raises(RegistryError, match="here does not name a model"):
-        parse_champion(content, "here")
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no json", b"[]", b"{}", b'{"id": "one"}', b'{"id": 1, "files": {}}', b'{"id": "two", "files": {}}'],
+)
+def test_a_manifest_that_is_none_is_left_out_with_one_warning(
+    store: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = store / "models" / "one" / "manifest.json"
+    path.write_bytes(content)
+    assert [model.id for model in list_models(store)] == ["two"]
+    (message,) = caplog.messages
+    assert message.startswith(f"registry: one is left out: {path} is ")
+    assert find_champion(store) == ModelFolder(store / "models" / "two")
+
+
+@pytest.mark.parametrize("damage", ["empty", "gone", "of another"])
+def test_a_champion_that_can_not_be_used_is_one_line_with_the_remedy(store: Path, damage: str) -> None:
+    path = store / "models" / "two" / "manifest.json"
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"" if damage == "empty" else (store / "models" / "one" / "manifest.json").read_bytes())
+    for find in (lambda: find_champion(store), lambda: find_model("champion", store)):
+        with pytest.raises(RegistryError) as raised:
+            find()
+        assert str(raised.value).startswith(f"the champion of {store} can't be used: {path}")
+        assert "poster-genres pull two --from a store that has it" in str(raised.value)
+        assert "\n" not in str(raised.value)
+    promote(store, "one", "by hand")
+    assert read_champion_id(store) == "one"
+    with pytest.raises(RegistryError):
+        rollback(store)
+
+
+def test_only_models_of_this_registry_and_format_are_promoted(store: Path) -> None:
+    before = (store / "champion.json").read_bytes()
+    for name in ("../models/one", str(store / "models" / "one"), "one/../one", "", ".", ".three.1234.partial"):
+        with pytest.raises(RegistryError, match="is not the id of a model"):
+            promote(store, name, "by hand")
+    (store / "models" / "one").rename(store / "models" / "renamed")
+    with pytest.raises(RegistryError, match="is of model 'one': expected the name of its folder"):
+        promote(store, "renamed", "by hand")
+    ModelFolder(store / "models" / "renamed").write_manifest({"id": "renamed", "format": 999})
+    with pytest.raises(RegistryError, match="renamed is of format 999, and this version compares with format"):
+        promote(store, "renamed", "by hand")
+    assert (store / "champion.json").read_bytes() == before
+
+
+@given(name=st.text())
+def test_no_other_text_is_promoted(store_for_all: Path, name: str) -> None:
+    with pytest.raises(RegistryError):
+        promote(store_for_all, name, "by hand")
+    assert read_champion_id(store_for_all) == "two"
+
+
+def test_a_pointer_that_names_no_model_is_replaced_by_hand(store: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (store / "champion.json").write_text('{"id": "../models/one", "before": []}')
+    with pytest.raises(RegistryError, match=r"champion\.json does not name a model"):
+        find_champion(store)
+    promote(store, "one", "by hand")
+    assert read_champion_id(store) == "one"
+    assert "the history of champions begins anew" in caplog.text
+
+
+def test_the_champion_of_a_store_is_taken_over_only_where_there_is_none(store: Path) -> None:
+    champion = parse_champion((store / "champion.json").read_bytes(), "here")
+    take_over(store, {**champion, "id": "one"})
+    assert read_champion_id(store) == "two"
+    (store / "champion.json").unlink()
+    take_over(store, champion)
+    assert json.loads((store / "champion.json").read_text()) == champion
+    assert rollback(store) == "one"

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks import versions
 from tasks.dataset.task import Dataset
 from tasks.evaluation.task import Evaluation
 from tasks.export.task import Export
@@ -13,7 +14,7 @@ from tasks.fingerprints import Inputs
 from tasks.model_folder import ModelFolder
 from tasks.registry.gate import Check, Verdict
 from tasks.registry.models import promote, read_champion_id
-from tasks.registry.task import Candidate, find_current_model, list_inputs, publish_model, record_verdict
+from tasks.registry.task import Candidate, find_current_model, list_inputs, publish_model, push, record_verdict
 from tasks.registry.verdicts import count_verdicts
 from tasks.settings import PosterSettings, RegistrySettings, Settings, TrainingSettings
 
@@ -54,7 +55,7 @@ def test_what_does_not_decide_the_model_is_not_an_input() -> None:
 def add_model(artifacts_dir: Path, model_id: str, description: dict[str, object]) -> ModelFolder:
     model = ModelFolder(artifacts_dir / "models" / model_id)
     model.path.mkdir(parents=True)
-    model.write_manifest({"id": model_id, **description})
+    model.write_manifest({"id": model_id, "format": versions.MODEL, **description})
     return model
 
 
@@ -82,6 +83,32 @@ def test_a_model_of_version_0_1_is_not_current(tmp_path: Path, caplog: pytest.Lo
     add_model(tmp_path, "m1", {"made_of": make_inputs().fingerprint})
     assert find_current_model(tmp_path, make_inputs()) is None
     assert caplog.messages == ["registry: a new model is made, m1 was published by an earlier version"]
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"id": "m2", "files": {}, "inputs": 3}'])
+def test_a_model_that_can_not_be_read_stops_no_run(tmp_path: Path, content: str) -> None:
+    model = add_model(tmp_path, "m1", make_inputs().as_description())
+    (add_model(tmp_path, "m2", {}).path / "manifest.json").write_text(content)
+    assert find_current_model(tmp_path, make_inputs()) == model
+    assert find_current_model(tmp_path, make_inputs(Settings(seed=1))) is None
+
+
+def test_a_champion_that_was_not_judged_stays_here_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    target = str(tmp_path / "target")
+    push.fn(tmp_path / "none", target)
+    for machine in ("first", "second"):
+        add_model(tmp_path / machine, machine, {})
+        promote(tmp_path / machine, machine, "by hand")
+        push.fn(tmp_path / machine, target)
+    push.fn(tmp_path / "first", target)
+    lines = [record for record in caplog.records if record.name == "tasks.registry.task"]
+    assert [record.levelname for record in lines] == ["INFO", "WARNING", "INFO"]
+    assert lines[0].message == f"registry: no champion yet to push to {target}"
+    assert lines[1].message.startswith("registry: not pushed: second was not compared with first, the champion of")
+    assert lines[2].message == f"registry: {target} has the champion already"
 
 
 @pytest.fixture
