@@ -188,6 +188,7 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
             champion_test=champion_test,
             folder=workspace.folder("evaluation"),
             catalog_counts={"dropped": data.catalog.dropped, "doubtful": data.catalog.count_doubts()},
+            top_k=settings.export.top_k,
         )
     with _timed("export", seconds):
         export = export_model(

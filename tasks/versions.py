@@ -6,6 +6,6 @@ Results of an earlier version are then made again.
 RECORDS = 3  # TFRecord shards and dataset.json
 PREPROCESSING = 2  # from the bytes of a poster to pixels
 TRAINING = 4  # the head and how it is fitted
-EVALUATION = 3  # figures and report
-EXPORT = 5  # the exported model and its check
+EVALUATION = 4  # figures and report
+EXPORT = 6  # the exported model and its check
 MODEL = 1  # the folder of a published model

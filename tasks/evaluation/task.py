@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -24,14 +24,17 @@ from tasks.evaluation.champion import ChampionTest, compare_with_champion
 from tasks.evaluation.charts import draw_calibration, draw_charts, draw_outputs, draw_thresholds
 from tasks.evaluation.label_errors import describe_label_errors, find_label_errors, write_label_errors
 from tasks.evaluation.neighbours import score_embedding
-from tasks.evaluation.predictions import GenreScores, predict_logits
+from tasks.evaluation.predictions import GenreScores, predict_genres, predict_logits
 from tasks.evaluation.report import render_report
-from tasks.evaluation.scores import find_interval, measure_calibration, score_confidences
+from tasks.evaluation.scores import find_interval, measure_calibration, score_decisions
 from tasks.fingerprints import Inputs, find_current
 from tasks.model_folder import ModelFolder
 from tasks.outputs.calibration import THRESHOLD
+from tasks.outputs.decisions import DecisionRule, Order, sort_decided
 from tasks.outputs.genres import GenresOutput
 from tasks.training.examples import Examples, read_examples
+from tasks.training.operating_points import MIN_FILMS, find_operating_points, measure_operating_points
+from tasks.training.ranking import choose_order
 from tasks.training.task import TrainedHead
 
 logger = logging.getLogger(__name__)
@@ -84,6 +87,7 @@ def evaluate(
     champion_test: ChampionTest | None,
     folder: Path,
     catalog_counts: Mapping[str, Mapping[str, int]] | None = None,
+    top_k: int | None = None,
 ) -> Evaluation:
     """Scores a head on the test split beside its baselines and the champion; writes metrics and report.
 
@@ -93,10 +97,12 @@ def evaluate(
         dataset: The films.
         heads: The heads.
         champion_test: The champion, to compare the model with; None: there is none.
-        folder: Folder to write, with `metrics.json`, `report.md`, its charts and `label_errors.csv`.
+        folder: Folder to write, with `metrics.json`, `report.md`, its charts, `operating_points.json` and
+            `label_errors.csv`.
         catalog_counts: `dropped` rows and `doubtful` films of the catalog by reason, for the report.
+        top_k: Maximum number of genres in a prediction of the exported model, `export.top_k`.
     """
-    inputs = _collect_inputs(dataset, heads, champion_test, catalog_counts)
+    inputs = _collect_inputs(dataset, heads, champion_test, catalog_counts, top_k)
     if known := find_current(ModelFolder(folder).metrics_path, inputs):
         logger.info("evaluation: %s is up to date", heads.model.folder.name)
         return Evaluation(folder, known)
@@ -106,17 +112,23 @@ def evaluate(
     test = _Predictions(test_films, GenreScores.from_logits(test_outputs[GenresOutput.name], trained.calibration))
     validation_logits = predict_logits(trained, validation_films)[GenresOutput.name]
     validation = _Predictions(validation_films, GenreScores.from_logits(validation_logits, trained.calibration))
+    order, ranking = choose_order(validation.targets, validation_logits, trained.calibration)
+    rule = DecisionRule(order, top_k)
+    points = find_operating_points(validation.targets, validation.scores.calibrated, genres)
     metrics: dict[str, Any] = {
         **inputs.as_description(),
         "recipe": trained.settings.name,
         "threshold": THRESHOLD,
+        "rule": rule.get_config(),
+        "ranking": {**ranking, "first_genre_right": _score_first_genres(test, top_k)},
         "vocabulary": genres,
         "num_films": dataset.num_films,
         "heads": trained.output_names,
-        "model": _score_model(trained, test, genres),
+        "model": _score_model(trained, test, genres, rule),
+        "operating_points": measure_operating_points(test.targets, test.scores.calibrated, points),
         "outputs": _score_outputs(trained, test_outputs, test_films, train),
         "embedding": score_embedding(trained, train, test_films),
-        "baselines": _score_baselines(heads.baselines, test, genres),
+        "baselines": _score_baselines(heads.baselines, test, genres, rule),
     }
     if catalog_counts:
         metrics["catalog"] = catalog_counts
@@ -133,6 +145,8 @@ def evaluate(
         model = ModelFolder(partial)
         model.metrics_path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
         model.report_path.write_text(render_report(metrics, with_charts=True), "utf-8")
+        described = {"split": "validation", "min_films": MIN_FILMS, "genres": points}
+        model.operating_points_path.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", "utf-8")
         _draw(partial, heads, metrics, validation, test)
         if label_errors is not None:
             write_label_errors(label_errors, model.label_errors_path)
@@ -152,6 +166,7 @@ def _collect_inputs(
     heads: TrainedHeads,
     champion_test: ChampionTest | None,
     catalog_counts: Mapping[str, Mapping[str, int]] | None,
+    top_k: int | None,
 ) -> Inputs:
     champion = None
     if champion_test:
@@ -163,14 +178,26 @@ def _collect_inputs(
             "dataset": dataset.fingerprint,
             "champion": champion,
             "catalog": catalog_counts,
+            "top_k": top_k,
             "cross_fitted": heads.cross_fitted_path and heads.cross_fitted_path.parent.name,
         }
     )
 
 
-def _score_model(trained: TrainedHead, test: _Predictions, genres: Sequence[str]) -> dict[str, Any]:
+def _score_first_genres(test: _Predictions, top_k: int | None) -> dict[str, float]:
+    """Returns by order the share of films of which the first genre of the prediction is right."""
+    shares = {}
+    for order in get_args(Order):
+        rule = DecisionRule(order, top_k)
+        ranking = rule.rank(test.scores.confidences, test.scores.calibrated)
+        first = sort_decided(test.scores.decide(rule), ranking)[:, 0]
+        shares[order] = float(test.targets[np.arange(len(first)), first].mean())
+    return shares
+
+
+def _score_model(trained: TrainedHead, test: _Predictions, genres: Sequence[str], rule: DecisionRule) -> dict[str, Any]:
     """Returns `score_head`, and by genre its threshold and how well calibrated its probabilities are."""
-    model = score_head(trained, test.examples, test.scores.confidences, genres)
+    model = score_head(trained, test.targets, test.scores.decide(rule), genres)
     raw = measure_calibration(test.targets, test.scores.raw, genres)
     calibrated = measure_calibration(test.targets, test.scores.calibrated, genres)
     for genre, threshold in zip(genres, expit(trained.calibration.thresholds), strict=True):
@@ -190,21 +217,23 @@ def _score_outputs(
     return {name: scores for name, scores in scored.items() if scores}
 
 
-def _score_baselines(baselines: Sequence[TrainedHead], test: _Predictions, genres: Sequence[str]) -> dict[str, Any]:
-    """Returns by name the scores of each baseline, and the interval of the model's improvement on it."""
-    confidences = {
-        baseline.settings.name: expit(predict_logits(baseline, test.examples)[GenresOutput.name])
-        for baseline in baselines
-    }
-    everything = np.ones(test.targets.shape, np.float32)
+def _score_baselines(
+    baselines: Sequence[TrainedHead], test: _Predictions, genres: Sequence[str], rule: DecisionRule
+) -> dict[str, Any]:
+    """Returns by name the scores of each baseline, and the interval of the model's improvement on it.
+
+    Baselines decide by the model's rule, except for the one that predicts everything.
+    """
+    decisions = {baseline.settings.name: predict_genres(baseline, test.examples).decide(rule) for baseline in baselines}
     scored = {
-        baseline.settings.name: score_head(baseline, test.examples, confidences[baseline.settings.name], genres)
+        baseline.settings.name: score_head(baseline, test.targets, decisions[baseline.settings.name], genres)
         for baseline in baselines
     }
-    scored["predict_everything"] = score_confidences(test.targets, everything, genres)
-    decisions = test.scores.confidences > THRESHOLD
-    for name, others in {**confidences, "predict_everything": everything}.items():
-        scored[name]["improvement_interval"] = find_interval(test.targets, decisions, others > THRESHOLD)
+    decisions["predict_everything"] = np.ones(test.targets.shape, bool)
+    scored["predict_everything"] = score_decisions(test.targets, decisions["predict_everything"], genres)
+    own = test.scores.decide(rule)
+    for name, others in decisions.items():
+        scored[name]["improvement_interval"] = find_interval(test.targets, own, others)
     return scored
 
 
@@ -231,11 +260,11 @@ def _draw(
 
 
 def score_head(
-    trained: TrainedHead, examples: Examples, confidences: NDArray[np.float32], genres: Sequence[str]
+    trained: TrainedHead, genre_targets: NDArray[np.uint8], decisions: NDArray[np.bool_], genres: Sequence[str]
 ) -> dict[str, Any]:
-    """Returns `score_confidences` for a head, and how it was trained."""
+    """Returns `score_decisions` for a head, and how it was trained."""
     return {
-        **score_confidences(examples.genre_targets, confidences, genres),
+        **score_decisions(genre_targets, decisions, genres),
         "validation_macro_f1": trained.validation_macro_f1,
         "best_epoch": trained.best_epoch,
         "epochs_run": trained.epochs_run,

@@ -14,6 +14,7 @@ from tasks.export.classifier import Classifier, write_saved_model
 from tasks.features.image_size import IMAGE_SIZE
 from tasks.outputs.calibration import Calibration
 from tasks.outputs.decade import DecadeOutput
+from tasks.outputs.decisions import DecisionRule
 from tasks.outputs.genres import GenresOutput
 from tasks.outputs.output import Output
 from tasks.outputs.score import ScoreOutput
@@ -40,13 +41,14 @@ for name, signature in sorted(signatures.items()):
         print(name, size, *(f"{key}{values.shape.as_list()}" for key, values in sorted(outputs.items())))
 """
 
+DECIDED = "calibrated[{0}, 2] confidences[{0}, 2] decade[{0}] decade_confidence[{0}] "
 BY_SIGNATURE = {
-    "embedding": "embedding[{0}, 4]",
-    "images": "confidences[{0}, 2] decade[{0}] decade_confidence[{0}] labels[{0}, 2] score[{0}]",
-    "images_uint8": "confidences[{0}, 2] decade[{0}] decade_confidence[{0}] labels[{0}, 2] score[{0}]",
-    "probabilities": "calibrated[{0}, 3] confidences[{0}, 3] decade_probabilities[{0}, 2] decades[2] genres[3] "
-    "probabilities[{0}, 3] score[{0}]",
-    "serving_default": "confidences[{0}, 2] decade[{0}] decade_confidence[{0}] labels[{0}, 2] score[{0}]",
+    "embedding": "embedding[{0}, 4] error[{0}]",
+    "images": f"{DECIDED}labels[{{0}}, 2] score[{{0}}]",
+    "images_uint8": f"{DECIDED}labels[{{0}}, 2] score[{{0}}]",
+    "probabilities": "calibrated[{0}, 3] confidences[{0}, 3] decade_probabilities[{0}, 2] decades[{0}, 2] error[{0}] "
+    "genres[{0}, 3] probabilities[{0}, 3] score[{0}]",
+    "serving_default": f"{DECIDED}error[{{0}}] labels[{{0}}, 2] score[{{0}}]",
 }
 
 
@@ -68,7 +70,7 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     maps = keras.layers.ReLU(6.0)(keras.layers.BatchNormalization()(maps))
     backbone = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(maps))
     zeros = np.zeros(3, np.float32)
-    genres = GenresOutput(GENRES, top_k=2, calibration=Calibration(zeros + 1, zeros, zeros))
+    genres = GenresOutput(GENRES, DecisionRule("calibrated", 2), Calibration(zeros + 1, zeros, zeros))
     outputs: list[Output] = [genres, DecadeOutput([1990, 2000]), ScoreOutput(6.0, 1.0)]
     head = build_head(outputs, TrainingSettings(hidden_units=4), 8, None, seed=0)
     folder = tmp_path_factory.mktemp("classifier") / "saved_model"
