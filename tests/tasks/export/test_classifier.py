@@ -95,3 +95,36 @@ def test_every_signature_takes_batches_of_any_size(saved_model: Path, settings: 
     assert done.returncode == 0, done.stderr
     expected = [f"{name} {size} {shapes.format(size)}" for name, shapes in BY_SIGNATURE.items() for size in (0, 1, 3)]
     assert done.stdout.splitlines() == expected
+
+
+def test_broken_pictures_cost_their_own_rows(saved_model: Path) -> None:
+    signatures = tf.saved_model.load(str(saved_model)).signatures
+    rng = np.random.default_rng(0)
+    files = [tf.io.encode_jpeg(rng.integers(0, 256, (90, 60, 3), np.uint8)).numpy() for _ in range(64)]
+    whole = np.delete(np.arange(64), [0, 20, 63])
+    files[0], files[20], files[63] = b"", files[20][:500], b"GIF89a"
+    for name in ("serving_default", "probabilities", "embedding"):
+        every = signatures[name](image_bytes=tf.constant(files))
+        alone = signatures[name](image_bytes=tf.constant([files[row] for row in whole]))
+        errors = every["error"].numpy()
+        assert [errors[row] for row in (0, 20, 63)] == [b"empty", b"broken image", b"neither JPEG nor PNG"]
+        for key, values in alone.items():
+            rows = every[key].numpy()
+            if values.dtype == tf.string:
+                np.testing.assert_array_equal(rows[whole], values.numpy())
+                assert key == "error" or not any(np.delete(rows, whole, axis=0).ravel())
+            else:
+                np.testing.assert_allclose(rows[whole], values, atol=1e-6)
+                assert not np.delete(rows, whole, axis=0).any()
+    nothing = signatures["serving_default"](image_bytes=tf.constant([b"x"]))
+    assert nothing["labels"].numpy().tolist() == [[b"", b""]]
+
+
+def test_the_batch_is_the_first_dimension_of_everything(saved_model: Path) -> None:
+    signatures = tf.saved_model.load(str(saved_model)).signatures
+    assert sorted(signatures) == sorted(BY_SIGNATURE)
+    for signature in signatures.values():
+        (_, arguments), outputs = signature.structured_input_signature, signature.structured_outputs
+        for tensor in [*arguments.values(), *outputs.values()]:
+            assert tensor.shape[0] is None
+            assert tensor.shape.rank == 1 or all(tensor.shape[1:]) or tensor.name.startswith("images")
