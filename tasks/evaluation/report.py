@@ -24,9 +24,9 @@ _ABOUT_GENRES = """The threshold is on the calibrated probability: it was found 
 the model, so that a genre is predicted where its confidence is over 0.5. Calibration error and Brier score show how
 well calibrated the probabilities are; the raw ones of a head trained with soft-F1 are not."""
 
-_ABOUT_OPERATING_POINTS = """The thresholds are in `operating_points.json`: for each genre the lowest calibrated
-probability from which on that share of the validation films has the genre, of ten films or more. Recall counts the
-films of all genres."""
+_ABOUT_OPERATING_POINTS = """The thresholds are in `operating_points.json`: for each genre the lowest one from which on
+the calibrated probabilities of the validation films have this mean, of ten films or more. Recall counts the films of
+all genres."""
 
 _ABOUT_LABEL_ERRORS = """Labels that held-out predictions contradict most: wrong labels, wrong posters, or posters that
 mislead. `label_errors.csv` has more of them."""

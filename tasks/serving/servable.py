@@ -66,19 +66,24 @@ class Servable:
 
 
 def _to_tensor(name: str, value: Any, spec: tf.TensorSpec) -> tf.Tensor:
+    wanted = f"expected {spec.dtype.name} of shape {spec.shape} as {name}"
     try:
         if spec.dtype == tf.string:
             tensor = tf.constant(value, tf.string)
         else:
             array = np.array(value)
-            if array.dtype.kind not in "iuf":
-                raise BadRequestError(f"expected numbers as the input {name}")
-            tensor = tf.constant(value, spec.dtype)
+            dtype = spec.dtype.as_numpy_dtype
+            if not np.issubdtype(array.dtype, np.integer if spec.dtype.is_integer else np.number):
+                raise BadRequestError(f"{wanted}; received {array.dtype.name}")
+            if spec.dtype.is_integer and not (array == array.astype(dtype)).all():
+                raise BadRequestError(f"{wanted}; received other numbers")
+            tensor = tf.constant(array, spec.dtype)
     except (TypeError, ValueError) as error:
-        message = str(error).splitlines()[0]
-        raise BadRequestError(f"expected {spec.dtype.name} of shape {spec.shape} as {name}: {message}") from error
+        if isinstance(error, BadRequestError):
+            raise
+        raise BadRequestError(f"{wanted}: {str(error).splitlines()[0]}") from error
     if not spec.shape.is_compatible_with(tensor.shape):
-        raise BadRequestError(f"expected {spec.dtype.name} of shape {spec.shape} as {name}; received {tensor.shape}")
+        raise BadRequestError(f"{wanted}; received {tensor.shape}")
     return tensor
 
 

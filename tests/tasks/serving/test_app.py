@@ -89,9 +89,10 @@ def test_columns_and_another_signature(address: str) -> None:
         ({"instances": ["a"], "signature_name": ["none"]}, "not found"),
         ({"instances": [["a"]]}, "expected string of shape (None,) as image_bytes; received (1, 1)"),
         ({"instances": [3]}, "expected string of shape (None,) as image_bytes"),
-        ({"instances": ["a"], "signature_name": "images_uint8"}, "expected numbers as the input images"),
+        ({"instances": ["a"], "signature_name": "images_uint8"}, "as images; received bytes"),
         ({"instances": [[[[1, 2]]]], "signature_name": "images_uint8"}, "received (1, 1, 1, 2)"),
-        ({"instances": [[[[1, 2, 300]]]], "signature_name": "images_uint8"}, "expected uint8 of shape"),
+        ({"instances": [[[[1, 2, 300]]]], "signature_name": "images_uint8"}, "received other numbers"),
+        ({"instances": [[[[1, 2, 0.5]]]], "signature_name": "images_uint8"}, "received float64"),
         ({"instances": [[[[1, 2, 3]], [[1]]]], "signature_name": "images_uint8"}, "expected uint8 of shape"),
     ],
 )
