@@ -11,9 +11,12 @@ AUDIT := .audit-venv
 FUZZ := .fuzz-venv
 # Seed of the random numbers of make fuzz and make soak: make fuzz SEED=3.
 SEED := 0
+# Model and posters of make latency: make latency MODEL=artifacts/models/<id> POSTERS=posters/.
+MODEL :=
+POSTERS := data/sample/site/posters
 NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tests/tasks/training \
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
-.PHONY: demo test test-kernels bench ablation gate audit fuzz fuzz-coverage soak year schedule setup backbone lock clean
+.PHONY: demo test test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -32,6 +35,10 @@ test-kernels: setup
 # Takes half an hour, alone on the machine. The alternatives have a virtual environment; nginx is Debian's nginx-light.
 bench: setup $(BENCH)/installed
 	$(BIN)/python tests/benchmarks/bench.py
+
+# Takes five minutes, alone on the machine: latency, throughput and memory of a model, tests/benchmarks/latency.md.
+latency: setup
+	$(BIN)/python tests/benchmarks/latency.py $(MODEL) $(POSTERS)
 
 $(BENCH)/installed: tests/benchmarks/peers.lock
 	$(PYTHON) -m venv --clear $(BENCH)

@@ -42,6 +42,10 @@ PosterAssignments = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="One setting of the downloads: posters.deadline_seconds=60."),
 ]
 MinPosters = Annotated[int | None, typer.Option("--min-posters", help="Genres with fewer posters are dropped.")]
+Precision = Annotated[
+    float | None,
+    typer.Option("--precision", help="Name the genres that are right so often: 0.5, 0.6 ... 0.9. May be none."),
+]
 ArtifactsDir = Annotated[Path, typer.Option("--artifacts", help="Folder of the published models.")]
 StoreAddress = Annotated[
     str | None, typer.Option("--store", help="Not of this machine, but of this store: folder, s3://..., gs://...")
@@ -135,6 +139,7 @@ def predict(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files, folders and http(s) addresses.")],
     artifacts: ArtifactsDir = Path("artifacts"),
     assignments: PosterAssignments = None,
+    precision: Precision = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, confidences in full.")] = False,
 ) -> None:
     """Name the genres of posters."""
@@ -143,7 +148,7 @@ def predict(
     from tasks.prediction.predictor import Predictor
     from tasks.registry.models import find_model
 
-    predictor = Predictor.open(find_model(model, artifacts).path)
+    predictor = Predictor.open(find_model(model, artifacts).path, precision)
     results = list(process_images(list_images(images), predictor.predict, _load_poster_settings(assignments)))
     if as_json:
         _print_json([(result, result.result.as_dict() if result.result else {}) for result in results])
@@ -153,15 +158,16 @@ def predict(
 
         predictions = [result.result for result in results if result.result]
         others = list(dict.fromkeys(name for prediction in predictions for name in prediction.others))
-        table = Table("image", "genres (over 0.5 in bold)", *others)
+        table = Table("image", "genres (confidence over 0.5 in bold)", "probability", *others)
         for result in results:
             if not result.result:
                 table.add_row(_cell(result.image), _cell(str(result.error), "red"))
                 continue
             pairs = zip(result.result.labels, result.result.confidences, strict=True)
             genres = [_cell(f"{label} {value:.2f}", "bold" if value > THRESHOLD else "dim") for label, value in pairs]
+            probabilities = ", ".join(f"{value:.0%}" for value in result.result.calibrated)
             values = [_describe(result.result.others.get(name)) for name in others]
-            table.add_row(_cell(result.image), Text(", ").join(genres), *values)
+            table.add_row(_cell(result.image), Text(", ").join(genres), probabilities, *values)
         _print(table)
     if any(result.error for result in results):
         raise typer.Exit(1)
@@ -401,14 +407,15 @@ def label(
     model: Annotated[str, typer.Option(help="Id of a published model, 'champion', or a model's folder.")] = "champion",
     artifacts: ArtifactsDir = Path("artifacts"),
     assignments: PosterAssignments = None,
+    precision: Precision = None,
 ) -> None:
     """Label a folder or a catalog of posters with a published model, into Parquet and CSV."""
     from flows.label import check_inputs
     from flows.label import label as label_flow
 
     settings = _load_poster_settings(assignments)
-    check_inputs(source, to, model, artifacts)  # before Prefect starts, which takes its time
-    labelled = label_flow(source, to, model, artifacts, settings)
+    check_inputs(source, to, model, artifacts, precision)  # before Prefect starts, which takes its time
+    labelled = label_flow(source, to, model, artifacts, settings, precision=precision)
     failed = ", ".join(f"{reason}: {count:,}" for reason, count in labelled.errors.items())
     _print(
         f"labelled {labelled.num_labelled:,} images in {to}/labels.parquet and labels.csv; failed: {failed or 'none'}"

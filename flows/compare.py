@@ -69,13 +69,11 @@ def _score_all(
     films_path: Path, settings: Settings, recipes: tuple[RecipeName, ...], num_seeds: int
 ) -> list[dict[str, Any]]:
     # Imported late: TensorFlow takes seconds, and the error for a wrong catalog should not wait for it.
-    from scipy.special import expit
-
-    from tasks.evaluation.predictions import predict_logits
+    from tasks.evaluation.predictions import predict_genres
     from tasks.evaluation.task import score_head
     from tasks.features.backbone import load_backbone
     from tasks.features.joining import join_features
-    from tasks.outputs.genres import GenresOutput
+    from tasks.outputs.decisions import DecisionRule
     from tasks.training.examples import read_examples
     from tasks.training.task import train_head
 
@@ -107,7 +105,9 @@ def _score_all(
         for candidate in candidates:
             trained = train_head(dataset, features, workspace.folder("training"), candidate, seed)
             test = read_examples(dataset, trained.features_folder, "test")
-            scores = score_head(trained, test, expit(predict_logits(trained, test)[GenresOutput.name]), dataset.genres)
+            # The order decides little: which genre a film gets that has none over 0.5.
+            decisions = predict_genres(trained, test).decide(DecisionRule("calibrated", settings.export.top_k))
+            scores = score_head(trained, test.genre_targets, decisions, dataset.genres)
             scored.append({"recipe": candidate.name, "seed": seed, **scores})
     return scored
 

@@ -17,6 +17,7 @@ from tasks.errors import SettingsError
 from tasks.locking import locked
 from tasks.prediction.images import SCHEMES
 from tasks.prediction.labelling import FILES, WORK, Labelled, list_addresses, list_posters
+from tasks.prediction.predictor import Predictor
 from tasks.prediction.task import label_posters
 from tasks.registry.models import find_model
 from tasks.settings import MAX_HOURS, NotifySettings, PosterSettings
@@ -34,6 +35,7 @@ def label(
     posters: PosterSettings = _DEFAULTS,
     max_hours: Annotated[float, Field(gt=0, le=8760)] = MAX_HOURS,
     notify: NotifySettings = _NO_NOTIFICATIONS,  # noqa: ARG001  (report_failure reads it from the run's parameters)
+    precision: float | None = None,
 ) -> Labelled:
     """Labels a folder or a catalog of posters, into `labels.parquet` and `labels.csv`.
 
@@ -48,30 +50,42 @@ def label(
         posters: Settings of the downloads.
         max_hours: Time limit of the run.
         notify: Settings of notifications, which are sent if it fails.
+        precision: Precision at which genres are predicted, 0.5, 0.6 ... 0.9; None: over a confidence of 0.5.
     """
-    folder = check_inputs(source, output_dir, model, artifacts_dir)
+    folder = check_inputs(source, output_dir, model, artifacts_dir, precision)
     with time_limit(max_hours), locked(output_dir, "another label run"), crashed_when_interrupted():
         remove_partials(output_dir)
         listed = list_posters(source, posters.allow_private_hosts)
         with_files = not is_address(source)
-        return repeat_repaired(lambda: _label(folder, listed, output_dir, posters, with_files=with_files))
+        return repeat_repaired(lambda: _label(folder, listed, output_dir, posters, precision, with_files=with_files))
 
 
-def _label(folder: Path, listed: pa.Table, output_dir: Path, posters: PosterSettings, *, with_files: bool) -> Labelled:
+def _label(
+    folder: Path,
+    listed: pa.Table,
+    output_dir: Path,
+    posters: PosterSettings,
+    precision: float | None,
+    *,
+    with_files: bool,
+) -> Labelled:
     addresses = list_addresses(listed)
     if addresses.num_rows:
         download_posters(addresses, output_dir / WORK / "posters", posters)
-    return label_posters(folder, listed, output_dir, with_files=with_files)
+    return label_posters(folder, listed, output_dir, with_files=with_files, precision=precision)
 
 
-def check_inputs(source: str, output_dir: Path, model: str, artifacts_dir: Path) -> Path:
+def check_inputs(
+    source: str, output_dir: Path, model: str, artifacts_dir: Path, precision: float | None = None
+) -> Path:
     """Returns the folder of the model, if source and output folder can be used.
 
     Raises:
         SettingsError: There is no such source, or the output would replace other files.
-        RegistryError: There is no such model.
+        RegistryError: There is no such model, or it has no thresholds for this precision.
     """
     folder = find_model(model, artifacts_dir).path
+    Predictor.open(folder, precision)
     if output_dir.exists() and (not output_dir.is_dir() or any(map(_is_foreign, output_dir.iterdir()))):
         raise SettingsError(f"{output_dir} has other files: expected a folder that is new, empty, or of an earlier run")
     if not source.startswith(SCHEMES) and not Path(source).exists():

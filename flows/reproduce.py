@@ -186,6 +186,7 @@ def _compare_heads(
     from scipy.special import expit
 
     from tasks.evaluation.predictions import predict_logits
+    from tasks.evaluation.rivals import decide_as_served
     from tasks.evaluation.task import score_head
     from tasks.outputs.genres import GenresOutput
     from tasks.registry.reproduction import compare_figures, compare_predictions, compare_weights
@@ -196,12 +197,15 @@ def _compare_heads(
     test = read_examples(dataset, trained.features_folder, "test")
     predicted = predict_logits(trained, test)
     confidences = expit(predicted[GenresOutput.name])
+    decisions = decide_as_served(model, confidences)
     if made.shapes == published.shapes:
         expected = predict_logits(replace(trained, folder=model.path), test)
         expected[GenresOutput.name] = expit(expected[GenresOutput.name])
         predicted[GenresOutput.name] = confidences
         yield compare_predictions(predicted, expected, test.films["imdb_id"].tolist())
-    yield compare_figures(score_head(trained, test, confidences, dataset.genres), model.read_metrics()["model"])
+    yield compare_figures(
+        score_head(trained, test.genre_targets, decisions, dataset.genres), model.read_metrics()["model"]
+    )
 
 
 def _read_weights(path: Path) -> "Weights":

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -37,6 +38,9 @@ from tasks.registry.models import describe_format_mismatch, find_champion, rank_
 from tasks.registry.task import Candidate, find_current_model, list_inputs, publish_model, push
 from tasks.registry.verdicts import count_verdicts
 from tasks.settings import Settings, TrainingSettings
+
+if TYPE_CHECKING:
+    from tasks.evaluation.task import EvaluationContext, TrainedHeads
 
 logger = logging.getLogger(__name__)
 
@@ -163,70 +167,29 @@ class _Data:
 
 def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[str, float]) -> ModelFolder:
     # These import TensorFlow, which takes seconds and which a run without new inputs does not need.
-    from tasks.drift.task import measure_drift
-    from tasks.evaluation.rivals import Rivals
-    from tasks.evaluation.task import TrainedHeads, evaluate
+    from tasks.evaluation.task import evaluate
     from tasks.export.task import export_model
     from tasks.features.backbone import load_backbone
     from tasks.features.joining import join_features
-    from tasks.training.task import cross_fit_heads, train_head
 
     workspace, dataset = settings.workspace, data.dataset
-    posters_dir = workspace.folder("posters")
     with _timed("features", seconds):
         backbone = load_backbone(settings.features)
         features = extract_features(dataset, backbone, settings)
         join_features(dataset, features)
     with _timed("training", seconds):
-        train_recipe = partial(
-            train_head,
-            dataset=dataset,
-            features_folder=features,
-            training_dir=workspace.folder("training"),
-            seed=settings.seed,
-        )
-        trained = train_recipe(settings=settings.training, heads=settings.heads)
-        baselines = [train_recipe(settings=baseline) for baseline in _list_baselines(settings)]
-        cross_fitted = None
-        if settings.evaluation.label_error_folds:
-            cross_fitted = cross_fit_heads(
-                dataset=dataset,
-                features_folder=features,
-                training_dir=workspace.folder("training"),
-                settings=settings.training,
-                num_folds=settings.evaluation.label_error_folds,
-                seed=settings.seed,
-            )
-    with _timed("drift", seconds):
-        drift = measure_drift(
-            dataset=dataset,
-            catalog_path=data.catalog.films_path,
-            posters_dir=posters_dir,
-            trained=trained,
-            champion=find_champion(settings.artifacts_dir),
-            settings=settings.drift,
-        )
+        heads = _train_heads(dataset, features, settings)
     with _timed("evaluation", seconds):
-        circumstances = Circumstances.read(
-            data.counts, settings, data.store_champion_id
-        )  # another may have been promoted since the start
-        min_films = settings.registry.min_films_to_judge_genre
-        rivals = Rivals(circumstances.models, min_films, posters_dir) if circumstances.models else None
-        evaluation = evaluate(
-            dataset=dataset,
-            heads=TrainedHeads(trained, baselines, cross_fitted),
-            rivals=rivals,
-            folder=workspace.folder("evaluation"),
-            catalog_counts={"dropped": data.catalog.dropped, "doubtful": data.catalog.count_doubts()},
-            earlier_verdicts=count_verdicts(settings.artifacts_dir),
-            drift=drift,
-        )
+        # Another model may have been promoted since the start.
+        circumstances = Circumstances.read(data.counts, settings, data.store_champion_id)
+        context = _collect_context(data, heads, circumstances, settings)
+        evaluation = evaluate(dataset, heads, context, workspace.folder("evaluation"))
     with _timed("export", seconds):
         export = export_model(
             dataset=dataset,
             posters_dir=workspace.folder("posters"),
             backbone=backbone,
-            trained=trained,
+            trained=heads.model,
             folder=workspace.folder("export"),
             settings=settings.export,
         )
@@ -238,20 +201,70 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
             export_difference=export.largest_difference,
             format_mismatch=circumstances.format_mismatch,
         )
-        verdict = judge(findings, settings.registry, circumstances.values)
         candidate = Candidate(
             inputs=inputs,
             dataset=dataset,
-            features=trained.features_folder.name,
+            features=features.name,
             backbone={"source": backbone.source, "fingerprint": backbone.fingerprint},
             evaluation=evaluation,
             export=export,
-            verdict=verdict,
+            verdict=judge(findings, settings.registry, circumstances.values),
             catalog_sha256=data.catalog.sha256,
         )
         model = publish_model(candidate, settings)
     presentation.show_evaluation(model, evaluation.metrics)
     return model
+
+
+def _train_heads(dataset: Dataset, features: Path, settings: Settings) -> "TrainedHeads":
+    from tasks.evaluation.task import TrainedHeads
+    from tasks.training.task import cross_fit_heads, train_head
+
+    train_recipe = partial(
+        train_head,
+        dataset=dataset,
+        features_folder=features,
+        training_dir=settings.workspace.folder("training"),
+        seed=settings.seed,
+    )
+    trained = train_recipe(settings=settings.training, heads=settings.heads)
+    baselines = [train_recipe(settings=baseline) for baseline in _list_baselines(settings)]
+    cross_fitted = None
+    if settings.evaluation.label_error_folds:
+        cross_fitted = cross_fit_heads(
+            dataset=dataset,
+            features_folder=features,
+            training_dir=settings.workspace.folder("training"),
+            settings=settings.training,
+            num_folds=settings.evaluation.label_error_folds,
+            seed=settings.seed,
+        )
+    return TrainedHeads(trained, baselines, cross_fitted)
+
+
+def _collect_context(
+    data: _Data, heads: "TrainedHeads", circumstances: Circumstances, settings: Settings
+) -> "EvaluationContext":
+    from tasks.drift.task import measure_drift
+    from tasks.evaluation.rivals import Rivals
+    from tasks.evaluation.task import EvaluationContext
+
+    posters_dir = settings.workspace.folder("posters")
+    min_films = settings.registry.min_films_to_judge_genre
+    return EvaluationContext(
+        top_k=settings.export.top_k,
+        rivals=Rivals(circumstances.models, min_films, posters_dir) if circumstances.models else None,
+        earlier_verdicts=count_verdicts(settings.artifacts_dir),
+        drift=measure_drift(
+            dataset=data.dataset,
+            catalog_path=data.catalog.films_path,
+            posters_dir=posters_dir,
+            trained=heads.model,
+            champion=find_champion(settings.artifacts_dir),
+            settings=settings.drift,
+        ),
+        catalog_counts={"dropped": data.catalog.dropped, "doubtful": data.catalog.count_doubts()},
+    )
 
 
 def _list_baselines(settings: Settings) -> list[TrainingSettings]:

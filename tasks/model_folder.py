@@ -64,6 +64,16 @@ class ModelFolder:
         return self.path / "index.parquet"
 
     @property
+    def decision_path(self) -> Path:
+        """How genres are decided: names, rule and calibration, as `GenresOutput.get_config` describes them, as JSON."""
+        return self.path / "decision.json"
+
+    @property
+    def operating_points_path(self) -> Path:
+        """Thresholds of the genres by precision, as JSON; see `tasks.training.operating_points`."""
+        return self.path / "operating_points.json"
+
+    @property
     def films_path(self) -> Path:
         """`films.parquet` of the data set that the model was trained on."""
         return self.path / "films.parquet"

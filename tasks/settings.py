@@ -374,7 +374,11 @@ class EvaluationSettings(StageSettings):
 class ExportSettings(StageSettings):
     """The files of the exported model."""
 
-    top_k: int = Field(3, ge=1, description="Labels in the prediction of a poster; a film has at most three genres.")
+    top_k: int | None = Field(
+        None,
+        ge=1,
+        description="Maximum number of genres in the prediction of a poster; null: all whose confidence is over 0.5.",
+    )
     tflite: bool = Field(
         True,
         description="Whether classifier.tflite is written; `predict` and `label` take a fraction of the time with it.",

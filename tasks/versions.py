@@ -8,6 +8,6 @@ PREPROCESSING = 2  # from the bytes of a poster to pixels
 TRAINING = 4  # the head and how it is fitted
 EVALUATION = 4  # figures and report
 DRIFT = 1  # statistics.json
-EXPORT = 5  # the exported model and its check
 GATE = 1  # the checks of a candidate: a known model is judged again
+EXPORT = 6  # the exported model and its check
 MODEL = 1  # the folder of a published model

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tasks.outputs.calibration import Calibration
+from tasks.outputs.decisions import DecisionRule
+from tasks.outputs.genres import GenresOutput
 from tasks.training.examples import Examples
 from tasks.training.head import build_logits_model, predict
 from tasks.training.task import TrainedHead
@@ -33,6 +35,10 @@ class GenreScores:
     calibrated: NDArray[np.float32]
     raw: NDArray[np.float32]
 
+    def decide(self, rule: DecisionRule) -> NDArray[np.bool_]:
+        """Returns which genres are predicted by a rule."""
+        return rule.decide(self.confidences, self.calibrated)
+
     @classmethod
     def from_logits(cls, logits: NDArray[np.float32], calibration: Calibration) -> Self:
         """Returns the scores for logits of the confidences."""
@@ -41,3 +47,8 @@ class GenreScores:
             calibrated=expit(logits + calibration.thresholds),
             raw=expit(calibration.unfold(logits)),
         )
+
+
+def predict_genres(trained: TrainedHead, examples: Examples) -> GenreScores:
+    """Returns a head's scores of the genres of films."""
+    return GenreScores.from_logits(predict_logits(trained, examples)[GenresOutput.name], trained.calibration)

@@ -26,6 +26,10 @@ _ABOUT_GENRES = """The threshold is on the calibrated probability: it was found 
 the model, so that a genre is predicted where its confidence is over 0.5. Calibration error and Brier score show how
 well calibrated the probabilities are; the raw ones of a head trained with soft-F1 are not."""
 
+_ABOUT_OPERATING_POINTS = """The thresholds are in `operating_points.json`: for each genre the lowest one from which on
+the calibrated probabilities of the validation films have this mean, of ten films or more. Recall counts the films of
+all genres."""
+
 _ABOUT_LABEL_ERRORS = """Labels that held-out predictions contradict most: wrong labels, wrong posters, or posters that
 mislead. `label_errors.csv` has more of them."""
 
@@ -58,12 +62,13 @@ def render_report(metrics: Mapping[str, Any], *, with_charts: bool) -> str:
     parts = [
         "# Film genres from posters\n",
         f"Trained on {films['train']:,} films, chosen on {films['validation']:,}, tested on {films['test']:,} "
-        f"others. A genre is predicted where its confidence is over {metrics['threshold']}.\n",
+        f"others. {_describe_rule(metrics)}\n",
         compare_recipes(metrics, in_full=True).to_markdown(index=False, floatfmt=".3f"),
         f"\n{_ABOUT_SCORES}\n",
         f"\n## By genre: the {describe_recipe(metrics['recipe'])}, on the test split\n",
         list_genres(model).to_markdown(index=False, floatfmt=".3f"),
         f"\n{_ABOUT_GENRES}",
+        describe_operating_points(metrics["operating_points"]),
     ]
     if rivals := metrics.get("rivals"):
         parts.insert(4, describe_rivals(rivals))
@@ -104,6 +109,35 @@ def tabulate_rivals(rivals: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         }
         for rival in rivals
     )
+
+
+def _describe_rule(metrics: Mapping[str, Any]) -> str:
+    rule, ranking = metrics["rule"], metrics["ranking"]
+    limit = f" and at most {rule['top_k']} of them" if rule["top_k"] else ""
+    by = {"calibrated": "calibrated probability", "confidences": "confidence"}
+    first = ranking["first_genre_right"]
+    return (
+        f"The genres of a film are those whose confidence is over {metrics['threshold']}, at least the first{limit}, "
+        f"by {by[rule['order']]}: {metrics['model']['labels_per_film']:.2f} a film. The first one is right for "
+        f"{first['calibrated']:.1%} of the films by calibrated probability, for {first['confidences']:.1%} by "
+        "confidence. All figures are of these decisions, which the exported model makes."
+    )
+
+
+def describe_operating_points(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns what the thresholds for a wanted precision give on the test split: a section of the report."""
+    rows = [
+        {
+            "wanted precision": wanted,
+            "genres that reach it": figures["num_genres"],
+            "precision": figures["precision"],
+            "recall": figures["recall"],
+            "films with a genre": f"{figures['films_with_genres']:.1%}",
+        }
+        for wanted, figures in measured.items()
+    ]
+    table = pd.DataFrame(rows).to_markdown(index=False, floatfmt=".3f")
+    return f"\n## With --precision, on the test split\n\n{table}\n\n{_ABOUT_OPERATING_POINTS}"
 
 
 def describe_outputs(metrics: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Compare a candidate with its rivals, present and earlier champions, on films that neither has learned from."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from tasks.dataset.task import Dataset
 from tasks.evaluation.differences import Paired, find_differences
 from tasks.model_folder import ModelFolder
-from tasks.outputs.calibration import THRESHOLD
+from tasks.outputs.decisions import decide
 from tasks.outputs.genres import CONFIDENCES, GenresOutput
 from tasks.posters.ledger import iterate_posters
 from tasks.training.examples import Examples, read_examples
@@ -107,7 +108,7 @@ def compare_with_rivals(rivals: Rivals, candidate: CandidatePredictions) -> list
 def compare_again(model: ModelFolder, rivals: Rivals, dataset: Dataset, features_folder: Path) -> list[dict[str, Any]]:
     """Returns `compare_with_rivals` for a published model, on the test films of the data set that it was made of."""
     test = read_examples(dataset, features_folder, "test")
-    decisions = predict_from_features(model, test) > THRESHOLD
+    decisions = decide_as_served(model, predict_from_features(model, test))
     return compare_with_rivals(rivals, CandidatePredictions(dataset, features_folder, test, decisions))
 
 
@@ -167,8 +168,16 @@ def _pair(rival: _Rival, shared: Sequence[str], candidate: CandidatePredictions,
     return Paired(
         positives=test.genre_targets[:, own].astype(bool),
         candidate=candidate.decisions[:, own],
-        other=(confidences > THRESHOLD)[:, others],
+        other=decide_as_served(rival.model, confidences)[:, others],
     ).keep(rival.unlearned)
+
+
+def decide_as_served(model: ModelFolder, confidences: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Returns which genres a published model predicts, by its own rule, shape `(num_films, num_genres)`."""
+    if not model.decision_path.is_file():  # a model of an earlier version
+        return decide(confidences, confidences)
+    output = GenresOutput.from_config(json.loads(model.decision_path.read_text("utf-8")))
+    return output.rule.decide(confidences, output.recalibrate(confidences))
 
 
 def predict_from_features(model: ModelFolder, examples: Examples) -> NDArray[np.float32]:

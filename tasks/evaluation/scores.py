@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from tasks.evaluation.resampling import resample_f1, score_f1
-from tasks.outputs.calibration import THRESHOLD
 
 # Batch size of the article's metric.
 ARTICLE_BATCH_SIZE = 256
@@ -16,22 +15,21 @@ ARTICLE_BATCH_SIZE = 256
 _NUM_BINS = 10
 
 
-def score_confidences(
-    genre_targets: NDArray[np.uint8], confidences: NDArray[np.float32], genres: Sequence[str]
+def score_decisions(
+    genre_targets: NDArray[np.uint8], decisions: NDArray[np.bool_], genres: Sequence[str]
 ) -> dict[str, Any]:
-    """Scores confidences at the threshold 0.5; a genre is predicted where its confidence is strictly greater.
+    """Scores decisions.
 
     Args:
         genre_targets: Targets, 0 or 1, shape `(num_films, num_genres)`.
-        confidences: Confidences, same shape, in [0, 1].
+        decisions: Whether a genre is predicted, same shape.
         genres: Names of the genres, in the order of the columns.
 
     Returns:
-        `macro_f1` and `micro_f1`, `macro_f1_interval` (see `find_interval`), `mean_batch_macro_f1` (see there), and
-        under `genres` by name `precision`, `recall`, `f1` (0 where undefined) and `support` (films of the genre), all
-        as plain numbers.
+        `macro_f1` and `micro_f1`, `macro_f1_interval` (see `find_interval`), `mean_batch_macro_f1` (see there),
+        `labels_per_film`, and under `genres` by name `precision`, `recall`, `f1` (0 where undefined) and `support`
+        (films of the genre), all as plain numbers.
     """
-    decisions = confidences > THRESHOLD
     # scikit-learn takes a single column for a binary problem; there are always two genres or more.
     precision, recall, f1, support = precision_recall_fscore_support(
         genre_targets, decisions, average=None, zero_division=0
@@ -41,6 +39,7 @@ def score_confidences(
         "macro_f1_interval": find_interval(genre_targets, decisions),
         "micro_f1": float(f1_score(genre_targets, decisions, average="micro", zero_division=0)),
         "mean_batch_macro_f1": mean_batch_macro_f1(genre_targets, decisions),
+        "labels_per_film": float(decisions.sum(axis=1).mean()),
         "genres": {
             name: {
                 "precision": float(precision[column]),

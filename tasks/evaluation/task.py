@@ -3,9 +3,9 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -24,16 +24,19 @@ from tasks.drift.task import Drift
 from tasks.evaluation.charts import draw_calibration, draw_charts, draw_outputs, draw_thresholds
 from tasks.evaluation.label_errors import describe_label_errors, find_label_errors, write_label_errors
 from tasks.evaluation.neighbours import score_embedding
-from tasks.evaluation.predictions import GenreScores, predict_logits
+from tasks.evaluation.predictions import GenreScores, predict_genres, predict_logits
 from tasks.evaluation.report import render_report
 from tasks.evaluation.rivals import CandidatePredictions, Rivals, compare_with_rivals
-from tasks.evaluation.scores import find_interval, measure_calibration, score_confidences
+from tasks.evaluation.scores import find_interval, measure_calibration, score_decisions
 from tasks.evaluation.verdicts import fingerprint_verdicts, score_by_verdicts
 from tasks.fingerprints import Inputs, find_current
 from tasks.model_folder import ModelFolder
 from tasks.outputs.calibration import THRESHOLD
+from tasks.outputs.decisions import DecisionRule, Order, sort_decided
 from tasks.outputs.genres import GenresOutput
 from tasks.training.examples import Examples, read_examples
+from tasks.training.operating_points import MIN_FILMS, find_operating_points, measure_operating_points
+from tasks.training.ranking import choose_order
 from tasks.training.task import TrainedHead
 
 logger = logging.getLogger(__name__)
@@ -60,6 +63,25 @@ class TrainedHeads:
 
 
 @dataclass(frozen=True)
+class EvaluationContext:
+    """What a model is seen beside.
+
+    Attributes:
+        top_k: Maximum number of genres in a prediction of the exported model, `export.top_k`.
+        rivals: Present and earlier champions, to compare the model with; None: there are none.
+        earlier_verdicts: Verdicts of the gate that films have given before, by imdbId.
+        drift: The comparison with the champion's films, for metrics and report; its statistics go into the folder.
+        catalog_counts: `dropped` rows and `doubtful` films of the catalog by reason, for the report.
+    """
+
+    top_k: int | None = None
+    rivals: Rivals | None = None
+    earlier_verdicts: Mapping[int, int] = field(default_factory=dict)
+    drift: Drift | None = None
+    catalog_counts: Mapping[str, Mapping[str, int]] | None = None
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """An evaluation: `folder` has `metrics.json`, `report.md` and its charts; `metrics` is the content of the first."""
 
@@ -83,11 +105,8 @@ class _Predictions:
 def evaluate(
     dataset: Dataset,
     heads: TrainedHeads,
-    rivals: Rivals | None,
+    context: EvaluationContext,
     folder: Path,
-    catalog_counts: Mapping[str, Mapping[str, int]] | None = None,
-    earlier_verdicts: Mapping[int, int] | None = None,
-    drift: Drift | None = None,
 ) -> Evaluation:
     """Scores a head on the test split beside its baselines and rivals; writes metrics and report.
 
@@ -96,13 +115,11 @@ def evaluate(
     Args:
         dataset: The films.
         heads: The heads.
-        rivals: Present and earlier champions, to compare the model with; None: there are none.
-        folder: Folder to write, with `metrics.json`, `report.md`, its charts and `label_errors.csv`.
-        catalog_counts: `dropped` rows and `doubtful` films of the catalog by reason, for the report.
-        earlier_verdicts: Verdicts of the gate that films have given before, by imdbId; None: none.
-        drift: The comparison with the champion's films, for metrics and report; its statistics go into the folder.
+        context: What the model is seen beside.
+        folder: Folder to write, with `metrics.json`, `report.md`, its charts, `operating_points.json`, and if they were
+            made `statistics.json` and `label_errors.csv`.
     """
-    inputs = _collect_inputs(dataset, heads, rivals, catalog_counts, earlier_verdicts, drift)
+    inputs = _collect_inputs(dataset, heads, context)
     if known := find_current(ModelFolder(folder).metrics_path, inputs):
         logger.info("evaluation: %s is up to date", heads.model.folder.name)
         return Evaluation(folder, known)
@@ -112,41 +129,49 @@ def evaluate(
     test = _Predictions(test_films, GenreScores.from_logits(test_outputs[GenresOutput.name], trained.calibration))
     validation_logits = predict_logits(trained, validation_films)[GenresOutput.name]
     validation = _Predictions(validation_films, GenreScores.from_logits(validation_logits, trained.calibration))
+    order, ranking = choose_order(validation.targets, validation_logits, trained.calibration)
+    rule = DecisionRule(order, context.top_k)
+    decisions = test.scores.decide(rule)
+    points = find_operating_points(validation.targets, validation.scores.calibrated, genres)
     metrics: dict[str, Any] = {
         **inputs.as_description(),
         "recipe": trained.settings.name,
         "threshold": THRESHOLD,
+        "rule": rule.get_config(),
+        "ranking": {**ranking, "first_genre_right": _score_first_genres(test, context.top_k)},
         "vocabulary": genres,
         "num_films": dataset.num_films,
         "heads": trained.output_names,
-        "model": _score_model(trained, test, genres),
+        "model": _score_model(trained, test, genres, rule),
+        "operating_points": measure_operating_points(test.targets, test.scores.calibrated, points),
         "outputs": _score_outputs(trained, test_outputs, test_films, train),
         "embedding": score_embedding(trained, train, test_films),
-        "baselines": _score_baselines(heads.baselines, test, genres),
+        "baselines": _score_baselines(heads.baselines, test, genres, rule),
     }
     metrics["verdicts"] = score_by_verdicts(
-        test_films.films["imdb_id"].tolist(), earlier_verdicts or {}, test.targets, test.scores.confidences > THRESHOLD
+        test_films.films["imdb_id"].tolist(), context.earlier_verdicts, test.targets, decisions
     )
-    if catalog_counts:
-        metrics["catalog"] = catalog_counts
-    if drift:
-        metrics["drift"] = drift.comparison
+    if context.catalog_counts:
+        metrics["catalog"] = context.catalog_counts
+    if context.drift:
+        metrics["drift"] = context.drift.comparison
     label_errors = None
     if heads.cross_fitted_path:
         held_out = [np.load(heads.cross_fitted_path), validation.scores.calibrated, test.scores.calibrated]
         label_errors = _list_label_errors(dataset, held_out)
         metrics["label_errors"] = describe_label_errors(label_errors, _NUM_SHOWN)
-    if rivals:
-        decisions = test.scores.confidences > THRESHOLD
+    if context.rivals:
         candidate = CandidatePredictions(dataset, trained.features_folder, test_films, decisions)
-        metrics["rivals"] = compare_with_rivals(rivals, candidate)
+        metrics["rivals"] = compare_with_rivals(context.rivals, candidate)
     with atomic_folder(folder) as partial:
         model = ModelFolder(partial)
         model.metrics_path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
         model.report_path.write_text(render_report(metrics, with_charts=True), "utf-8")
+        described = {"split": "validation", "min_films": MIN_FILMS, "genres": points}
+        model.operating_points_path.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", "utf-8")
         _draw(partial, heads, metrics, validation, test)
-        if drift:
-            drift.write_statistics(model)
+        if context.drift:
+            context.drift.write_statistics(model)
         if label_errors is not None:
             write_label_errors(label_errors, model.label_errors_path)
         write_checksums(partial)
@@ -160,14 +185,8 @@ def evaluate(
     return Evaluation(folder, metrics)
 
 
-def _collect_inputs(
-    dataset: Dataset,
-    heads: TrainedHeads,
-    rivals: Rivals | None,
-    catalog_counts: Mapping[str, Mapping[str, int]] | None,
-    earlier_verdicts: Mapping[int, int] | None,
-    drift: Drift | None,
-) -> Inputs:
+def _collect_inputs(dataset: Dataset, heads: TrainedHeads, context: EvaluationContext) -> Inputs:
+    rivals, drift = context.rivals, context.drift
     return Inputs(
         {
             "version": versions.EVALUATION,
@@ -175,17 +194,29 @@ def _collect_inputs(
             "dataset": dataset.fingerprint,
             "rivals": rivals and [model.id for model in rivals.models],
             "min_films_per_genre": rivals and rivals.min_films_per_genre,
-            "catalog": catalog_counts,
-            "verdicts": fingerprint_verdicts(earlier_verdicts or {}),
+            "catalog": context.catalog_counts,
+            "verdicts": fingerprint_verdicts(context.earlier_verdicts),
             "drift": drift and drift.fingerprint,
+            "top_k": context.top_k,
             "cross_fitted": heads.cross_fitted_path and heads.cross_fitted_path.parent.name,
         }
     )
 
 
-def _score_model(trained: TrainedHead, test: _Predictions, genres: Sequence[str]) -> dict[str, Any]:
+def _score_first_genres(test: _Predictions, top_k: int | None) -> dict[str, float]:
+    """Returns by order the share of films of which the first genre of the prediction is right."""
+    shares = {}
+    for order in get_args(Order):
+        rule = DecisionRule(order, top_k)
+        ranking = rule.rank(test.scores.confidences, test.scores.calibrated)
+        first = sort_decided(test.scores.decide(rule), ranking)[:, 0]
+        shares[order] = float(test.targets[np.arange(len(first)), first].mean())
+    return shares
+
+
+def _score_model(trained: TrainedHead, test: _Predictions, genres: Sequence[str], rule: DecisionRule) -> dict[str, Any]:
     """Returns `score_head`, and by genre its threshold and how well calibrated its probabilities are."""
-    model = score_head(trained, test.examples, test.scores.confidences, genres)
+    model = score_head(trained, test.targets, test.scores.decide(rule), genres)
     raw = measure_calibration(test.targets, test.scores.raw, genres)
     calibrated = measure_calibration(test.targets, test.scores.calibrated, genres)
     for genre, threshold in zip(genres, expit(trained.calibration.thresholds), strict=True):
@@ -205,21 +236,23 @@ def _score_outputs(
     return {name: scores for name, scores in scored.items() if scores}
 
 
-def _score_baselines(baselines: Sequence[TrainedHead], test: _Predictions, genres: Sequence[str]) -> dict[str, Any]:
-    """Returns by name the scores of each baseline, and the interval of the model's improvement on it."""
-    confidences = {
-        baseline.settings.name: expit(predict_logits(baseline, test.examples)[GenresOutput.name])
-        for baseline in baselines
-    }
-    everything = np.ones(test.targets.shape, np.float32)
+def _score_baselines(
+    baselines: Sequence[TrainedHead], test: _Predictions, genres: Sequence[str], rule: DecisionRule
+) -> dict[str, Any]:
+    """Returns by name the scores of each baseline, and the interval of the model's improvement on it.
+
+    Baselines decide by the model's rule, except for the one that predicts everything.
+    """
+    decisions = {baseline.settings.name: predict_genres(baseline, test.examples).decide(rule) for baseline in baselines}
     scored = {
-        baseline.settings.name: score_head(baseline, test.examples, confidences[baseline.settings.name], genres)
+        baseline.settings.name: score_head(baseline, test.targets, decisions[baseline.settings.name], genres)
         for baseline in baselines
     }
-    scored["predict_everything"] = score_confidences(test.targets, everything, genres)
-    decisions = test.scores.confidences > THRESHOLD
-    for name, others in {**confidences, "predict_everything": everything}.items():
-        scored[name]["improvement_interval"] = find_interval(test.targets, decisions, others > THRESHOLD)
+    decisions["predict_everything"] = np.ones(test.targets.shape, bool)
+    scored["predict_everything"] = score_decisions(test.targets, decisions["predict_everything"], genres)
+    own = test.scores.decide(rule)
+    for name, others in decisions.items():
+        scored[name]["improvement_interval"] = find_interval(test.targets, own, others)
     return scored
 
 
@@ -246,11 +279,11 @@ def _draw(
 
 
 def score_head(
-    trained: TrainedHead, examples: Examples, confidences: NDArray[np.float32], genres: Sequence[str]
+    trained: TrainedHead, genre_targets: NDArray[np.uint8], decisions: NDArray[np.bool_], genres: Sequence[str]
 ) -> dict[str, Any]:
-    """Returns `score_confidences` for a head, and how it was trained."""
+    """Returns `score_decisions` for a head, and how it was trained."""
     return {
-        **score_confidences(examples.genre_targets, confidences, genres),
+        **score_decisions(genre_targets, decisions, genres),
         "validation_macro_f1": trained.validation_macro_f1,
         "best_epoch": trained.best_epoch,
         "epochs_run": trained.epochs_run,

@@ -6,8 +6,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from tasks.export.inputs import blank_failed, prepare_files, prepare_pixels
+from tasks.export.warmup import write_warmup_requests
 from tasks.features.image_size import IMAGE_SIZE, NUM_CHANNELS
-from tasks.features.preprocessing import prepare_posters, resize_pixels
 from tasks.outputs.output import Output
 from tasks.training.head import EMBEDDING, build_embedding_model, build_logits_model
 
@@ -18,7 +19,7 @@ class Classifier:
     Args:
         backbone: Model from pixels to features.
         head: Model from features to the outputs; calibration folded in.
-        outputs: The outputs, genres first, with calibration and number of labels.
+        outputs: The outputs, genres first, with calibration and rule.
     """
 
     def __init__(self, backbone: keras.Model, head: keras.Model, outputs: Sequence[Output]) -> None:
@@ -63,18 +64,24 @@ def write_saved_model(classifier: Classifier, folder: Path) -> None:
         classifier: The model.
         folder: Folder to write.
 
-    Signatures, of which the first three return `labels` (string, `[batch, k]`), `confidences` (float32, `[batch, k]`,
-    descending), and of the outputs that the head has `decade` (string, `[batch]`), `decade_confidence` and `score`
-    (float32, `[batch]`):
+    The batch is the first dimension of every input and output, and may be empty. Signatures, of which the first three
+    return the decided genres in the order of the rule (see `tasks.outputs.decisions`) as `labels` (string, `[batch,
+    k]`), their `confidences` and `calibrated` probabilities (float32, `[batch, k]`), rows padded with "" and 0, and of
+    the outputs that the head has `decade` (string, `[batch]`), `decade_confidence` and `score` (float32, `[batch]`):
       - `serving_default` takes `image_bytes` (string, `[batch]`): JPEG or PNG files;
       - `images` takes `images` (`[batch, height, width, 3]`): pixels of 0-255, as arrays of uint8 or any float type,
-        or as tensors of float32;
+        or as tensors of float32; they are resized as those of a JPEG file (see `prepare_pixels`);
       - `images_uint8` takes the same as tensors of uint8, since a signature has one type for each of its tensors;
-      - `probabilities` takes `image_bytes` and returns for all `genres` (string, `[genres]`) the `confidences`,
-        `calibrated` probabilities, and the raw `probabilities` before calibration and thresholds were folded in (all
-        float32, `[batch, genres]`); for all `decades` (string, `[decades]`) the `decade_probabilities` (float32,
-        `[batch, decades]`), and the `score`, if the head has them;
+      - `probabilities` takes `image_bytes` and returns for all `genres` (string) the `confidences`, `calibrated`
+        probabilities, and the raw `probabilities` before calibration and thresholds were folded in (float32, all
+        `[batch, genres]`); for all `decades` (string) the `decade_probabilities` (float32, both `[batch, decades]`),
+        and the `score`, if the head has them;
       - `embedding` takes `image_bytes` and returns the `embedding` (float32, `[batch, size]`), of length 1.
+
+    Those that take `image_bytes` return the `error` of each (string, `[batch]`): "", or why it cannot be decoded; the
+    other outputs of that row are "" and 0 then.
+
+    Warm-up requests for TensorFlow Serving are in `assets.extra`.
     """
     # Not keras.export.ExportArchive: Keras 3.15's writes every variable twice, 29 MB instead of 14.
     servable = tf.Module()
@@ -92,16 +99,19 @@ def write_saved_model(classifier: Classifier, folder: Path) -> None:
         return {name: values[:batch_size] for name, values in outputs.items()}
 
     def serve_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return classifier.serve(run(prepare_posters(image_bytes)))
+        pixels, errors = prepare_files(image_bytes)
+        return blank_failed(classifier.serve(run(pixels)), errors)
 
     def serve_pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return classifier.serve(run(resize_pixels(images)))
+        return classifier.serve(run(prepare_pixels(images)))
 
     def serve_all(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return classifier.serve_all(run(prepare_posters(image_bytes)))
+        pixels, errors = prepare_files(image_bytes)
+        return blank_failed(classifier.serve_all(run(pixels)), errors)
 
     def embed(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {EMBEDDING: run(prepare_posters(image_bytes))[EMBEDDING]}
+        pixels, errors = prepare_files(image_bytes)
+        return blank_failed({EMBEDDING: run(pixels)[EMBEDDING]}, errors)
 
     any_size = [None, None, None, NUM_CHANNELS]
     files = tf.TensorSpec([None], tf.string, "image_bytes")
@@ -117,3 +127,4 @@ def write_saved_model(classifier: Classifier, folder: Path) -> None:
         str(folder),
         {name: tf.function(serve).get_concrete_function(spec) for name, (serve, spec) in signatures.items()},
     )
+    write_warmup_requests(folder)

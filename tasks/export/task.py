@@ -28,12 +28,14 @@ from tasks.features.backbone import Backbone
 from tasks.features.litert import LiteRTNetwork
 from tasks.fingerprints import Inputs, find_current
 from tasks.model_folder import ModelFolder
-from tasks.outputs.calibration import THRESHOLD
-from tasks.outputs.output import Output
+from tasks.outputs.decisions import DecisionRule, Order
+from tasks.outputs.genres import GenresOutput
+from tasks.outputs.output import Output, split_columns
 from tasks.posters import ledger
 from tasks.settings import ExportSettings
 from tasks.training.examples import read_examples
-from tasks.training.head import predict
+from tasks.training.head import build_logits_model, predict
+from tasks.training.ranking import choose_order
 from tasks.training.task import TrainedHead
 
 logger = logging.getLogger(__name__)
@@ -49,11 +51,13 @@ class Export:
     """An exported and checked model.
 
     Attributes:
-        folder: Folder with `saved_model/`, the same as `classifier.keras`, `head.keras`, and if enabled
-            `classifier.tflite` (see `tasks.export.lite`) and `index.parquet` (see `tasks.export.index`).
+        folder: Folder with `saved_model/`, the same as `classifier.keras`, `head.keras`, `decision.json` (see
+            `ModelFolder.decision_path`), and if enabled `classifier.tflite` (see `tasks.export.lite`) and
+            `index.parquet` (see `tasks.export.index`).
         outputs: Names of the outputs, genres first.
         check: Number of test `posters` that were compared; the `largest_difference` between the SavedModel's
-            predictions, in a clean process, and the pipeline's; and under `tflite` the result of `_check_lite`.
+            predictions, in a clean process, and the pipeline's; under `ranking` the `order` of the genres and how well
+            each order ranks the validation split (see `choose_order`); and under `tflite` the result of `_check_lite`.
     """
 
     folder: Path
@@ -98,7 +102,8 @@ def export_model(
         return Export(folder, known["outputs"], known["check"])
     head = keras.saving.load_model(trained.head_path)
     network = backbone.tapped if trained.settings.taps else backbone.network
-    outputs = [output.with_top_k(settings.top_k) for output in trained.outputs]
+    order, ranking = _choose_order(dataset, trained, head)
+    outputs = [output.with_rule(DecisionRule(order, settings.top_k)) for output in trained.outputs]
     classifier = Classifier(network, head, outputs)
     test = read_examples(dataset, trained.features_folder, "test")
     posters = _read_posters(posters_dir, test.films["imdb_id"].tolist()[:_NUM_CHECKED_WITH_LITE])
@@ -109,6 +114,7 @@ def export_model(
         serving = other_thread.submit(serve_in_clean_process, model.saved_model_path, posters[:_NUM_CHECKED])
         classifier.build_keras_model().save(model.keras_path)
         shutil.copy2(trained.head_path, model.head_path)
+        _write_json(model.decision_path, outputs[0].get_config())
         if settings.index:
             write_index(dataset, trained.features_folder, head, model.index_path)
         predictions = predict(head, test.features, len(posters))
@@ -123,10 +129,11 @@ def export_model(
         check: dict[str, Any] = {
             "posters": num_served,
             "largest_difference": compare_served(served, expected[:num_served], outputs),
+            "ranking": {"order": order, **ranking},
             **lite_check,
         }
         description = {**inputs.as_description(), "outputs": trained.output_names, "check": check}
-        (partial / _DESCRIPTION).write_text(json.dumps(description) + "\n", "utf-8")
+        _write_json(partial / _DESCRIPTION, description)
         write_checksums(partial)
     logger.info("export: predictions for test posters, SavedModel against pipeline and LiteRT: %s", check)
     return Export(folder, trained.output_names, check)
@@ -143,6 +150,16 @@ def _collect_inputs(backbone: Backbone, trained: TrainedHead, settings: ExportSe
             "export": settings.model_dump(mode="json"),
         }
     )
+
+
+def _choose_order(dataset: Dataset, trained: TrainedHead, head: keras.Model) -> tuple[Order, dict[Order, float]]:
+    validation = read_examples(dataset, trained.features_folder, "validation")
+    logits = predict(build_logits_model(head), validation.features)[GenresOutput.name]
+    return choose_order(validation.genre_targets, logits, trained.calibration)
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False) + "\n", "utf-8")
 
 
 def _read_posters(posters_dir: Path, imdb_ids: Sequence[int]) -> list[bytes]:
@@ -168,14 +185,15 @@ def _check_lite(
         `posters`; `differing_decisions`, the number of them with a genre that only one of LiteRT model and pipeline
         predicts; and on the first of them `top_1_agreement` and `largest_difference` with the SavedModel.
     """
-    genres = outputs[0].column_names
-    num_served = len(served["labels"])
-    decisions = [values[:, : len(genres)] > THRESHOLD for values in (columns, expected)]
-    best = columns[:num_served, : len(genres)].argmax(axis=1)
-    agree = [row[0] == genres[column] for row, column in zip(served["labels"], best, strict=True)]
+    (genres, *_), num_served = outputs, len(served["labels"])
+    found, wanted = (split_columns(outputs, values)[0] for values in (columns, expected))
+    named, expected_names = ([set(row["labels"]) for row in genres.decode(values)] for values in (found, wanted))
+    differing = sum(some != others for some, others in zip(named, expected_names, strict=True))
+    first = [row["labels"][0] for row in genres.decode(found[:num_served])]
+    agree = [row[0] == label for row, label in zip(served["labels"], first, strict=True)]
     return {
         "posters": len(columns),
-        "differing_decisions": int((decisions[0] != decisions[1]).any(axis=1).sum()),
+        "differing_decisions": differing,
         "top_1_agreement": float(np.mean(agree)),
         "largest_difference": compare_served(served, columns[:num_served], outputs),
     }

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tasks.features.image_size import IMAGE_SIZE, MAX_PIXELS_AT_ONCE, NUM_CHANNELS, REDUCED_SIDE
 from tasks.posters.png import PNG_SIGNATURE
 
-_JPEG_RATIOS = (1, 2, 4, 8)  # scales that libjpeg can decode at
+JPEG_RATIOS = (1, 2, 4, 8)  # scales that libjpeg can decode at
 
 
 def decode_poster(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -37,9 +37,9 @@ def decode_poster(image_bytes: tf.Tensor) -> tf.Tensor:
 
 def _decode_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
     times = tf.reduce_min(tf.io.extract_jpeg_shape(image_bytes)[:2]) // IMAGE_SIZE
-    which = tf.reduce_sum(tf.cast(times >= _JPEG_RATIOS[1:], tf.int32))
+    which = tf.reduce_sum(tf.cast(times >= JPEG_RATIOS[1:], tf.int32))
     return tf.switch_case(
-        which, [lambda r=ratio: tf.io.decode_jpeg(image_bytes, NUM_CHANNELS, ratio=r) for ratio in _JPEG_RATIOS]
+        which, [lambda r=ratio: tf.io.decode_jpeg(image_bytes, NUM_CHANNELS, ratio=r) for ratio in JPEG_RATIOS]
     )
 
 

@@ -41,6 +41,16 @@ class Calibration:
         """Returns the raw logits from those of the confidences."""
         return (folded + self.thresholds - self.intercepts) / self.slopes
 
+    def recalibrate(self, confidences: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns the calibrated probabilities from the confidences, shape `(num_films, num_genres)` both.
+
+        The odds of the one are those of the other times a constant for each genre. For confidences that float32 rounds
+        to 0 or 1 it is 0 or 1.
+        """
+        values, factors = confidences.astype(np.float64), np.exp(self.thresholds.astype(np.float64))
+        calibrated: NDArray[np.float32] = (values * factors / (values * factors + 1 - values)).astype(np.float32)
+        return calibrated
+
     def get_config(self) -> dict[str, list[float]]:
         """Returns the arrays as lists, for JSON."""
         return {name: values.tolist() for name, values in vars(self).items()}

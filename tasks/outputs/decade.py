@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import DatasetError
-from tasks.outputs.genres import compare_labels
+from tasks.outputs.agreement import compare_labels
 from tasks.outputs.output import MEAN_OVER_PRESENT, UNINFORMED_INITIALIZER, Films, Output, OutputContext
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ class DecadeOutput(Output):
     def serve_all(self, values: "tf.Tensor") -> "dict[str, tf.Tensor]":
         import tensorflow as tf
 
-        return {"decades": tf.constant(self.labels), "decade_probabilities": values}
+        names = tf.repeat(tf.constant([self.labels]), tf.shape(values)[0], axis=0)
+        return {"decades": names, "decade_probabilities": values}
 
     def compare_served(self, served: Mapping[str, list[Any]], columns: NDArray[np.float32]) -> float:
         labels = [[label] for label in served["decade"]]
@@ -122,7 +123,9 @@ class DecadeOutput(Output):
 
     @classmethod
     def from_served(cls, served: Mapping[str, NDArray[Any]]) -> tuple[Self, NDArray[np.float32]] | None:
-        output = cls._from_labels([name.decode() for name in served.get("decades", ())])
+        names = served.get("decades", np.empty(0, object))
+        # Models of earlier versions have the names once, not for each poster.
+        output = cls._from_labels([name.decode() for name in (names[0] if names.ndim == 2 else names)])
         return (output, served["decade_probabilities"]) if output else None
 
     @classmethod

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.outputs.agreement import compare_decisions
 from tasks.outputs.calibration import Calibration
+from tasks.outputs.decisions import DecisionRule, limit, sort_decided
 from tasks.outputs.output import Films, Output, OutputContext, find_output_class
 from tasks.settings import OUTPUTS, LossName
 
@@ -18,11 +20,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import tensorflow as tf
 
-    from tasks.outputs.labels import TopLabels
+    from tasks.outputs.labels import DecidedLabels
 
 # The layer under the genres' sigmoid: calibration and thresholds are folded into its weights.
 LOGITS = "logits"
 CONFIDENCES = "confidences"
+
+_OVER_ONE_HALF = DecisionRule()
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,10 @@ class GenresOutput(Output):
 
     Attributes:
         genres: Names, in the order of the columns.
-        top_k: Number of labels in a prediction; None: all.
-        calibration: What was folded into the logits; None before.
+        rule: Which genres are predicted, and in which order.
+        calibration: What was folded into the logits; None before, and of a published model of an early version.
+        operating_thresholds: Thresholds on the calibrated probabilities that replace the decision over 0.5, NaN for a
+            genre that is never predicted; None: none do.
         loss_name: Name of the loss, as `training.loss`.
     """
 
@@ -40,8 +46,9 @@ class GenresOutput(Output):
     curve = ("macro_f1", "genres: macro-F1 at a raw 0.5")
 
     genres: Sequence[str]
-    top_k: int | None = None
+    rule: DecisionRule = _OVER_ONE_HALF
     calibration: Calibration | None = None
+    operating_thresholds: NDArray[np.float32] | None = None
     loss_name: LossName = "soft_f1"
 
     @classmethod
@@ -50,20 +57,25 @@ class GenresOutput(Output):
 
     def get_config(self) -> dict[str, Any]:
         calibration = self.calibration.get_config() if self.calibration else None
-        return {"genres": list(self.genres), "top_k": self.top_k, "calibration": calibration}
+        return {"genres": list(self.genres), "rule": self.rule.get_config(), "calibration": calibration}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         calibration = Calibration.from_config(config["calibration"]) if config["calibration"] else None
-        return cls(config["genres"], config["top_k"], calibration)
+        # Heads of earlier versions have no rule.
+        rule = DecisionRule.from_config(config["rule"]) if "rule" in config else _OVER_ONE_HALF
+        return cls(config["genres"], rule, calibration)
 
     def with_calibration(self, calibration: Calibration) -> Self:
         """Returns the output whose logits had this folded into them."""
         return dataclasses.replace(self, calibration=calibration)
 
-    def with_top_k(self, top_k: int) -> Self:
-        """Returns the output that predicts so many labels, or all if there are fewer."""
-        return dataclasses.replace(self, top_k=min(top_k, len(self.genres)))
+    def with_rule(self, rule: DecisionRule) -> Self:
+        return dataclasses.replace(self, rule=rule)
+
+    def with_operating_thresholds(self, thresholds: NDArray[np.float32]) -> Self:
+        """Returns the output that predicts genres whose calibrated probability is at these thresholds or over."""
+        return dataclasses.replace(self, operating_thresholds=thresholds)
 
     @property
     def num_columns(self) -> int:
@@ -105,28 +117,39 @@ class GenresOutput(Output):
         return keras.ops.sigmoid(values)
 
     @cached_property
-    def _top_labels(self) -> "TopLabels":
-        from tasks.outputs.labels import TopLabels
+    def _decided_labels(self) -> "DecidedLabels":
+        from tasks.outputs.labels import DecidedLabels
 
-        return TopLabels(self.genres, self.top_k or len(self.genres), name="top_labels")
+        return DecidedLabels(
+            self.genres, self._known_calibration.thresholds.tolist(), **self.rule.get_config(), name="decided_labels"
+        )
+
+    @property
+    def _known_calibration(self) -> Calibration:
+        if self.calibration is None:
+            raise ValueError("expected an output whose calibration is known. Received: calibration=None")
+        return self.calibration
+
+    def recalibrate(self, confidences: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns the calibrated probabilities from the confidences."""
+        return self._known_calibration.recalibrate(confidences)
 
     def serve(self, values: "tf.Tensor") -> "dict[str, tf.Tensor]":
-        return dict(self._top_labels(self.to_columns(values)))
+        return dict(self._decided_labels(values))
 
     def serve_all(self, values: "tf.Tensor") -> "dict[str, tf.Tensor]":
         import tensorflow as tf
 
-        if self.calibration is None:
-            raise ValueError("expected an output whose calibration is known. Received: calibration=None")
+        calibration = self._known_calibration
         return {
-            "genres": tf.constant(self.genres),
+            "genres": tf.repeat(tf.constant([self.genres]), tf.shape(values)[0], axis=0),
             "confidences": tf.sigmoid(values),
-            "calibrated": tf.sigmoid(values + self.calibration.thresholds),
-            "probabilities": tf.sigmoid(self.calibration.unfold(values)),
+            "calibrated": tf.sigmoid(values + calibration.thresholds),
+            "probabilities": tf.sigmoid(calibration.unfold(values)),
         }
 
     def compare_served(self, served: Mapping[str, list[Any]], columns: NDArray[np.float32]) -> float:
-        return compare_labels(served["labels"], served["confidences"], columns, self.genres)
+        return compare_decisions(served, columns, self._known_calibration.recalibrate(columns), self.genres, self.rule)
 
     @classmethod
     def from_column_names(cls, names: Sequence[str]) -> Self:
@@ -137,47 +160,45 @@ class GenresOutput(Output):
 
     @classmethod
     def from_served(cls, served: Mapping[str, NDArray[Any]]) -> tuple[Self, NDArray[np.float32]]:
-        return cls([name.decode() for name in served["genres"]]), served["confidences"]
+        names = served["genres"]
+        # Models of earlier versions have the names once, not for each poster.
+        names = names[0] if names.ndim == 2 else names
+        return cls([name.decode() for name in names]), served["confidences"]
+
+    def decide(self, columns: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Returns which genres are predicted, from the confidences, shape `(num_films, num_genres)`."""
+        calibrated = self._calibrate(columns)
+        if self.operating_thresholds is None:
+            return self.rule.decide(columns, calibrated)
+        # Comparisons with NaN are false.
+        return limit(calibrated >= self.operating_thresholds, self.rule.rank(columns, calibrated), self.rule.top_k)
+
+    def _calibrate(self, columns: NDArray[np.float32]) -> NDArray[np.float32]:
+        # Without calibration genres are ranked by confidences, and have no probabilities.
+        return self.calibration.recalibrate(columns) if self.calibration else columns
 
     def decode(self, columns: NDArray[np.float32]) -> list[dict[str, Any]]:
-        # As TopLabels orders them: of equal confidences the first column comes first.
-        best = np.argsort(-columns, axis=1, kind="stable")[:, : self.top_k]
-        confidences = np.take_along_axis(columns, best, axis=1).tolist()
-        return [
-            {"labels": [self.genres[column] for column in row], "confidences": values}
-            for row, values in zip(best.tolist(), confidences, strict=True)
-        ]
+        calibrated, decisions = self._calibrate(columns), self.decide(columns)
+        order = sort_decided(decisions, self.rule.rank(columns, calibrated))
+        rows = []
+        for row, named in enumerate(decisions.sum(axis=1).tolist()):
+            chosen = order[row, :named]
+            probabilities = calibrated[row, chosen].tolist() if self.calibration else []
+            rows.append(
+                {
+                    "labels": [self.genres[column] for column in chosen.tolist()],
+                    "confidences": columns[row, chosen].tolist(),
+                    "calibrated": probabilities,
+                }
+            )
+        return rows
 
     @classmethod
     def prediction_fields(cls) -> "list[pa.Field]":
         import pyarrow as pa
 
         return [
-            pa.field("labels", pa.list_(pa.string()), nullable=False),  # best first
+            pa.field("labels", pa.list_(pa.string()), nullable=False),  # in the model's order
             pa.field("confidences", pa.list_(pa.float32()), nullable=False),  # of the labels
+            pa.field("calibrated", pa.list_(pa.float32()), nullable=False),  # their probabilities
         ]
-
-
-def compare_labels(
-    labels: Sequence[Sequence[str]],
-    confidences: Sequence[Sequence[float]],
-    expected: NDArray[np.float32],
-    names: Sequence[str],
-) -> float:
-    """Returns the largest difference between the k best labels of posters and the expected ones.
-
-    That is of each label's confidence from the one expected for it, and of the k confidences from the k highest
-    expected. (Two labels that are nearly equal may be in either order.)
-
-    Args:
-        labels: The best k of each poster.
-        confidences: Confidences of the labels.
-        expected: Confidences of all labels, shape `(num_posters, len(names))`.
-        names: All labels, in the order of the columns.
-    """
-    columns = {name: column for column, name in enumerate(names)}
-    served = np.array(confidences)
-    chosen = np.array([[columns[label] for label in row] for row in labels])
-    expected_of_labels = np.take_along_axis(expected, chosen, axis=1)
-    highest = -np.sort(-expected, axis=1)[:, : served.shape[1]]
-    return float(np.maximum(np.abs(served - expected_of_labels), np.abs(served - highest)).max())

@@ -6,10 +6,87 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tasks.outputs.calibration import THRESHOLD
+from tasks.outputs.decisions import Order
+
+
+@keras.saving.register_keras_serializable(package="poster_genres")
+class DecidedLabels(keras.layers.Layer):
+    """The labels that `tasks.outputs.decisions` decides on for each example, in its order, with their scores.
+
+    Works on the TensorFlow backend, the only one with strings. Of equal scores the label that comes first in `labels`
+    comes first.
+
+    Args:
+        labels: Names, in the order of the logits.
+        thresholds: Thresholds on the calibrated logits, which were folded into the logits, one a label.
+        order: What labels are ranked by: `calibrated` or `confidences`.
+        top_k: Maximum number of labels of an example; None: no maximum.
+
+    Input: logits of the confidences, shape `(batch_size, len(labels))`, any float type.
+
+    Output: a dict of `labels`, strings, `confidences` and `calibrated`, float32, shape `(batch_size, k)` each, where k
+    is `top_k`, or the number of labels if that is less. After an example's labels its row has "" and 0.
+
+    Raises:
+        ValueError: `top_k` is under 1, labels repeat, there is another number of thresholds, or the number of logits is
+            not that of the labels.
+
+    Example:
+        >>> DecidedLabels(["Comedy", "Drama", "Horror"], [0, 0, 0], "confidences")(tf.constant([[1.0, 2.0, -1.0]]))
+        {"labels": [[b"Drama", b"Comedy", b""]], "confidences": [[0.88, 0.73, 0]], "calibrated": [[0.88, 0.73, 0]]}
+    """
+
+    def __init__(
+        self, labels: Sequence[str], thresholds: Sequence[float], order: Order, top_k: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.labels, self.thresholds, self.order, self.top_k = list(labels), list(thresholds), order, top_k
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k must be at least 1. Received: top_k={top_k}")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels must differ from one another. Received: labels={self.labels}")
+        if len(self.thresholds) != len(self.labels):
+            raise ValueError(f"expected {len(self.labels)} thresholds. Received: thresholds={self.thresholds}")
+        self._width = min(top_k or len(self.labels), len(self.labels))
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        if input_shape[-1] != len(self.labels):
+            raise ValueError(
+                f"expected a logit for each of {len(self.labels)} labels. Received: input_shape={input_shape}"
+            )
+
+    def call(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits = tf.cast(logits, tf.float32)
+        confidences, calibrated = tf.sigmoid(logits), tf.sigmoid(logits + tf.constant(self.thresholds, tf.float32))
+        ranking = calibrated if self.order == "calibrated" else confidences
+        over = confidences > THRESHOLD
+        best = tf.one_hot(tf.argmax(ranking, axis=-1), len(self.labels), True, False, dtype=tf.bool)
+        decided = over | (best & ~tf.reduce_any(over, axis=-1, keepdims=True))
+        ranks, indices = tf.math.top_k(tf.where(decided, ranking, -1.0), k=self._width)
+
+        def select(values: tf.Tensor) -> tf.Tensor:
+            return tf.where(ranks >= 0, tf.gather(values, indices, batch_dims=1), 0.0)
+
+        return {
+            "labels": tf.where(ranks >= 0, tf.gather(tf.constant(self.labels), indices), ""),
+            "confidences": select(confidences),
+            "calibrated": select(calibrated),
+        }
+
+    def compute_output_spec(self, logits: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
+        shape = (*logits.shape[:-1], self._width)
+        dtypes = {"labels": "string", "confidences": "float32", "calibrated": "float32"}
+        return {name: keras.KerasTensor(shape, dtype=dtype) for name, dtype in dtypes.items()}
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"labels": self.labels, "thresholds": self.thresholds, "order": self.order, "top_k": self.top_k}
+        return {**super().get_config(), **own}
+
 
 @keras.saving.register_keras_serializable(package="poster_genres")
 class TopLabels(keras.layers.Layer):
-    """The k best labels of each example with their scores, best first.
+    """The k best labels of each example with their scores, best first: the layer of `classifier.keras` until 0.1.0.
 
     Works on the TensorFlow backend, the only one with strings. Of equal scores the label that comes first in `labels`
     comes first.

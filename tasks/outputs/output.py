@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.outputs.decisions import DecisionRule
 from tasks.settings import OUTPUTS, HeadSettings, TrainingSettings
 
 if TYPE_CHECKING:
@@ -146,8 +147,8 @@ class Output(ABC):
         """The names of its columns in the model without strings."""
         return []
 
-    def with_top_k(self, top_k: int) -> Self:
-        """Returns the output with at most so many labels in a prediction; most outputs have none."""
+    def with_rule(self, rule: DecisionRule) -> Self:
+        """Returns the output that decides by this rule; most outputs decide nothing."""
         return self
 
     def to_columns(self, values: "keras.KerasTensor") -> "keras.KerasTensor":

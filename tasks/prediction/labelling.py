@@ -120,7 +120,14 @@ def _hash_address(address: str) -> int:
     return int.from_bytes(hashlib.blake2b(address.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def write_labels(model: ModelFolder, posters: pa.Table, output_dir: Path, *, with_files: bool = True) -> Labelled:
+def write_labels(
+    model: ModelFolder,
+    posters: pa.Table,
+    output_dir: Path,
+    *,
+    with_files: bool = True,
+    precision: float | None = None,
+) -> Labelled:
     """Predicts posters and writes a row each, in their order. What was predicted before is not predicted again.
 
     Args:
@@ -129,11 +136,13 @@ def write_labels(model: ModelFolder, posters: pa.Table, output_dir: Path, *, wit
             in `work/posters`.
         output_dir: Folder that the files are written to.
         with_files: Whether local files are read; a catalog from elsewhere may not name them.
+        precision: Precision at which genres are predicted; None: over a confidence of 0.5.
 
     Raises:
+        RegistryError: The model has no thresholds for this precision.
         RepairedError: A file of the posters was damaged; what was damaged is to be downloaded again.
     """
-    pieces = _Pieces(output_dir / WORK / "pieces", model)
+    pieces = _Pieces(output_dir / WORK / "pieces", model, precision)
     posters_dir = output_dir / WORK / "posters"
     films = list_addresses(posters)
     files = [image for image in pc.unique(posters["image"]).to_pylist() if not image.startswith(SCHEMES)]
@@ -164,12 +173,13 @@ class _Pieces:
     Args:
         folder: Folder of the pieces.
         model: The model.
+        precision: Precision at which genres are predicted; None: over a confidence of 0.5.
     """
 
-    def __init__(self, folder: Path, model: ModelFolder) -> None:
+    def __init__(self, folder: Path, model: ModelFolder, precision: float | None) -> None:
         self._folder = folder
-        self._predictor = Predictor.open(model.path)
-        self._model = [hash_file(model.manifest_path), versions.PREPROCESSING, versions.EXPORT]
+        self._predictor = Predictor.open(model.path, precision)
+        self._model = [hash_file(model.manifest_path), versions.PREPROCESSING, versions.EXPORT, precision]
         self._current: set[Path] = set()
 
     def predict_parts(self, posters_dir: Path, films: pa.Table) -> Iterator[pa.Table]:
@@ -260,8 +270,10 @@ def _write_csv(rows: pa.Table, path: Path) -> None:
         table.writeheader()
         for batch in rows.to_batches(max_chunksize=_ROWS_PER_GROUP):
             for row in batch.to_pylist():
-                confidences = "|".join(f"{value:.4f}" for value in row["confidences"])
-                texts = {**row, "labels": "|".join(row["labels"]), "confidences": confidences}
+                numbers = {
+                    name: "|".join(f"{value:.4f}" for value in row[name]) for name in ("confidences", "calibrated")
+                }
+                texts = {**row, "labels": "|".join(row["labels"]), **numbers}
                 table.writerow({name: for_csv(value) for name, value in texts.items()})
 
 

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from tasks.errors import RegistryError
 from tasks.features.litert import LiteRTNetwork
 from tasks.model_folder import LABELS_MEMBER, ModelFolder
+from tasks.outputs.decisions import DecisionRule
+from tasks.outputs.genres import GenresOutput
+from tasks.outputs.operating_points import list_thresholds
 from tasks.outputs.output import Output, find_output_classes, split_columns
 
 # From JPEG or PNG files to a row of numbers each.
@@ -25,18 +28,22 @@ class Prediction:
     """A model's prediction for one poster.
 
     Attributes:
-        labels: Genres, most confident first.
-        confidences: Their confidences; a genre is predicted where it is over 0.5.
+        labels: Genres, in the model's order.
+        confidences: Their confidences; a genre is predicted where it is over 0.5, and at least one.
+        calibrated: Their calibrated probabilities; empty for a model of version 0.1.0, which has none beside
+            `classifier.tflite`.
         others: Further outputs of the model by name: `decade`, `score`.
     """
 
     labels: list[str]
     confidences: list[float]
+    calibrated: list[float] = field(default_factory=list)
     others: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns all fields by name."""
-        return {"labels": self.labels, "confidences": self.confidences, **self.others}
+        named = {"labels": self.labels, "confidences": self.confidences, "calibrated": self.calibrated}
+        return {**named, **self.others}
 
 
 class Predictor:
@@ -44,25 +51,28 @@ class Predictor:
 
     Args:
         model: Folder of the model.
-        top_k: Number of labels in a prediction.
+        precision: Precision at which genres are predicted; None: over a confidence of 0.5.
+
+    Raises:
+        RegistryError: The model has no thresholds for this precision.
     """
 
-    def __init__(self, model: ModelFolder, top_k: int) -> None:
+    def __init__(self, model: ModelFolder, precision: float | None = None) -> None:
         self._model = model
-        self._top_k = top_k
+        self._thresholds = None if precision is None else _read_thresholds(model, precision)
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: Path, precision: float | None = None) -> Self:
         """Opens the model of a folder: by LiteRT, or where it has no `classifier.tflite` by TensorFlow, more slowly.
 
         Raises:
-            RegistryError: The folder has no model.
+            RegistryError: The folder has no model, or the model no thresholds for this precision.
         """
         model = ModelFolder(folder)
         if not model.lite_path.is_file() and not model.saved_model_path.is_dir():
             names = f"{model.lite_path.name} nor {model.saved_model_path.name}"
             raise RegistryError(f"{folder} has neither {names}: publish the model again")
-        return cls(model, json.loads(model.settings_path.read_text("utf-8"))["export"]["top_k"])
+        return cls(model, precision)
 
     @cached_property
     def _engine(self) -> tuple[list[Output], PredictColumns]:
@@ -78,7 +88,19 @@ class Predictor:
             from tasks.prediction.saved_model import open_saved_model
 
             outputs, predict_columns = open_saved_model(self._model.saved_model_path)
-        return [output.with_top_k(self._top_k) for output in outputs], predict_columns
+        return [self._with_decision(output) for output in outputs], predict_columns
+
+    def _with_decision(self, output: Output) -> Output:
+        """Returns the genres with the model's rule and calibration, any other output as it is."""
+        if not isinstance(output, GenresOutput):
+            return output
+        decision = self._model.decision_path
+        if decision.is_file():
+            output = GenresOutput.from_config(json.loads(decision.read_text("utf-8")))
+        else:  # a model of version 0.1.0
+            top_k = json.loads(self._model.settings_path.read_text("utf-8"))["export"]["top_k"]
+            output = output.with_rule(DecisionRule("confidences", top_k))
+        return output if self._thresholds is None else output.with_operating_thresholds(self._thresholds)
 
     def predict(self, images: Sequence[bytes]) -> list[Prediction]:
         """Returns the prediction for each of some JPEG or PNG files.
@@ -90,7 +112,7 @@ class Predictor:
         columns = split_columns(outputs, predict_columns(images))
         decoded = [output.decode(part) for output, part in zip(outputs, columns, strict=True)]
         rows = ({key: value for part in row for key, value in part.items()} for row in zip(*decoded, strict=True))
-        return [Prediction(row.pop("labels"), row.pop("confidences"), row) for row in rows]
+        return [Prediction(row.pop("labels"), row.pop("confidences"), row.pop("calibrated"), row) for row in rows]
 
     def embed(self, images: Sequence[bytes]) -> NDArray[np.float32]:
         """Returns embeddings of JPEG or PNG files, of length 1, shape `(len(images), size)`; with TensorFlow.
@@ -109,3 +131,19 @@ def _read_column_names(lite: Path) -> list[str]:
         return []
     with zipfile.ZipFile(lite) as archive:
         return archive.read(LABELS_MEMBER).decode().splitlines()
+
+
+def _read_thresholds(model: ModelFolder, precision: float) -> NDArray[np.float32]:
+    """Returns the threshold of each genre for a precision."""
+    path = model.operating_points_path
+    if not path.is_file():
+        raise RegistryError(
+            f"{model.path} has no {path.name}, it was published by an earlier version: publish a model again, or leave "
+            "out --precision"
+        )
+    points = json.loads(path.read_text("utf-8"))["genres"]
+    try:
+        return list_thresholds(points, str(float(precision)))
+    except KeyError as error:
+        known = ", ".join(next(iter(points.values())))
+        raise RegistryError(f"{model.path} has no thresholds for precision {precision:g}: expected {known}") from error

@@ -45,7 +45,12 @@ def _call(folder: Path, signature: str, images: Sequence[bytes]) -> Mapping[str,
         tensors = _load(folder).signatures[signature](image_bytes=tf.constant(images, tf.string))
     except tf.errors.InvalidArgumentError as error:
         raise NotAPosterError("broken image") from error
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
+    served = {name: tensor.numpy() for name, tensor in tensors.items()}
+    # A model of an earlier version raises instead.
+    for reason in served.pop("error", ()):
+        if reason:
+            raise NotAPosterError(reason.decode())
+    return served
 
 
 def _find_outputs(served: Mapping[str, NDArray[Any]]) -> list[tuple[Output, NDArray[np.float32]]]:

@@ -1,4 +1,5 @@
 import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -33,11 +34,42 @@ def test_predictions_are_those_of_the_saved_model(small_run) -> None:
     signature = tf.saved_model.load(str(folder / "saved_model")).signatures["serving_default"]
     expected = signature(image_bytes=tf.constant([poster.read_bytes() for poster in posters]))
     predictions = predict(folder, posters)
-    np.testing.assert_allclose(
-        [prediction.confidences for prediction in predictions], expected["confidences"], atol=0.01
-    )
-    first = [labels[0].decode() for labels in expected["labels"].numpy()]
-    assert [prediction.labels[0] for prediction in predictions] == first
+    for row, prediction in enumerate(predictions):
+        named = [label.decode() for label in expected["labels"][row].numpy() if label]
+        assert prediction.labels == named
+        for name in ("confidences", "calibrated"):
+            np.testing.assert_allclose(getattr(prediction, name), expected[name][row, : len(named)], atol=0.01)
+
+
+@pytest.mark.backbone
+def test_genres_for_a_precision_are_those_over_its_thresholds(small_run, tmp_path: Path) -> None:
+    model, posters = small_run.run.model.path, small_run.posters[:20]
+    files = [poster.read_bytes() for poster in posters]
+    every = tf.saved_model.load(str(model / "saved_model")).signatures["probabilities"](image_bytes=tf.constant(files))
+    genres, probabilities = small_run.run.metrics["vocabulary"], every["calibrated"].numpy()
+    described = json.loads((model / "operating_points.json").read_text("utf-8"))
+    assert list(described["genres"]) == genres
+    # So few films reach no precision; of these thresholds each is between two of the posters.
+    thresholds = dict(zip(genres, np.median(probabilities, axis=0).tolist(), strict=True))
+    for genre, by_precision in described["genres"].items():
+        by_precision["0.8"] = None if genre == genres[0] else {"threshold": thresholds[genre]}
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    (folder / "operating_points.json").write_text(json.dumps(described), "utf-8")
+    predictions = Predictor.open(folder, 0.8).predict(files)
+    for row, prediction in enumerate(predictions):
+        over = {genre for genre, value in zip(genres, probabilities[row], strict=True) if value >= thresholds[genre]}
+        assert set(prediction.labels) == over - {genres[0]}
+    with pytest.raises(RegistryError, match=r"no thresholds for precision 0.85: expected 0.5, 0.6, 0.7, 0.8, 0.9"):
+        Predictor.open(folder, 0.85)
+
+    def label_first(precision: float | None) -> list[str]:
+        label(str(posters[0]), tmp_path / "labels", str(folder), small_run.artifacts_dir, precision=precision)
+        (row,) = pq.read_table(tmp_path / "labels" / "labels.parquet").to_pylist()
+        return list(row["labels"])
+
+    assert label_first(0.8) == predictions[0].labels
+    # Without it the decision is another one, which is not taken from the first run's predictions.
+    assert label_first(None) == predict(folder, posters[:1])[0].labels != predictions[0].labels
 
 
 @pytest.mark.backbone
@@ -64,7 +96,7 @@ def test_predictions_need_neither_tensorflow_nor_prefect(small_run) -> None:
 @pytest.mark.backbone
 def test_a_lite_model_without_column_names_has_genres_alone(small_run, tmp_path: Path) -> None:
     folder, poster = small_run.run.model.path, small_run.posters[0]
-    for name in ("labels.json", "settings.json"):
+    for name in ("labels.json", "settings.json", "decision.json"):
         shutil.copy2(folder / name, tmp_path)
     lite = (folder / "classifier.tflite").read_bytes()
     (tmp_path / "classifier.tflite").write_bytes(lite[: lite.rindex(b"PK\x03\x04")])
@@ -115,9 +147,9 @@ def test_label_writes_a_row_for_every_row(small_run, tmp_path: Path) -> None:
     assert (last["labels"], last["error"]) == ("", "wrong number of fields")
     assert [line["labels"] for line in lines] == ["|".join(row["labels"]) for row in found]
     assert [line["error"] for line in lines] == ["", "", "no poster address", "http 404", ""]
-    assert [float(value) for value in lines[0]["confidences"].split("|")] == pytest.approx(
-        direct[0].confidences, abs=1e-4
-    )
+    for name in ("confidences", "calibrated"):
+        numbers = [float(value) for value in lines[0][name].split("|")]
+        assert numbers == pytest.approx(getattr(direct[0], name), abs=1e-4)
 
 
 @pytest.mark.backbone

@@ -23,11 +23,14 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort, TaskRunSort
 from scipy.special import logit
+from sklearn.metrics import f1_score
 
 from flows.train import Run, train
 from tasks.errors import CatalogError, DownloadError, LockedError, RegistryError
 from tasks.export.checking import serve_in_clean_process
 from tasks.features.preprocessing import prepare_posters, resize_pixels
+from tasks.outputs.decisions import decide
+from tasks.posters.ledger import iterate_posters
 from tasks.posters.progress import Progress
 from tasks.posters.task import PartPlan, download
 from tasks.posters.workers import Workers
@@ -89,6 +92,9 @@ def test_published_model_is_whole(small_run) -> None:
         "index.parquet",
         "label_errors.csv",
         "statistics.json",
+        "decision.json",
+        "operating_points.json",
+        "saved_model/assets.extra/tf_serving_warmup_requests",
     } <= set(manifest["files"])
     assert read_json(small_run.artifacts_dir / "champion.json")["id"] == folder.name
     assert small_run.run.is_champion
@@ -158,24 +164,62 @@ def test_signatures_agree_with_one_another_and_with_the_keras_file(small_run) ->
         signatures["images_uint8"](images=pixels),
         keras.saving.load_model(folder / "classifier.keras")(resize_pixels(pixels)),
     ]
+    num_genres = len(small_run.run.metrics["vocabulary"])
     for outputs in served:
-        assert outputs["labels"].shape == outputs["confidences"].shape == (1, 3)
+        assert outputs["labels"].shape == outputs["confidences"].shape == (1, num_genres)
         np.testing.assert_array_equal(outputs["labels"], served[0]["labels"])
-        np.testing.assert_allclose(outputs["confidences"], served[0]["confidences"], atol=1e-5)
-        assert (np.diff(outputs["confidences"]) <= 0).all()
-        assert set(outputs["labels"].numpy()[0]) <= {genre.encode() for genre in small_run.run.metrics["vocabulary"]}
+        for name in ("confidences", "calibrated"):
+            np.testing.assert_allclose(outputs[name], served[0][name], atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(448, 448), (900, 600), (1400, 1000)])
+def test_large_pixels_get_the_predictions_of_their_file(small_run, size: tuple[int, int]) -> None:
+    signatures = tf.saved_model.load(str(small_run.run.model.path / "saved_model")).signatures
+    large = [
+        tf.io.encode_jpeg(tf.cast(tf.image.resize(tf.io.decode_jpeg(poster.read_bytes()), size), tf.uint8)).numpy()
+        for poster in small_run.posters[:8]
+    ]
+    of_files = signatures["serving_default"](image_bytes=tf.constant(large))
+    of_pixels = signatures["images_uint8"](images=tf.stack([tf.io.decode_jpeg(content) for content in large]))
+    np.testing.assert_array_equal(of_files["labels"], of_pixels["labels"])
+    np.testing.assert_allclose(of_files["confidences"], of_pixels["confidences"], atol=0.02)
 
 
 def test_probabilities_are_of_all_genres_by_name(small_run) -> None:
     folder = small_run.run.model.path
     signatures = tf.saved_model.load(str(folder / "saved_model")).signatures
-    poster = tf.constant([small_run.posters[0].read_bytes()])
-    every, best = signatures["probabilities"](image_bytes=poster), signatures["serving_default"](image_bytes=poster)
-    genres = [genre.decode() for genre in every["genres"].numpy()]
-    assert genres == small_run.run.metrics["vocabulary"]
-    by_name = dict(zip(genres, every["confidences"].numpy()[0], strict=True))
-    for genre, confidence in zip(best["labels"].numpy()[0], best["confidences"].numpy()[0], strict=True):
-        assert by_name[genre.decode()] == pytest.approx(confidence, abs=1e-6)
+    posters = tf.constant([poster.read_bytes() for poster in small_run.posters[:16]])
+    every, best = signatures["probabilities"](image_bytes=posters), signatures["serving_default"](image_bytes=posters)
+    assert every["genres"].numpy().astype(str).tolist() == [small_run.run.metrics["vocabulary"]] * 16
+    rule = small_run.run.metrics["rule"]
+    assert rule == read_json(folder / "decision.json")["rule"]
+    assert rule["order"] == read_json(folder / "manifest.json")["export_check"]["ranking"]["order"]
+    decisions = decide(every["confidences"].numpy(), every[rule["order"]].numpy(), rule["top_k"])
+    for row, decided in enumerate(decisions):
+        named = [label for label in best["labels"][row].numpy() if label]
+        assert set(named) == set(every["genres"][row].numpy()[decided])
+        columns = [every["genres"][row].numpy().tolist().index(label) for label in named]
+        assert (np.diff(best[rule["order"]][row, : len(named)]) <= 0).all()
+        for name in ("confidences", "calibrated"):
+            np.testing.assert_allclose(best[name][row, : len(named)], every[name].numpy()[row, columns], atol=1e-6)
+
+
+def test_the_figures_are_of_what_is_served(small_run) -> None:
+    """Scores of the test films by the SavedModel's own labels."""
+    folder, metrics = small_run.run.model.path, small_run.run.metrics
+    films = [film for film in pq.read_table(folder / "films.parquet").to_pylist() if film["split"] == "test"]
+    posters = dict(iterate_posters(small_run.data_dir / "posters", {film["imdb_id"] for film in films}))
+    signature = tf.saved_model.load(str(folder / "saved_model")).signatures["serving_default"]
+    served = signature(image_bytes=tf.constant([posters[film["imdb_id"]] for film in films]))["labels"].numpy()
+    decisions = np.array([[genre.encode() in row for genre in metrics["vocabulary"]] for row in served])
+    targets = np.array([film["targets"] for film in films])
+    macro_f1 = f1_score(targets, decisions, average="macro", zero_division=0)
+    assert metrics["model"]["macro_f1"] == pytest.approx(macro_f1, abs=0.02)
+    assert metrics["model"]["labels_per_film"] == pytest.approx(decisions.sum(axis=1).mean(), abs=0.1)
+    pairs = zip(films, served[:, 0].astype(str), strict=True)
+    first = [film["targets"][metrics["vocabulary"].index(label)] for film, label in pairs]
+    right = metrics["ranking"]["first_genre_right"][metrics["rule"]["order"]]
+    assert right == pytest.approx(np.mean(first), abs=0.05)
 
 
 def test_confidences_are_over_one_half_where_calibrated_probabilities_are_over_their_thresholds(small_run) -> None:
@@ -185,7 +229,7 @@ def test_confidences_are_over_one_half_where_calibrated_probabilities_are_over_t
     )
     confidences, calibrated, raw = (outputs[name].numpy() for name in ("confidences", "calibrated", "probabilities"))
     genres = small_run.run.metrics["model"]["genres"]
-    thresholds = np.array([genres[genre.decode()]["threshold"] for genre in outputs["genres"].numpy()])
+    thresholds = np.array([genres[genre.decode()]["threshold"] for genre in outputs["genres"][0].numpy()])
     assert (thresholds != 0.5).any()
     np.testing.assert_array_equal(confidences > 0.5, calibrated > thresholds)
     # Between the two is the threshold, and no more.
@@ -340,7 +384,7 @@ def test_a_model_of_all_outputs_served_by_name_in_a_clean_process(grown_run: Gro
     folder = grown_run.run.model.path
     posters = [path.read_bytes() for path in sorted((grown_run.folder / "site" / "posters").iterdir())[:4]]
     served = serve_in_clean_process(folder / "saved_model", posters)
-    assert set(served) == {"labels", "confidences", "decade", "decade_confidence", "score"}
+    assert set(served) == {"labels", "confidences", "calibrated", "decade", "decade_confidence", "score", "error"}
     decades = {f"{film['year'] // 10 * 10}s" for film in read_catalog_films(grown_run.folder / "data") if film["year"]}
     assert len(decades) > 1
     assert set(served["decade"]) <= decades
@@ -350,7 +394,8 @@ def test_a_model_of_all_outputs_served_by_name_in_a_clean_process(grown_run: Gro
     signatures = tf.saved_model.load(str(folder / "saved_model")).signatures
     every = signatures["probabilities"](image_bytes=tf.constant(posters))
     best = every["decade_probabilities"].numpy().argmax(axis=1)
-    assert every["decades"].numpy()[best].astype(str).tolist() == served["decade"]
+    decades = every["decades"].numpy().astype(str)
+    assert [row[column] for row, column in zip(decades, best, strict=True)] == served["decade"]
     np.testing.assert_allclose(every["decade_probabilities"].numpy().sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(every["score"], served["score"], atol=1e-4)
     keras_outputs = keras.saving.load_model(folder / "classifier.keras")(prepare_posters(tf.constant(posters)))
@@ -384,7 +429,10 @@ def test_without_a_lite_model_the_saved_model_predicts(grown_run: GrownRun) -> N
     )
     assert results.pop(1).error == "No such file or directory"
     predictions = [result.result for result in results if result.result]
-    assert [prediction.labels for prediction in predictions] == expected["labels"]
+    named = [[label for label in labels if label] for labels in expected["labels"]]
+    assert [prediction.labels for prediction in predictions] == named
+    for prediction, calibrated in zip(predictions, expected["calibrated"], strict=True):
+        assert prediction.calibrated == pytest.approx(calibrated[: len(prediction.labels)], abs=1e-4)
     assert [prediction.others["decade"] for prediction in predictions] == expected["decade"]
     scores = [prediction.others["score"] for prediction in predictions]
     np.testing.assert_allclose(scores, expected["score"], atol=1e-4)

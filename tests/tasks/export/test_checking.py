@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tasks.errors import ExportError
 from tasks.export.checking import compare_served, serve_in_clean_process
+from tasks.outputs.calibration import Calibration
 from tasks.outputs.decade import DecadeOutput
 from tasks.outputs.embedding import EmbeddingOutput
 from tasks.outputs.genres import GenresOutput
@@ -14,14 +15,16 @@ from tasks.outputs.score import ScoreOutput
 
 
 def test_predictions_of_every_output_are_compared() -> None:
+    zeros = np.zeros(2, np.float32)
     outputs: list[Output] = [
-        GenresOutput(["a", "b"]),
+        GenresOutput(["a", "b"], calibration=Calibration(zeros + 1, zeros, zeros)),
         DecadeOutput([1990, 2000]),
         ScoreOutput(0, 1),
         EmbeddingOutput(4, 2, 1),
     ]
     expected = np.array([[0.9, 0.2, 0.3, 0.7, 6.0]], np.float32)
-    served = {"labels": [["a"]], "confidences": [[0.9]], "decade": ["2000s"], "decade_confidence": [0.7], "score": [6]}
+    genres = {"labels": [["a", ""]], "confidences": [[0.9, 0]], "calibrated": [[0.9, 0]]}
+    served = {**genres, "decade": ["2000s"], "decade_confidence": [0.7], "score": [6]}
     assert compare_served(served, expected, outputs) == pytest.approx(0, abs=1e-6)
     assert compare_served({**served, "score": [6.25]}, expected, outputs) == pytest.approx(0.25)
     assert compare_served({**served, "decade": ["1990s"]}, expected, outputs) == pytest.approx(0.4)

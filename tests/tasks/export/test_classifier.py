@@ -14,6 +14,7 @@ from tasks.export.classifier import Classifier, write_saved_model
 from tasks.features.image_size import IMAGE_SIZE
 from tasks.outputs.calibration import Calibration
 from tasks.outputs.decade import DecadeOutput
+from tasks.outputs.decisions import DecisionRule
 from tasks.outputs.genres import GenresOutput
 from tasks.outputs.output import Output
 from tasks.outputs.score import ScoreOutput
@@ -40,13 +41,14 @@ for name, signature in sorted(signatures.items()):
         print(name, size, *(f"{key}{values.shape.as_list()}" for key, values in sorted(outputs.items())))
 """
 
+DECIDED = "calibrated[{0}, 2] confidences[{0}, 2] decade[{0}] decade_confidence[{0}] "
 BY_SIGNATURE = {
-    "embedding": "embedding[{0}, 4]",
-    "images": "confidences[{0}, 2] decade[{0}] decade_confidence[{0}] labels[{0}, 2] score[{0}]",
-    "images_uint8": "confidences[{0}, 2] decade[{0}] decade_confidence[{0}] labels[{0}, 2] score[{0}]",
-    "probabilities": "calibrated[{0}, 3] confidences[{0}, 3] decade_probabilities[{0}, 2] decades[2] genres[3] "
-    "probabilities[{0}, 3] score[{0}]",
-    "serving_default": "confidences[{0}, 2] decade[{0}] decade_confidence[{0}] labels[{0}, 2] score[{0}]",
+    "embedding": "embedding[{0}, 4] error[{0}]",
+    "images": f"{DECIDED}labels[{{0}}, 2] score[{{0}}]",
+    "images_uint8": f"{DECIDED}labels[{{0}}, 2] score[{{0}}]",
+    "probabilities": "calibrated[{0}, 3] confidences[{0}, 3] decade_probabilities[{0}, 2] decades[{0}, 2] error[{0}] "
+    "genres[{0}, 3] probabilities[{0}, 3] score[{0}]",
+    "serving_default": f"{DECIDED}error[{{0}}] labels[{{0}}, 2] score[{{0}}]",
 }
 
 
@@ -68,7 +70,7 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     maps = keras.layers.ReLU(6.0)(keras.layers.BatchNormalization()(maps))
     backbone = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(maps))
     zeros = np.zeros(3, np.float32)
-    genres = GenresOutput(GENRES, top_k=2, calibration=Calibration(zeros + 1, zeros, zeros))
+    genres = GenresOutput(GENRES, DecisionRule("calibrated", 2), Calibration(zeros + 1, zeros, zeros))
     outputs: list[Output] = [genres, DecadeOutput([1990, 2000]), ScoreOutput(6.0, 1.0)]
     head = build_head(outputs, TrainingSettings(hidden_units=4), 8, None, seed=0)
     folder = tmp_path_factory.mktemp("classifier") / "saved_model"
@@ -93,3 +95,36 @@ def test_every_signature_takes_batches_of_any_size(saved_model: Path, settings: 
     assert done.returncode == 0, done.stderr
     expected = [f"{name} {size} {shapes.format(size)}" for name, shapes in BY_SIGNATURE.items() for size in (0, 1, 3)]
     assert done.stdout.splitlines() == expected
+
+
+def test_broken_pictures_cost_their_own_rows(saved_model: Path) -> None:
+    signatures = tf.saved_model.load(str(saved_model)).signatures
+    rng = np.random.default_rng(0)
+    files = [tf.io.encode_jpeg(rng.integers(0, 256, (90, 60, 3), np.uint8)).numpy() for _ in range(64)]
+    whole = np.delete(np.arange(64), [0, 20, 63])
+    files[0], files[20], files[63] = b"", files[20][:500], b"GIF89a"
+    for name in ("serving_default", "probabilities", "embedding"):
+        every = signatures[name](image_bytes=tf.constant(files))
+        alone = signatures[name](image_bytes=tf.constant([files[row] for row in whole]))
+        errors = every["error"].numpy()
+        assert [errors[row] for row in (0, 20, 63)] == [b"empty", b"broken image", b"neither JPEG nor PNG"]
+        for key, values in alone.items():
+            rows = every[key].numpy()
+            if values.dtype == tf.string:
+                np.testing.assert_array_equal(rows[whole], values.numpy())
+                assert key == "error" or not any(np.delete(rows, whole, axis=0).ravel())
+            else:
+                np.testing.assert_allclose(rows[whole], values, atol=1e-6)
+                assert not np.delete(rows, whole, axis=0).any()
+    nothing = signatures["serving_default"](image_bytes=tf.constant([b"x"]))
+    assert nothing["labels"].numpy().tolist() == [[b"", b""]]
+
+
+def test_the_batch_is_the_first_dimension_of_everything(saved_model: Path) -> None:
+    signatures = tf.saved_model.load(str(saved_model)).signatures
+    assert sorted(signatures) == sorted(BY_SIGNATURE)
+    for signature in signatures.values():
+        (_, arguments), outputs = signature.structured_input_signature, signature.structured_outputs
+        for tensor in [*arguments.values(), *outputs.values()]:
+            assert tensor.shape[0] is None
+            assert tensor.shape.rank == 1 or all(tensor.shape[1:]) or tensor.name.startswith("images")

@@ -45,6 +45,10 @@ def test_it_is_served_and_decoded_by_name() -> None:
     found = DecadeOutput.from_served(every)
     assert found is not None
     assert found[0] == output
+    assert every["decades"].astype(str).tolist() == [["1990s", "2000s"]] * 2
+    early = DecadeOutput.from_served({**every, "decades": every["decades"][0]})  # of version 0.1.0
+    assert early is not None
+    assert early[0] == output
     np.testing.assert_array_equal(found[1], probabilities)
     assert DecadeOutput.from_served({}) is None
     assert DecadeOutput.from_column_names(["Drama", "score"]) is None

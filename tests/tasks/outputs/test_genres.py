@@ -3,41 +3,59 @@ import pytest
 import tensorflow as tf
 
 from tasks.outputs.calibration import Calibration
-from tasks.outputs.genres import GenresOutput, compare_labels
+from tasks.outputs.decisions import DecisionRule
+from tasks.outputs.genres import GenresOutput
 from tasks.outputs.output import OutputContext
 
 NAMES = ["a", "b", "c"]
-PROBABILITIES = np.array([[0.9, 0.2, 0.5], [0.1, 0.300, 0.302]], np.float32)
+
+
+def make_calibration(thresholds: list[float]) -> Calibration:
+    zeros = np.zeros(len(thresholds), np.float32)
+    return Calibration(zeros + 1, zeros, np.array(thresholds, np.float32))
 
 
 @pytest.mark.parametrize(
-    ("labels", "confidences", "difference"),
-    [
-        ([["a", "c"], ["c", "b"]], [[0.9, 0.5], [0.302, 0.300]], 0.0),
-        ([["a", "c"], ["c", "b"]], [[0.905, 0.5], [0.302, 0.300]], 0.005),
-        ([["a", "c"], ["b", "c"]], [[0.9, 0.5], [0.303, 0.302]], 0.003),  # a near tie, the other way round
-        ([["a", "c"], ["c", "b"]], [[0.88, 0.5], [0.302, 0.300]], 0.02),  # another confidence
-        ([["a", "b"], ["c", "b"]], [[0.9, 0.5], [0.302, 0.300]], 0.3),  # another label
-        ([["a", "b"], ["c", "b"]], [[0.9, 0.2], [0.302, 0.300]], 0.3),  # not the best
-        ([["a", "c"], ["c", "b"]], [[0.9, float("nan")], [0.302, 0.300]], float("nan")),
-    ],
+    "rule", [DecisionRule("calibrated"), DecisionRule("confidences"), DecisionRule("calibrated", 1)]
 )
-def test_labels_are_compared(labels: list[list[str]], confidences: list[list[float]], difference: float) -> None:
-    found = compare_labels(labels, confidences, PROBABILITIES, NAMES)
-    assert found == pytest.approx(difference, abs=1e-6, nan_ok=True)
+def test_columns_are_decoded_as_the_model_serves_them(rule: DecisionRule) -> None:
+    output = GenresOutput(NAMES, rule, make_calibration([-2, 1, 0.5]))
+    columns = np.array([[0.9, 0.2, 0.6], [0.4, 0.3, 0.1], [0.51, 0.52, 0.53]], np.float32)
+    served = {name: values.numpy() for name, values in output.serve(tf.math.log(columns / (1 - columns))).items()}
+    for row, decoded in enumerate(output.decode(columns)):
+        named = len(decoded["labels"])
+        assert served["labels"][row].astype(str).tolist()[:named] == decoded["labels"]
+        assert not any(served["labels"][row][named:])
+        for name in ("confidences", "calibrated"):
+            assert served[name][row, :named] == pytest.approx(decoded[name], abs=1e-6)
+    assert output.compare_served({name: values.tolist() for name, values in lists(served).items()}, columns) < 1e-6
 
 
-def test_columns_are_decoded_as_the_model_serves_them() -> None:
-    output = GenresOutput(NAMES).with_top_k(2)
-    columns = np.array([[0.9, 0.2, 0.5], [0.5, 0.5, 0.5]], np.float32)
-    assert output.decode(columns) == [
-        {"labels": ["a", "c"], "confidences": pytest.approx([0.9, 0.5])},
-        {"labels": ["a", "b"], "confidences": [0.5, 0.5]},  # of equal ones the first
-    ]
-    served = output.serve(tf.math.log(columns / (1 - columns)))
-    assert served["labels"].numpy().astype(str).tolist() == [["a", "c"], ["a", "b"]]
-    np.testing.assert_allclose(served["confidences"], [[0.9, 0.5], [0.5, 0.5]], rtol=1e-6)
-    assert GenresOutput(NAMES).with_top_k(5).top_k == 3
+def lists(served: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {**served, "labels": served["labels"].astype(str)}
+
+
+def test_a_prediction_is_worked_by_hand() -> None:
+    # Odds of 9 and 1.5 times exp(-2) and exp(0.5): 1.218 and 2.473.
+    columns = np.array([[0.9, 0.2, 0.6]], np.float32)
+    (decoded,) = GenresOutput(NAMES, DecisionRule("calibrated"), make_calibration([-2, 1, 0.5])).decode(columns)
+    assert decoded == {
+        "labels": ["c", "a"],
+        "confidences": pytest.approx([0.6, 0.9]),
+        "calibrated": pytest.approx([2.473 / 3.473, 1.218 / 2.218], abs=1e-4),
+    }
+    (decoded,) = GenresOutput(NAMES, DecisionRule("confidences", 3)).decode(columns)
+    assert decoded == {"labels": ["a", "c"], "confidences": pytest.approx([0.9, 0.6]), "calibrated": []}
+
+
+def test_operating_thresholds_replace_the_decision() -> None:
+    output = GenresOutput(NAMES, DecisionRule("calibrated"), make_calibration([0, 0, 0]))
+    columns = np.array([[0.9, 0.2, 0.6], [0.5, 0.25, 0.9], [0.1, 0.1, 0.1]], np.float32)
+    at = output.with_operating_thresholds(np.array([0.5, 0.25, np.nan], np.float32))
+    # At the threshold and over it; the third has none; and there may be no genre at all.
+    assert [row["labels"] for row in at.decode(columns)] == [["a"], ["a", "b"], []]
+    limited = at.with_rule(DecisionRule("calibrated", 1))
+    assert [row["labels"] for row in limited.decode(columns)] == [["a"], ["a"], []]
 
 
 def test_calibration_is_in_all_served_scores() -> None:
@@ -55,10 +73,15 @@ def test_calibration_is_in_all_served_scores() -> None:
     np.testing.assert_allclose(served["confidences"], sigmoid([[1.0, -1.0]]), rtol=1e-6)
     np.testing.assert_allclose(served["calibrated"], sigmoid([[1.5, -2.0]]), rtol=1e-6)
     np.testing.assert_allclose(served["probabilities"], sigmoid(raw), rtol=1e-6)
+    np.testing.assert_allclose(calibration.recalibrate(served["confidences"]), served["calibrated"], rtol=1e-6)
+    assert served["genres"].astype(str).tolist() == [["a", "b"]]
     found, columns = GenresOutput.from_served(served)
     assert found.genres == ["a", "b"]
+    assert GenresOutput.from_served({**served, "genres": served["genres"][0]})[0] == found  # of version 0.1.0
     np.testing.assert_array_equal(columns, served["confidences"])
-    copy = GenresOutput.from_config(output.get_config())
+    assert GenresOutput.from_config({"genres": ["a"], "top_k": None, "calibration": None}) == GenresOutput(["a"])
+    copy = GenresOutput.from_config(output.with_rule(DecisionRule("calibrated", 1)).get_config())
+    assert copy.rule == DecisionRule("calibrated", 1)
     assert copy.calibration is not None
     np.testing.assert_array_equal(copy.calibration.thresholds, calibration.thresholds)
     with pytest.raises(ValueError, match="Received: calibration=None"):

@@ -44,4 +44,4 @@ def test_csv_files_without_posters(tmp_path: Path, text: str, error: type[Except
 
 
 def test_schema_has_every_output() -> None:
-    assert make_schema().names == ["id", "image", "labels", "confidences", "decade", "score", "error"]
+    assert make_schema().names == ["id", "image", "labels", "confidences", "calibrated", "decade", "score", "error"]
