@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks import versions
 from tasks.errors import RegistryError
 from tasks.model_folder import ModelFolder
 from tasks.registry.models import list_models, promote, rollback
@@ -25,7 +26,7 @@ def add_model(artifacts_dir: Path, model_id: str, **described: object) -> None:
     model = ModelFolder(artifacts_dir / "models" / model_id)
     (model.path / "saved_model").mkdir(parents=True)
     (model.path / "saved_model" / "saved_model.pb").write_bytes(b"12345")
-    model.write_manifest({"id": model_id, **described})
+    model.write_manifest({"id": model_id, "format": versions.MODEL, **described})
 
 
 def list_days(artifacts_dir: Path) -> list[int]:
