@@ -180,6 +180,18 @@ def test_the_first_of_the_films_of_two_splits_with_one_new_image_keeps_it() -> N
         assert (later[first["imdb_id"]], later[last["imdb_id"]]) == (first["split"], LEFT_OUT)
 
 
+def test_a_new_film_with_the_new_image_of_a_known_one_gets_its_split() -> None:
+    films, targets = make_films(200, 10**6)
+    films["imdb_id"] += 10
+    known = split(films, targets)
+    # The new film is the first by id.
+    films.loc[200] = [1, "new"]
+    for film in known[known["split"] != "train"]["imdb_id"].head(10):
+        changed = films.assign(sha256=films["sha256"].mask(films["imdb_id"] == film, "new"))
+        later = split(changed, np.vstack([targets, targets[:1]]), known).set_index("imdb_id")["split"]
+        assert later[film] == later[1] == known.set_index("imdb_id")["split"][film]
+
+
 def test_an_image_that_a_film_had_before_stays_in_its_split() -> None:
     films, targets = make_films(200, 10**6)
     known = split(films, targets)
