@@ -31,6 +31,7 @@ def test_known_splits_stay_and_what_contradicts_them_is_dropped() -> None:
         (1, "a", "train"),
         (1, "a2", "train"),  # another image of a known film
         (1, "a3", "test"),  # a known film in another split
+        (2, "b2", "validation"),
         (3, "b", "train"),  # a known image in another split
         (4, "b", "test"),
         (5, "e", "train"),
