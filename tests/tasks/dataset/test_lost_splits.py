@@ -190,6 +190,12 @@ def test_a_damaged_model_is_no_backup(tmp_path: Path, caplog: pytest.LogCaptureF
     assert as_dict(find(tmp_path / "splits", champion, make_model(tmp_path / "m0"))) == as_dict(FILMS)
 
 
+def test_films_that_are_not_those_of_the_manifest_are_no_backup(tmp_path: Path) -> None:
+    champion = make_model(tmp_path / "m")
+    make_films(a="test", b="train", c="train").to_parquet(champion.films_path)
+    assert as_dict(find(tmp_path / "splits", champion, make_model(tmp_path / "m0"))) == as_dict(FILMS)
+
+
 def test_a_champion_of_an_earlier_version_of_the_settings_is_read(tmp_path: Path) -> None:
     champion = make_model(tmp_path / "m")
     settings = json.loads(champion.settings_path.read_text())
