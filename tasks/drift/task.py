@@ -21,7 +21,7 @@ from tasks.drift.failures import Hosts
 from tasks.drift.predictions import predict_by_champion, predict_test_films
 from tasks.drift.reference import Reference, read_reference
 from tasks.drift.samples import Samples, number_rows, pair_samples, read_features, sample_index
-from tasks.drift.statistics import Statistics
+from tasks.drift.statistics import Predictions, Statistics
 from tasks.errors import RegistryError, one_line
 from tasks.inert import for_terminal
 from tasks.model_folder import ModelFolder
@@ -88,7 +88,7 @@ def measure_drift(
         comparison.compare(
             _pair_samples(reference.statistics, present, champion, dataset, trained.features_folder),
             _count_new_films(present.results, reference),
-            _use(champion, lambda: predict_by_champion(champion, dataset, trained.features_folder)),
+            _predict_by_champion(reference.statistics, champion, dataset, trained.features_folder),
         )
         compared = comparison.as_dict()
     compared["not_compared"] = [*reference.missing, *compared["not_compared"]]
@@ -103,6 +103,14 @@ def _pair_samples(
     if before.embeddings is None:
         return _use(champion, lambda: sample_index(champion, dataset, features_folder, present.films))
     return pair_samples(before.embeddings, present.statistics.embeddings)
+
+
+def _predict_by_champion(
+    before: Statistics, champion: ModelFolder, dataset: Dataset, features_folder: Path
+) -> Predictions | None:
+    if before.predictions is None:  # of an earlier version: nothing to compare with, and its head may be another kind
+        return None
+    return _use(champion, lambda: predict_by_champion(champion, dataset, features_folder))
 
 
 def _use(champion: ModelFolder, function: Callable[[], T | None]) -> T | None:

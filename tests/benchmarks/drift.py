@@ -15,6 +15,7 @@ DATA_DIR is that of a finished run of `poster-genres run` on real posters. Reads
 import argparse
 import io
 import itertools
+import json
 import resource
 import tempfile
 import time
@@ -119,7 +120,11 @@ def read_data(data_dir: Path, work: Path) -> Data:
     hosts = [f"http://host{imdb_id % NUM_HOSTS}.test/{imdb_id}.jpg" for imdb_id in catalog["imdb_id"].to_pylist()]
     catalog = catalog.select(["imdb_id", "genres"]).append_column("poster_url", pa.array(hosts))
     rows = ledger.find_current(ledger.read_rows(segments.list_parts(workspace.folder("posters"))))
-    (head_path,) = workspace.folder("training").glob("default-????????????/head.keras")
+    (head_path,) = (
+        path.parent / "head.keras"
+        for path in workspace.folder("training").glob("default-*/training.json")
+        if json.loads(path.read_text("utf-8"))["inputs"]["dataset"] == dataset.fingerprint
+    )
     return Data(catalog, rows, films, features, targets, dataset.genres, keras.saving.load_model(head_path), work)
 
 
