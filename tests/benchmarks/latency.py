@@ -103,6 +103,7 @@ def main() -> None:
         figures = run_process(engine, cores, arguments, batch_size)
         rows.append({"cores": cores, "engine": engine, "batch": batch_size, **figures})
         print(rows[-1], flush=True)
+    print(render(rows))
     (HERE / "latency.md").write_text(render(rows), "utf-8")
 
 
