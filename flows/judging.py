@@ -49,7 +49,7 @@ class Circumstances:
 
 def judge_again(
     model: ModelFolder, dataset: Dataset, counts: PosterCounts, settings: Settings, store_champion_id: str | None
-) -> None:
+) -> bool:
     """Judges a known model that is not the champion, if its verdict was made in other circumstances.
 
     A model that has been champion is not judged again: a person made another one champion in its place.
@@ -60,14 +60,17 @@ def judge_again(
         counts: Counts of the posters of this run.
         settings: Settings of the run.
         store_champion_id: As in `Circumstances.read`.
+
+    Returns:
+        Whether it was judged.
     """
     if model.id == read_champion_id(settings.artifacts_dir) or was_champion(settings.artifacts_dir, model.id):
-        return
+        return False
     circumstances = Circumstances.read(counts, settings, store_champion_id)
     manifest = model.read_manifest()
     gate = manifest["gate"]
     if not gate["allowed"] and gate.get("circumstances") == circumstances.values:
-        return
+        return False
     # These import TensorFlow, which takes seconds.
     from tasks.evaluation.rivals import Rivals, compare_again
     from tasks.export.task import Export
@@ -86,3 +89,4 @@ def judge_again(
         format_mismatch=circumstances.format_mismatch,
     )
     record_verdict(model, judge(findings, settings.registry, circumstances.values), settings.artifacts_dir)
+    return True

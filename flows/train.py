@@ -140,8 +140,7 @@ def _run(settings: Settings) -> Run:
     inputs = list_inputs(dataset, identify_source(settings.features), settings)
     data = _Data(catalog, counts, dataset, store_champion_id)
     current = find_current_model(settings.artifacts_dir, inputs)
-    if current:
-        judge_again(current, dataset, counts, settings, store_champion_id)
+    is_judged = not current or judge_again(current, dataset, counts, settings, store_champion_id)
     model = current or _make_model(data, inputs, settings, seconds)
     if publish_to:
         with _timed("push", seconds):
@@ -150,7 +149,7 @@ def _run(settings: Settings) -> Run:
     rank = describe_rank(model, settings.artifacts_dir)
     logger.info("registry: %s: %s", model.id, rank)
     presentation.show_model(model, rank)
-    notify_of_model(settings, model, champion.id if champion else None, is_new=current is None)
+    notify_of_model(settings, model, champion.id if champion else None, is_new=is_judged)
     logger.info("stages: %s", ", ".join(f"{stage} {taken:.1f} s" for stage, taken in seconds.items()))
     return Run(model=model, is_champion=is_champion, rank=rank, is_new=current is None, seconds=seconds)
 

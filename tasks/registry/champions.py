@@ -1,5 +1,6 @@
 """Present and earlier champions: those that a candidate is compared with, and the place of a model among them."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from tasks.model_folder import ModelFolder
 from tasks.registry.champion_file import describe_rollback, list_history, parse_champion
 from tasks.registry.models import CHAMPION_FILE, describe_format_mismatch, models_dir
+from tasks.settings import GATE_CHECKS
 
 # Each run compares with so many champions, so that falls within the noise can't add up.
 _NUM_RIVALS = 5
@@ -54,8 +56,17 @@ def describe_rank(model: ModelFolder, artifacts_dir: Path) -> str:
     since = f", that is {pointer['id']} since {pointer['since']}" if pointer else ", there is none"
     return (
         f"not the champion{since}. {model.id}: {reasons}. To make it champion all the same: poster-genres promote "
-        f"{model.id} --artifacts {artifacts_dir}"
+        f"{model.id} --artifacts {artifacts_dir}{_advise_to_allow(model)}"
     )
+
+
+def _advise_to_allow(model: ModelFolder) -> str:
+    """Returns the setting that allows the checks to fail which refused a model; nothing if they can't be allowed."""
+    checks = model.read_manifest()["gate"].get("checks", [])
+    refused = [check["name"] for check in checks if not check["passed"] and not check.get("is_allowed")]
+    if not refused or not set(refused) <= set(GATE_CHECKS):
+        return ""
+    return f"; or for all runs: --set 'registry.allow={json.dumps(refused)}'"
 
 
 def _read_pointer(artifacts_dir: Path) -> dict[str, Any] | None:

@@ -83,6 +83,21 @@ def test_rank_of_a_refused_model(registry: Path) -> None:
     )
 
 
+def test_rank_names_the_setting_that_would_allow_it(registry: Path) -> None:
+    checks = [
+        {"name": "floor", "passed": True, "found": ""},
+        {"name": "lost genres", "passed": False, "found": "", "is_allowed": False},
+        {"name": "fewer films", "passed": False, "found": "", "is_allowed": True},
+    ]
+    change(registry, "m9", gate={"allowed": False, "reasons": "lost genres: War", "checks": checks})
+    model = ModelFolder(registry / "models" / "m9")
+    assert describe_rank(model, registry).endswith("; or for all runs: --set 'registry.allow=[\"lost genres\"]'")
+    # A leak is a bug: it can't be allowed.
+    checks.append({"name": "leakage between splits", "passed": False, "found": ""})
+    change(registry, "m9", gate={"allowed": False, "reasons": "lost genres: War", "checks": checks})
+    assert describe_rank(model, registry).endswith(f"promote m9 --artifacts {registry}")
+
+
 def test_rank_of_a_former_champion(registry: Path) -> None:
     assert "m5: it passed, but has been champion before. To make" in describe_rank(
         ModelFolder(registry / "models" / "m5"), registry
