@@ -70,12 +70,13 @@ def test_report() -> None:
 
 
 def test_labels(tmp_path: Path) -> None:
-    row = {"id": "@1", "image": "=1.jpg", "labels": ["-x", "y"], "confidences": [0.9, 0.1], "error": "+x"}
+    numbers = {"confidences": [0.9, 0.1], "calibrated": [0.8, 0.05]}
+    row = {"id": "@1", "image": "=1.jpg", "labels": ["-x", "y"], **numbers, "error": "+x"}
     _write_csv(pa.Table.from_pylist([row], schema=make_schema()), tmp_path / "labels.csv")
     with (tmp_path / "labels.csv").open(encoding="utf-8", newline="") as file:
         (found,) = csv.DictReader(file)
     assert (found["id"], found["image"], found["labels"], found["error"]) == ("'@1", "'=1.jpg", "'-x|y", "'+x")
-    assert found["confidences"] == "0.9000|0.1000"
+    assert (found["confidences"], found["calibrated"]) == ("0.9000|0.1000", "0.8000|0.0500")
 
 
 def test_label_errors(tmp_path: Path) -> None:
