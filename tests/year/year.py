@@ -4,8 +4,8 @@
 
 The catalog grows by some films a week. One week it shrinks, one week its server is down, one week its genres are
 shuffled, and from one week on another version of the preprocessing is installed. Every week these have to hold: no film
-moves between the splits, the champion and the store's champion are whole, old models are removed and no others, and the
-disk does not fill up.
+moves between the splits, the champion and the store's champion are whole, old models are removed and no others, the
+disk does not fill up, and no model of a week in which something is wrong becomes champion.
 """
 
 import argparse
@@ -71,6 +71,9 @@ COLUMNS = {
     "store's champion": 22,
     "verdict": 60,
 }
+
+# The weeks in which no model may become champion.
+REFUSED = ("shrunk", "outage", "bad")
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ class Year:
     def run(self, week: Week) -> dict[str, Any]:
         """Runs the pipeline, checks what has to hold, and returns the line of the table, by `COLUMNS`."""
         is_up = week.event != "outage"
+        before = read_champion_id(self.settings.artifacts_dir)
         with (
             serve(self._site, self._port) if is_up else nullcontext() as base_url,
             mock.patch.object(versions, "PREPROCESSING", versions.PREPROCESSING + week.version),
@@ -156,6 +160,8 @@ class Year:
             except PosterGenresError as error:
                 verdict = f"failed: {error}"
         self.check()
+        champion = read_champion_id(self.settings.artifacts_dir)
+        assert week.event not in REFUSED or champion == before, f"{champion} became champion in a week of {week.event}"
         return {"week": week.number, "event": week.event, **self._measure(), "verdict": verdict}
 
     def check(self) -> None:
