@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tasks import versions
 from tasks.checking import has_checksums, is_whole
 from tasks.errors import one_line
 
@@ -48,6 +49,11 @@ class Inputs:
 def list_versions() -> dict[str, str]:
     """Returns the versions of `PACKAGES`."""
     return {name: version(name) for name in PACKAGES}
+
+
+def list_format_versions() -> dict[str, int]:
+    """Returns those of `tasks.versions` that decide a model; that of the gate decides its verdict alone."""
+    return {name: value for name, value in vars(versions).items() if name.isupper() and name != "GATE"}
 
 
 def find_current(path: Path, inputs: Inputs) -> dict[str, Any] | None:

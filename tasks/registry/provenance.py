@@ -8,8 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tasks import versions
-from tasks.fingerprints import Inputs, list_versions
+from tasks.fingerprints import Inputs, list_format_versions, list_versions
 from tasks.hashing import hash_file
 from tasks.model_folder import ModelFolder
 
@@ -121,7 +120,7 @@ def list_changes(model: ModelFolder) -> list[str]:
     manifest = model.read_manifest()
     then = {**{name: manifest["inputs"][name] for name in ("versions", "packages")}, **_pick(manifest["provenance"])}
     now = {
-        "versions": {name: value for name, value in vars(versions).items() if name.isupper()},
+        "versions": list_format_versions(),
         "packages": {"poster-genres": version("poster-genres"), **list_versions()},
         **_pick(describe_provenance(None)),
     }

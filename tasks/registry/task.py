@@ -19,7 +19,7 @@ from tasks.atomic import write_text
 from tasks.checking import CHECKSUMS
 from tasks.dataset.task import Dataset
 from tasks.errors import RefusedError
-from tasks.fingerprints import Inputs, list_versions
+from tasks.fingerprints import Inputs, list_format_versions, list_versions
 from tasks.hashing import hash_file
 from tasks.model_folder import ModelFolder
 from tasks.registry.gate import Verdict
@@ -84,7 +84,7 @@ def list_inputs(dataset: Dataset, backbone: str, settings: Settings) -> Inputs:
     """
     return Inputs(
         {
-            "versions": {name: value for name, value in vars(versions).items() if name.isupper() and name != "GATE"},
+            "versions": list_format_versions(),
             "packages": {"poster-genres": version("poster-genres"), **list_versions()},
             "dataset": dataset.fingerprint,
             "backbone": backbone,

@@ -65,5 +65,5 @@ def test_three_weeks(
     (model,) = list_models(year.settings.artifacts_dir)
     stored = year.store / "models" / model.id / "labels.json"
     stored.write_bytes(b"[" + stored.read_bytes()[1:].upper())
-    with pytest.raises(RegistryError, match=r"labels.json differs from its manifest"):
+    with pytest.raises(RegistryError, match=r"labels.json: it differs from its manifest"):
         year.check()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks import versions
-from tasks.fingerprints import list_versions
+from tasks.fingerprints import list_format_versions, list_versions
 from tasks.model_folder import ModelFolder
 from tasks.registry import provenance
 from tasks.registry.provenance import describe_provenance, describe_revision, list_changes
@@ -110,7 +110,7 @@ def test_lock_catalog_python_and_machine(checkout: Path, monkeypatch: pytest.Mon
 def test_changes_since_a_model_was_made(tmp_path: Path) -> None:
     model = ModelFolder(tmp_path)
     model.labels_path.write_text("[]")
-    made_of = {name: value for name, value in vars(versions).items() if name.isupper()}
+    made_of = list_format_versions()
     packages = {"poster-genres": version("poster-genres"), **list_versions()}
     described = {
         "id": "m1",
