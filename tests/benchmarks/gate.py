@@ -36,7 +36,7 @@ from tasks.training.head import build_logits_model, predict
 from tasks.training.thresholds import calibrate
 
 NUM_SEEDS = 8
-NUM_FILMS = (300, 500, 782, 1500, 3000)
+NUM_FILMS = (300, 500, 782, 1500)
 NUM_RIVALS = (1, 5)
 WORSE_BY = 0.03
 WORSE_MODELS = {

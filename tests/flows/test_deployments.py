@@ -106,8 +106,9 @@ def test_a_watched_run_makes_a_model_and_the_next_is_up_to_date(
     first, second = (run for run in runs if run["state_type"] == "COMPLETED")
 
     artifacts = served.read_artifacts(first["id"])
-    assert set(artifacts) == {"counts", "metrics", "report", "report-file", "model"}
+    assert set(artifacts) == {"counts", "drift", "metrics", "report", "report-file", "model", "gate"}
     assert model.id in artifacts["model"]
+    assert "floor" in artifacts["gate"]
     assert f"{model.read_manifest()['macro_f1']:.3f}" in artifacts["report"]
     assert artifacts["report-file"].endswith(f"/artifacts/models/{model.id}/report.md)")
     names = {

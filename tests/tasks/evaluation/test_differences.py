@@ -63,7 +63,7 @@ def test_equal_candidates_are_within_the_noise(num_others: int) -> None:
         candidate = make_decisions(positives, 0.2, rng)
         pairs = [Paired(positives, candidate, make_decisions(positives, 0.2, rng)) for _ in range(num_others)]
         num_worse += any(difference.value < -difference.noise for difference in find_differences(pairs))
-    # 6 are expected; 13 or more have a probability under 1%.
+    # At most 6 are meant; 13 or more would have a probability under 1%.
     assert 0 < num_worse < 13
 
 
@@ -76,4 +76,4 @@ def test_noise_of_several_is_more_than_that_of_one() -> None:
     several = find_differences(pairs)
     assert several[0].standard_error == pytest.approx(one.standard_error)
     assert several[0].noise > 1.2 * one.noise
-    assert one.noise == pytest.approx(1.645 * one.standard_error, rel=0.1)
+    assert one.noise == pytest.approx(1.96 * one.standard_error, rel=0.1)
