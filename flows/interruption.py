@@ -38,9 +38,11 @@ def ending_on_signals() -> Iterator[None]:
         yield
         return
     _ending.watch()
+    _ending.is_in_block = True
     try:
         yield
     finally:
+        _ending.is_in_block = False
         _ending.end_if_interrupted()
 
 
@@ -50,8 +52,8 @@ def is_interrupted() -> bool:
 
 
 def is_command() -> bool:
-    """Returns whether this process is a command, whose signals `ending_on_signals` handles."""
-    return _ending.is_watching
+    """Returns whether a command is running, in the block of `ending_on_signals`: the process ends with it."""
+    return _ending.is_in_block
 
 
 def end_process(code: int) -> NoReturn:
@@ -80,6 +82,7 @@ class _Ending:
 
     def __init__(self) -> None:
         self.is_watching = False
+        self.is_in_block = False
         self._received: int | None = None
         self._is_raised = False
         self._end_once = threading.Lock()

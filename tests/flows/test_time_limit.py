@@ -195,3 +195,26 @@ def test_a_call_that_lets_no_other_thread_run_is_ended(prefect_server: None, tmp
     assert "in hang" in done.output
     for process in done.left:
         os.kill(process, signal.SIGKILL)
+
+
+def test_a_process_that_ran_a_command_is_not_ended_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its signals stay watched after the command; but the process is somebody else's again."""
+    script = (
+        "import time, flows.time_limit\n"
+        "from flows.interruption import ending_on_signals, is_command\n"
+        "flows.time_limit._UNWIND_SECONDS = 0.3\n"
+        "with ending_on_signals():\n"
+        "    assert is_command()\n"
+        "assert not is_command()\n"
+        "try:\n"
+        f"    with flows.time_limit.time_limit({SHORT}):\n"
+        "        time.sleep(30)\n"
+        "except flows.time_limit.TimeLimitError:\n"
+        "    time.sleep(1)\n"
+        "print('still here')"
+    )
+    monkeypatch.delenv("PREFECT__FLOW_RUN_ID", raising=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "still here\n"
