@@ -41,7 +41,8 @@ class Difference:
         candidate_macro_f1: Macro-F1 of the candidate.
         other_macro_f1: Macro-F1 of the other model.
         standard_error: Standard deviation of the difference over resamples of the films.
-        noise: Fall that a candidate of equal quality exceeds, against any of the compared models, in 5% of the draws.
+        noise: Fall that a candidate of equal quality exceeds, against any of the compared models, in 5% of the draws at
+            most.
     """
 
     candidate_macro_f1: float

@@ -36,7 +36,7 @@ from tasks.training.head import build_logits_model, predict
 from tasks.training.thresholds import calibrate
 
 NUM_SEEDS = 8
-NUM_FILMS = (300, 500, 782, 1500)
+NUM_FILMS = (300, 500, 782)
 NUM_RIVALS = (1, 5)
 WORSE_BY = 0.03
 WORSE_MODELS = {
@@ -173,5 +173,5 @@ def _predict(work: Path) -> tuple[NDArray[np.bool_], list[Decisions], dict[str, 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--draws", type=int, default=400, help="Number of draws of each figure.")
+    parser.add_argument("--draws", type=int, default=200, help="Number of draws of each figure.")
     main(parser.parse_args().draws)
