@@ -75,7 +75,10 @@ def _find_runs(client: SyncPrefectClient, settings: Settings, ended_before: date
 
 
 def _is_of(settings: Settings, parameters: Mapping[str, Any]) -> bool:
-    """Whether a run with these parameters is one of this project's flows, in the folders of the settings."""
+    """Whether a run with these parameters is one of this project's flows, in the folders of the settings.
+
+    A relative folder counts as one of the working directory: the server does not know the run's.
+    """
     given = parameters.get("settings")
     if "output_dir" in parameters:  # label
         default, expected = parameters.get("artifacts_dir", "artifacts"), settings.artifacts_dir
@@ -90,10 +93,10 @@ def _is_of(settings: Settings, parameters: Mapping[str, Any]) -> bool:
 
 def _remove(client: SyncPrefectClient, run: FlowRun) -> bool:
     """Removes a run; returns False if another process did. The server removes its tasks' runs and its log."""
-    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+    run_filter = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
     try:
         # They are found by their run, and would stay without it.
-        for artifact in client.read_artifacts(flow_run_filter=of_run, limit=_MAX_ARTIFACTS):
+        for artifact in client.read_artifacts(flow_run_filter=run_filter, limit=_MAX_ARTIFACTS):
             client.delete_artifact(artifact.id)
         client.delete_flow_run(run.id)
     except ObjectNotFound:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from tasks.atomic import write_text
 from tasks.errors import RegistryError
 from tasks.hashing import hash_file
 
@@ -147,8 +148,14 @@ class ModelFolder:
 
     def write_manifest(self, description: Mapping[str, Any]) -> None:
         """Writes the manifest: the description, and under `files` the other files as they are now."""
-        manifest = {**description, "files": self._describe_files()}
-        self.manifest_path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        self._write_manifest({**description, "files": self._describe_files()})
+
+    def update_manifest(self, changes: Mapping[str, Any]) -> None:
+        """Replaces entries of the manifest; the files stay as they are."""
+        self._write_manifest({**self.read_manifest(), **changes})
+
+    def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        write_text(self.manifest_path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
 
     def verify(self) -> dict[str, Any]:
         """Compares every file with the manifest, and returns the manifest.
@@ -176,6 +183,16 @@ class ModelFolder:
             for path in sorted(self.path.rglob("*"))
             if path.is_file() and path.name != MANIFEST
         }
+
+
+def is_as_described(path: Path, expected: Mapping[str, Any]) -> bool:
+    """Returns whether a file is there, and is as a manifest describes it.
+
+    Args:
+        path: The file.
+        expected: `sha256` and `num_bytes`, its entry of the manifest's `files`.
+    """
+    return path.is_file() and path.stat().st_size == expected["num_bytes"] and hash_file(path) == expected["sha256"]
 
 
 class _File(BaseModel):

@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -63,10 +62,8 @@ def predict_by_champion(champion: ModelFolder, dataset: Dataset, features_folder
     if champion.features != features_folder.name:
         return None
     test = read_examples(dataset, features_folder, "test")
-    learned = pq.read_table(champion.films_path, columns=["imdb_id", "sha256", "split"])
-    learned = learned.filter(pc.field("split") != "test").to_pandas()
-    is_learned = [test.films[name].isin(learned[name]).to_numpy() for name in ("imdb_id", "sha256")]
-    (rows,) = np.nonzero(~np.logical_or(*is_learned))
+    films = pq.read_table(champion.films_path, columns=["imdb_id", "sha256", "split"]).to_pandas()
+    (rows,) = np.nonzero(test.find_unlearned(films))
     if not rows.size:
         return None
     return describe_predictions(_predict(champion.head_path, test.take(rows)), champion.genres, {})

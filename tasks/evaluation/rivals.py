@@ -72,9 +72,7 @@ class _Rival:
     @classmethod
     def read(cls, model: ModelFolder, test: Examples) -> "_Rival":
         films = pq.read_table(model.films_path).to_pandas()
-        learned = films[films["split"] != "test"]
-        known = [test.films[name].isin(learned[name]).to_numpy() for name in ("imdb_id", "sha256")]
-        return cls(model, films, ~np.logical_or(*known))
+        return cls(model, films, test.find_unlearned(films))
 
 
 def compare_with_rivals(rivals: Rivals, candidate: CandidatePredictions) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.evaluation.resampling import score_f1
 from tasks.evaluation.scores import find_interval
 
 # Macro-F1 of fewer films is noise: its 95% interval is some 0.08 wide at 300.
@@ -50,7 +51,7 @@ def score_by_verdicts(
             return None, None
         genres = genre_targets[rows].any(axis=0)
         targets, chosen = genre_targets[rows][:, genres], decisions[rows][:, genres]
-        return _macro_f1(targets.astype(bool), chosen), find_interval(targets, chosen)
+        return float(score_f1((targets, chosen)).mean()), find_interval(targets, chosen)
 
     fresh = counts == 1
     fresh_macro_f1, fresh_interval = score(fresh)
@@ -102,9 +103,3 @@ def describe_verdicts(figures: Mapping[str, Any]) -> str:
 
 def _describe_score(macro_f1: float, interval: Sequence[float]) -> str:
     return f"macro-F1 is {macro_f1:.3f} (95% interval {interval[0]:.3f} to {interval[1]:.3f})"
-
-
-def _macro_f1(positives: NDArray[np.bool_], decisions: NDArray[np.bool_]) -> float:
-    doubled = 2 * np.count_nonzero(positives & decisions, axis=0)
-    total = np.count_nonzero(positives, axis=0) + np.count_nonzero(decisions, axis=0)
-    return float(np.mean(doubled / np.maximum(total, 1)))

@@ -3,15 +3,20 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tasks.model_folder import ModelFolder
-from tasks.registry.champion_file import describe_rollback, list_history, parse_champion
-from tasks.registry.models import CHAMPION_FILE, describe_format_mismatch, models_dir
+from tasks.registry.champion_file import describe_rollback, list_history
+from tasks.registry.models import describe_format_mismatch, models_dir, read_champion
 from tasks.settings import GATE_CHECKS
 
 # Each run compares with so many champions, so that falls within the noise can't add up.
 _NUM_RIVALS = 5
+
+
+def list_champions(artifacts_dir: Path) -> list[str]:
+    """Returns the ids of the present champion and of the earlier ones, the last first, each once."""
+    history = reversed(list_history(read_champion(artifacts_dir)))
+    return list(dict.fromkeys(str(champion["id"]) for champion in history))
 
 
 def list_rivals(artifacts_dir: Path, others: Sequence[str] = ()) -> list[ModelFolder]:
@@ -23,9 +28,7 @@ def list_rivals(artifacts_dir: Path, others: Sequence[str] = ()) -> list[ModelFo
         artifacts_dir: Folder of the registry.
         others: Ids of other models of the registry, such as the champion of a store.
     """
-    pointer = _read_pointer(artifacts_dir)
-    history = [str(champion["id"]) for champion in reversed(list_history(pointer))]
-    champions = list(dict.fromkeys(history))[:_NUM_RIVALS]
+    champions = list_champions(artifacts_dir)[:_NUM_RIVALS]
     ids = dict.fromkeys([*champions[:1], *others, *champions[1:]])
     models = [ModelFolder(models_dir(artifacts_dir) / model_id) for model_id in ids]
     return [model for model in models if model.is_published and describe_format_mismatch(model) is None]
@@ -33,7 +36,7 @@ def list_rivals(artifacts_dir: Path, others: Sequence[str] = ()) -> list[ModelFo
 
 def was_champion(artifacts_dir: Path, model_id: str) -> bool:
     """Returns whether a model has been champion before the present one: only a person makes it champion again."""
-    pointer = _read_pointer(artifacts_dir)
+    pointer = read_champion(artifacts_dir)
     if pointer is None:
         return False
     earlier = {str(champion["id"]) for champion in pointer["before"]}
@@ -47,7 +50,7 @@ def describe_rank(model: ModelFolder, artifacts_dir: Path) -> str:
         model: A published model of the registry.
         artifacts_dir: Folder of the registry.
     """
-    pointer = _read_pointer(artifacts_dir)
+    pointer = read_champion(artifacts_dir)
     if pointer and pointer["id"] == model.id:
         return "passed: it is the champion"
     reasons = model.gate_reasons
@@ -67,8 +70,3 @@ def _advise_to_allow(model: ModelFolder) -> str:
     if not refused or not set(refused) <= set(GATE_CHECKS):
         return ""
     return f"; or for all runs: --set 'registry.allow={json.dumps(refused)}'"
-
-
-def _read_pointer(artifacts_dir: Path) -> dict[str, Any] | None:
-    path = artifacts_dir / CHAMPION_FILE
-    return parse_champion(path.read_bytes(), str(path)) if path.exists() else None

@@ -1,7 +1,7 @@
 """The gate: whether a candidate may become champion, and the reasons."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,11 @@ class Check:
     def is_obstacle(self) -> bool:
         return not self.passed and not self.is_allowed
 
+    def describe(self) -> str:
+        """Returns name and finding, and whether the settings allow to fail it."""
+        waived = not self.passed and self.is_allowed
+        return f"{self.name}: {self.found}{' (allowed by registry.allow)' if waived else ''}"
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -61,8 +66,7 @@ class Verdict:
     def reasons(self) -> str:
         """The findings in one line: of the obstacles if there are any, otherwise of all checks."""
         chosen = self.checks if self.allowed else [check for check in self.checks if check.is_obstacle]
-        marks = {True: "", False: " (allowed by registry.allow)"}
-        return "; ".join(f"{check.name}: {check.found}{marks[check.passed or check.is_obstacle]}" for check in chosen)
+        return "; ".join(check.describe() for check in chosen)
 
     @property
     def rivals(self) -> list[str]:
@@ -164,7 +168,7 @@ def judge(findings: Findings, settings: RegistrySettings, circumstances: Mapping
             f"differ from the pipeline's by {difference:.2g} (at most {_MAX_EXPORT_DIFFERENCE:g})",
         ),
     ]
-    allowed = [Check(check.name, check.passed, check.found, check.name in settings.allow) for check in checks]
+    allowed = [replace(check, is_allowed=check.name in settings.allow) for check in checks]
     return Verdict(tuple(allowed), rivals, circumstances)
 
 

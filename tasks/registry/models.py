@@ -94,8 +94,14 @@ def find_model(name: str, artifacts_dir: Path) -> ModelFolder:
 
 def read_champion_id(artifacts_dir: Path) -> str | None:
     """Returns the id of the champion, None if there is none yet."""
+    champion = read_champion(artifacts_dir)
+    return champion["id"] if champion else None
+
+
+def read_champion(artifacts_dir: Path) -> dict[str, Any] | None:
+    """Returns the content of `champion.json`, as `parse_champion` does, None if there is no champion yet."""
     path = artifacts_dir / CHAMPION_FILE
-    return parse_champion(path.read_bytes(), str(path))["id"] if path.exists() else None
+    return parse_champion(path.read_bytes(), str(path)) if path.exists() else None
 
 
 def find_champion(artifacts_dir: Path) -> ModelFolder | None:
@@ -245,13 +251,11 @@ def _complete_publication(artifacts_dir: Path) -> None:
 
 
 def _name_champion(artifacts_dir: Path, model_id: str, why: str) -> None:
-    path = artifacts_dir / CHAMPION_FILE
     current = None
-    if path.exists():
-        try:
-            current = parse_champion(path.read_bytes(), str(path))
-        except RegistryError as error:
-            logger.warning("registry: the history of champions begins anew, %s", error)
+    try:
+        current = read_champion(artifacts_dir)
+    except RegistryError as error:
+        logger.warning("registry: the history of champions begins anew, %s", error)
     if current is None or current["id"] != model_id:
         _write_champion(artifacts_dir, make_champion(model_id, why, list_history(current)))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.fingerprints import Inputs, list_format_versions, list_versions
 from tasks.hashing import hash_file
-from tasks.model_folder import ModelFolder
+from tasks.model_folder import ModelFolder, is_as_described
 
 _ROOT = Path(__file__).resolve().parents[2]
 # A repository on a slow disk must not hold up a run.
@@ -125,12 +125,7 @@ def list_changes(model: ModelFolder) -> list[str]:
         **_pick(describe_provenance(None)),
     }
     changes = [change] if (change := Inputs(now).describe_change(then)) else []
-    paths = {name: model.path / name for name in manifest["files"]}
-    altered = [
-        name
-        for name, file in manifest["files"].items()
-        if not paths[name].is_file() or hash_file(paths[name]) != file["sha256"]
-    ]
+    altered = [name for name, file in manifest["files"].items() if not is_as_described(model.path / name, file)]
     return [*changes, *(f"{name} is not the file of the manifest" for name in altered)]
 
 

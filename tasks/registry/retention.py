@@ -4,13 +4,8 @@ import re
 from pathlib import Path
 
 from tasks.model_folder import ModelFolder
-from tasks.registry.champion_file import parse_champion
-from tasks.registry.models import (
-    CHAMPION_FILE,
-    list_models,
-    models_dir,
-    registry_lock,
-)
+from tasks.registry.champions import list_champions
+from tasks.registry.models import list_models, models_dir, registry_lock
 from tasks.retention import Freed, Outdated, remove
 
 # Champions before the present one: a rollback goes to them, and the gate compares with them.
@@ -30,9 +25,14 @@ def list_outdated_models(artifacts_dir: Path, keep_models: int) -> list[Outdated
     Raises:
         RegistryError: If `champion.json` does not name a model: then it is not known what is needed.
     """
-    models = [model for model in list_models(artifacts_dir) if _is_removable(model)]
-    protected = _find_protected(artifacts_dir)
-    return [Outdated(model.path, "models") for model in models[:-keep_models] if model.id not in protected]
+    models = list_models(artifacts_dir)
+    removable = [model for model in models if _is_removable(model)]
+    # The champion too, beside those before it.
+    protected = set(list_champions(artifacts_dir)[: 1 + PROTECTED_CHAMPIONS])
+    for newest in models[-1:]:
+        # Its rivals, the store's champion among them, which would be pulled again by the next run.
+        protected |= set(newest.read_manifest().get("gate", {}).get("rivals", []))
+    return [Outdated(model.path, "models") for model in removable[:-keep_models] if model.id not in protected]
 
 
 def prune_models(artifacts_dir: Path, keep_models: int | None, *, dry_run: bool = False) -> Freed:
@@ -57,19 +57,3 @@ def prune_models(artifacts_dir: Path, keep_models: int | None, *, dry_run: bool 
 
 def _is_removable(model: ModelFolder) -> bool:
     return _MODEL_ID.fullmatch(model.id) is not None and not model.path.is_symlink()
-
-
-def _find_protected(artifacts_dir: Path) -> set[str]:
-    """Returns the ids of the champion, of the last champions before it, and of the newest model's rivals."""
-    protected = set()
-    path = artifacts_dir / CHAMPION_FILE
-    if path.exists():
-        champion = parse_champion(path.read_bytes(), str(path))
-        # A model may have been champion more than once.
-        before = dict.fromkeys(str(earlier.get("id")) for earlier in reversed(champion["before"]))
-        before.pop(champion["id"], None)
-        protected = {champion["id"], *list(before)[:PROTECTED_CHAMPIONS]}
-    for model in list_models(artifacts_dir)[-1:]:
-        # The store's champion among them, which would be pulled again by the next run.
-        protected |= set(model.read_manifest().get("gate", {}).get("rivals", []))
-    return protected

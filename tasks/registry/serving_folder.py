@@ -10,8 +10,7 @@ from pathlib import Path
 
 from tasks.atomic import remove_folder, remove_partials, replace_folder
 from tasks.errors import RegistryError
-from tasks.hashing import hash_file
-from tasks.model_folder import MANIFEST, parse_manifest
+from tasks.model_folder import MANIFEST, is_as_described, parse_manifest
 from tasks.registry.stored_model import StoredModel, find_stored_model, keep_only, resumable_folder
 from tasks.registry.stores import Store
 
@@ -95,7 +94,5 @@ def _is_current(version: Path, stored: StoredModel, names: list[str]) -> bool:
         return False
     if manifest["id"] != stored.id or manifest["files"] != stored.manifest["files"]:
         return False
-    files = {name: version / name.removeprefix(f"{_SAVED_MODEL}/") for name in names}
-    return all(
-        file.is_file() and hash_file(file) == stored.manifest["files"][name]["sha256"] for name, file in files.items()
-    )
+    described = stored.manifest["files"]
+    return all(is_as_described(version / name.removeprefix(f"{_SAVED_MODEL}/"), described[name]) for name in names)

@@ -15,7 +15,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks import versions
-from tasks.atomic import write_text
 from tasks.checking import CHECKSUMS
 from tasks.dataset.task import Dataset
 from tasks.errors import RefusedError
@@ -163,8 +162,7 @@ def record_verdict(model: ModelFolder, verdict: Verdict, artifacts_dir: Path) ->
     """
     with registry_lock(artifacts_dir, "a verdict"):
         gate = _decide(verdict, read_champion_id(artifacts_dir))
-        manifest = {**model.read_manifest(), "gate": gate}
-        write_text(model.manifest_path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+        model.update_manifest({"gate": gate})
     logger.info("registry: judged %s again: %s", model.id, gate["reasons"])
     if gate["made_champion"]:
         promote(artifacts_dir, model.id, _explain(gate))

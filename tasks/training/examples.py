@@ -38,6 +38,17 @@ class Examples:
         films = self.films.iloc[rows].reset_index(drop=True)
         return Examples(films, self.features.take_rows(rows), self.genre_targets[rows])
 
+    def find_unlearned(self, films: pd.DataFrame) -> NDArray[np.bool_]:
+        """Returns for each film whether a model has learned from neither the film nor its image.
+
+        Args:
+            films: Films of the model's data set, `imdb_id`, `sha256` and `split`: it was trained, or its epoch and its
+                thresholds were chosen, on all but those of the test split.
+        """
+        learned = films[films["split"] != "test"]
+        known = [self.films[name].isin(learned[name]).to_numpy() for name in ("imdb_id", "sha256")]
+        return ~np.logical_or(*known)
+
     def take_features(self, num_features: int | None) -> "Examples":
         """Returns the films with no more than the first `num_features`; None: all."""
         return replace(self, features=self.features.take_columns(num_features))

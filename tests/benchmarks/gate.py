@@ -16,11 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from measuring import HERE, ROOT, put_real_posters
+from measuring import HERE, ROOT, split_real_posters
 from numpy.typing import NDArray
 
 import flows  # noqa: F401  (sets what Prefect and TensorFlow read when they are imported)
-from tasks.dataset.task import write_dataset
 from tasks.evaluation.differences import Paired, find_differences
 from tasks.features.backbone import load_backbone
 from tasks.features.extraction import make_feature_extractor
@@ -29,7 +28,7 @@ from tasks.features.task import extract_shard, plan_extraction
 from tasks.outputs.calibration import THRESHOLD
 from tasks.outputs.genres import GenresOutput
 from tasks.registry.gate import find_margin
-from tasks.settings import DatasetSettings, FeatureSettings, RegistrySettings, TrainingSettings
+from tasks.settings import FeatureSettings, RegistrySettings, TrainingSettings
 from tasks.training.examples import Examples, TrainingData, read_examples
 from tasks.training.fitting import fit_head
 from tasks.training.head import build_logits_model, predict
@@ -134,14 +133,7 @@ def _find_share(targets: NDArray[np.bool_], models: NDArray[np.bool_], worse: De
 
 def _predict(work: Path) -> tuple[NDArray[np.bool_], list[Decisions], dict[str, Decisions]]:
     """Returns targets of the test split, and the predictions of equal and of worse models for it."""
-    dataset = write_dataset.fn(
-        catalog_path=put_real_posters(work),
-        posters_dir=work / "posters",
-        splits_dir=work / "splits",
-        folder=work / "dataset",
-        settings=DatasetSettings(min_posters_per_genre=400),
-        seed=0,
-    )
+    dataset = split_real_posters(work)
     backbone = load_backbone(FeatureSettings(wheel_dir=ROOT / "data" / "backbone"))
     extractor = make_feature_extractor(backbone, FeatureSettings())
     for plan in plan_extraction(dataset, work / "features", int(backbone.tapped.output.shape[1])):

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.catalog.task import read_catalog
+from tasks.dataset.task import Dataset, write_dataset
 from tasks.posters import ledger, segments
-from tasks.settings import CatalogSettings
+from tasks.settings import CatalogSettings, DatasetSettings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -65,6 +66,18 @@ def as_downloaded(imdb_id: int, url: str, sha256: str, content: bytes) -> dict[s
         "fetched_at": datetime(2026, 1, 1, tzinfo=UTC),
         "content": content,
     }
+
+
+def split_real_posters(work: Path) -> Dataset:
+    """Writes the data set of the real posters with seed 0 below `work`, as a run does."""
+    return write_dataset.fn(
+        catalog_path=put_real_posters(work),
+        posters_dir=work / "posters",
+        splits_dir=work / "splits",
+        folder=work / "shards",
+        settings=DatasetSettings(min_posters_per_genre=400),
+        seed=0,
+    )
 
 
 def put_real_posters(work: Path) -> Path:

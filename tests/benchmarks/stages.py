@@ -6,9 +6,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from measuring import EPOCHS, REAL_POSTERS, ROOT, Results, compare, put_real_posters, rate, take_turns
+from measuring import EPOCHS, REAL_POSTERS, ROOT, Results, compare, rate, split_real_posters, take_turns
 
-from tasks.dataset.task import Dataset, write_dataset
+from tasks.dataset.task import Dataset
 from tasks.features.backbone import Backbone, load_backbone
 from tasks.features.cache import FeatureKey
 from tasks.features.extraction import extract_with_tensorflow, make_feature_extractor
@@ -19,7 +19,7 @@ from tasks.features.task import extract_shard, plan_extraction
 from tasks.outputs.genres import GenresOutput
 from tasks.outputs.losses import MacroSoftF1
 from tasks.outputs.metrics import make_macro_f1
-from tasks.settings import DatasetSettings, FeatureSettings, RecipeName, TrainingSettings
+from tasks.settings import FeatureSettings, RecipeName, TrainingSettings
 from tasks.training.examples import Examples, TrainingData, read_examples
 from tasks.training.fitting import fit_head
 from tasks.training.head import build_head, build_logits_model, fit_scaler, predict
@@ -39,14 +39,7 @@ def measure(work: Path) -> Results:
     paths = sorted((REAL_POSTERS / "posters").iterdir())
     results: Results = {"features": compare("posters/s", _pair_features(backbone, settings, paths[:NUM_POSTERS]))}
 
-    dataset = write_dataset.fn(
-        catalog_path=put_real_posters(work),
-        posters_dir=work / "posters",
-        splits_dir=work / "splits",
-        folder=work / "shards",
-        settings=DatasetSettings(min_posters_per_genre=400),
-        seed=0,
-    )
+    dataset = split_real_posters(work)
     folder = work / "features" / FeatureKey(backbone.fingerprint, backbone.taps).folder_name
     start = time.perf_counter()
     extractor = make_feature_extractor(backbone, settings)

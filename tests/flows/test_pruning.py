@@ -44,9 +44,9 @@ def other_project(epochs: int) -> None:
 @pytest.fixture
 def settings(tmp_path: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.chdir(tmp_path)
-    # Absolute: a relative folder would be that of other tests' runs, too.
+    # Not `data`: runs of other tests may have had that, which is this folder where it is read as relative to here.
     settings = Settings(
-        data_dir=tmp_path / "data",
+        data_dir=tmp_path / "kept",
         artifacts_dir=tmp_path / "artifacts",
         registry=RegistrySettings(keep_models=3),
         retention=RetentionSettings(keep_days=9),
@@ -67,7 +67,7 @@ def settings(tmp_path: Path, prefect_server: None, monkeypatch: pytest.MonkeyPat
 
 REMOVED = [
     *(f"artifacts/models/{model_id}" for model_id in IDS[:2]),
-    *("data/logs/1.jsonl", "data/training/old", "data/features/other"),
+    *("kept/logs/1.jsonl", "kept/training/old", "kept/features/other"),
 ]
 
 
@@ -113,7 +113,7 @@ def test_a_part_that_fails_is_one_warning_and_does_not_stop_the_others(
 
 def test_by_hand_it_waits_for_a_run(settings: Settings, hold_lock) -> None:
     with hold_lock(settings.data_dir.resolve(), "another run"):
-        with pytest.raises(LockedError, match="data is in use by another run"):
+        with pytest.raises(LockedError, match="kept is in use by another run"):
             prune_by_hand(settings, dry_run=False)
         assert len(prune_by_hand(settings, dry_run=True).removed) == len(REMOVED)
     with pytest.raises(SettingsError, match="no folder nowhere: expected that of earlier runs"):
