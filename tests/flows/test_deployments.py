@@ -95,6 +95,10 @@ def test_a_watched_run_makes_a_model_and_the_next_is_up_to_date(
         "artifacts_dir": str(tmp_path / "artifacts"),
         "num_films": 120,
         "features": wheel_settings.model_dump(mode="json"),
+        "overrides": {
+            "evaluation": {"baselines": [], "label_error_folds": None},
+            "export": {"tflite": False, "index": False},
+        },
     }
     given = [f"--param={name}={json.dumps(value)}" for name, value in parameters.items()]
     for _ in range(2):

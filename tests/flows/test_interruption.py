@@ -96,8 +96,13 @@ SMALL_DEMO = [
         (signal.SIGTERM, ["-X", "importtime", *DEMO], " prefect.settings"),
         (signal.SIGTERM, DEMO, "Starting temporary server"),
         (signal.SIGINT, SMALL_DEMO, "Task run 'read catalog"),
-        (signal.SIGTERM, SMALL_DEMO, "Task run 'read catalog"),
-        pytest.param(signal.SIGINT, SMALL_DEMO, "Task run 'train head default", marks=pytest.mark.backbone),
+        pytest.param(signal.SIGTERM, SMALL_DEMO, "Task run 'read catalog", marks=pytest.mark.recovery),
+        pytest.param(
+            signal.SIGINT,
+            SMALL_DEMO,
+            "Task run 'train head default",
+            marks=[pytest.mark.backbone, pytest.mark.recovery],
+        ),
     ],
 )
 def test_a_signal_ends_a_run_at_once_and_nothing_is_left(
@@ -115,6 +120,7 @@ def test_a_signal_ends_a_run_at_once_and_nothing_is_left(
 
 
 @pytest.mark.backbone
+@pytest.mark.recovery
 def test_the_next_run_goes_on(folder: Path) -> None:
     """After the runs above: all posters are there, and a trained head."""
     done = Interrupted(SMALL_DEMO, "Task run 'evaluate", [signal.SIGINT], folder, PREFECT_HOME=str(folder / "prefect"))

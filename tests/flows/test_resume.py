@@ -18,7 +18,7 @@ from tasks.registry.models import find_champion
 from tasks.sample.server import serve
 from tasks.settings import EvaluationSettings, ExportSettings, FeatureSettings
 
-pytestmark = pytest.mark.backbone
+pytestmark = [pytest.mark.backbone, pytest.mark.recovery]
 
 FEATURES = FeatureKey("", FeatureSettings().taps).folder_name  # but for the backbone's fingerprint, which is in front
 
