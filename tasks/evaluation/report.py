@@ -88,9 +88,11 @@ def describe_rivals(rivals: Sequence[Mapping[str, Any]]) -> str:
     table = tabulate_rivals(rivals).to_markdown(index=False, floatfmt=".3f")
     champion = rivals[0]
     lines = [f"\n## Against the champions\n\n{_ABOUT_RIVALS}\n\n{table}"]
-    for title, genres in (("without", champion["lost_genres"]), ("new", champion["new_genres"])):
-        if genres:
-            lines.append(f"\nGenres {title}, beside {champion['id']}: {', '.join(map(for_markdown, genres))}.")
+    changed = {
+        f"Genres of {champion['id']} that this model does not have": champion["lost_genres"],
+        f"Genres that {champion['id']} does not have": champion["new_genres"],
+    }
+    lines += [f"\n{title}: {', '.join(map(for_markdown, genres))}." for title, genres in changed.items() if genres]
     for old, new in champion["renamed_genres"].items():
         lines.append(f"\n{for_markdown(old)} seems to be {for_markdown(new)} now.")
     return "\n".join(lines)
@@ -128,9 +130,9 @@ def describe_operating_points(measured: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns what the thresholds for a wanted precision give on the test split: a section of the report."""
     rows = [
         {
-            "wanted precision": wanted,
+            "wanted precision": f"{wanted} or more",
             "genres that reach it": figures["num_genres"],
-            "precision": figures["precision"],
+            "precision": "none" if figures["precision"] is None else f"{figures['precision']:.3f}",
             "recall": figures["recall"],
             "films with a genre": f"{figures['films_with_genres']:.1%}",
         }
