@@ -21,6 +21,8 @@ def test_worked_by_hand() -> None:
     assert scores["macro_f1"] == pytest.approx(0.65)
     assert scores["labels_per_film"] == 5 / 4
     assert scores["micro_f1"] == pytest.approx(2 * 3 / (2 * 3 + 2 + 1))
+    assert scores["macro_f1_interval"] == find_interval(targets, probabilities > 0.5)
+    assert scores["mean_batch_macro_f1"] == pytest.approx(0.65)  # one batch
 
 
 def test_predicting_everything() -> None:
@@ -29,10 +31,13 @@ def test_predicting_everything() -> None:
     assert [scores["genres"][name]["f1"] for name in "ab"] == pytest.approx([0.4, 6 / 7])
 
 
-def test_a_genre_without_films_or_decisions_scores_zero() -> None:
+def test_a_genre_without_films_or_decisions_scores_zero(recwarn: pytest.WarningsRecorder) -> None:
     scores = score_decisions(np.array([[1, 0]], np.uint8), np.array([[True, False]]), ["a", "b"])
     assert scores["macro_f1"] == 0.5
     assert scores["genres"]["b"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+    nothing = score_decisions(np.zeros((3, 2), np.uint8), np.zeros((3, 2), bool), ["a", "b"])
+    assert (nothing["macro_f1"], nothing["micro_f1"], nothing["labels_per_film"]) == (0, 0, 0)
+    assert not recwarn.list
 
 
 def test_the_articles_metric_is_a_mean_over_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +77,11 @@ def test_interval_of_a_difference_is_of_the_same_films() -> None:
 
 
 def test_one_film_has_the_widest_interval() -> None:
-    assert find_interval(np.ones((1, 2), np.uint8), np.ones((1, 2), bool)) == [0, 1]
+    one, right = np.ones((1, 2), np.uint8), np.ones((1, 2), bool)
+    assert find_interval(one, right) == [0, 1]
+    assert find_interval(one, right, ~right) == [-1, 1]
+    # Two can be resampled.
+    assert find_interval(one.repeat(2, axis=0), right.repeat(2, axis=0)) == [1, 1]
 
 
 def test_calibration_is_worked_by_hand() -> None:
@@ -84,3 +93,9 @@ def test_calibration_is_worked_by_hand() -> None:
     assert figures["a"]["brier"] == pytest.approx((0.0625 + 0.5625 + 0.49 + 0.4225) / 4, abs=1e-6)
     # b: both of the lowest are rightly 0; of the two at 1 one is.
     assert figures["b"] == pytest.approx({"calibration_error": 0.25, "brier": 0.25})
+
+
+def test_probabilities_of_one_are_in_the_last_tenth() -> None:
+    targets, probabilities = np.array([[0], [1], [1]], np.uint8), np.array([[1.0], [0.95], [0.85]], np.float32)
+    figures = measure_calibration(targets, probabilities, ["a"])
+    assert figures["a"]["calibration_error"] == pytest.approx((1 - 0.05 + 0.15) / 3, abs=1e-6)

@@ -37,7 +37,9 @@ def test_all_films_of_a_first_model_are_fresh() -> None:
         "used_macro_f1": None,
     }
     assert figures["least_used"] is None
-    assert "No test film has given a verdict of the gate before this model's" in describe_verdicts(figures)
+    assert describe_verdicts(figures) == (
+        "\nNo test film has given a verdict of the gate before this model's: nothing was selected on them."
+    )
 
 
 def test_fresh_films_beside_the_others() -> None:
@@ -52,6 +54,12 @@ def test_fresh_films_beside_the_others() -> None:
     low, high = figures["fresh_macro_f1_interval"]
     assert "They have given up to 4 verdicts, this model's included; 300 had given none before." in report
     assert f"On these macro-F1 is 0.667 (95% interval {low:.3f} to {high:.3f}) and 0.974 on the others." in report
+    assert report.startswith(
+        "\nEach verdict of the gate selects a model on the test films, which makes the figures on them optimistic. "
+        "They have given up to"
+    )
+    few = score_by_verdicts(*make_films((299, 3, 50), (300, 0, 150)))
+    assert describe_verdicts(few).endswith(") and the others are too few.")
 
 
 def test_under_300_fresh_films_the_least_used_have_a_figure() -> None:
@@ -71,6 +79,11 @@ def test_the_least_used_are_not_all_films(groups: list[tuple[int, int, int]]) ->
     figures = score_by_verdicts(*make_films(*groups))
     assert figures["least_used"] is None
     assert describe_verdicts(figures).endswith("These are too few for a figure (300).")
+
+
+def test_exactly_300_least_used_are_enough() -> None:
+    figures = score_by_verdicts(*make_films((200, 0, 0), (100, 1, 0), (50, 2, 0)))
+    assert (figures["least_used"]["films"], figures["least_used"]["largest"]) == (300, 2)
 
 
 def test_figures_are_json() -> None:

@@ -7,6 +7,7 @@ import pytest
 from tasks.model_folder import ModelFolder
 from tasks.registry.champions import describe_rank, list_rivals, was_champion
 from tasks.registry.models import promote, rollback
+from tasks.settings import GATE_CHECKS
 
 
 @pytest.fixture
@@ -77,6 +78,9 @@ def test_rank_of_a_refused_model(registry: Path) -> None:
         f"not the champion, that is m7 since {since}. m9: floor: too low. To make it champion all the same: "
         f"poster-genres promote m9 --artifacts {registry}"
     )
+    promoted = {"allowed": True, "reasons": "floor: high enough"}  # after the run that made it
+    change(registry, "m8", gate=promoted)
+    assert "m8: floor: high enough. To make" in describe_rank(ModelFolder(registry / "models" / "m8"), registry)
     (registry / "champion.json").unlink()
     assert describe_rank(ModelFolder(registry / "models" / "m9"), registry).startswith(
         "not the champion, there is none. m9: floor"
@@ -92,6 +96,9 @@ def test_rank_names_the_setting_that_would_allow_it(registry: Path) -> None:
     change(registry, "m9", gate={"allowed": False, "reasons": "lost genres: War", "checks": checks})
     model = ModelFolder(registry / "models" / "m9")
     assert describe_rank(model, registry).endswith("; or for all runs: --set 'registry.allow=[\"lost genres\"]'")
+    every = [{"name": name, "passed": False, "found": ""} for name in GATE_CHECKS]
+    change(registry, "m9", gate={"allowed": False, "reasons": "all", "checks": every})
+    assert describe_rank(model, registry).endswith(f"registry.allow={json.dumps(list(GATE_CHECKS))}'")
     # A leak is a bug: it can't be allowed.
     checks.append({"name": "leakage between splits", "passed": False, "found": ""})
     change(registry, "m9", gate={"allowed": False, "reasons": "lost genres: War", "checks": checks})

@@ -81,7 +81,7 @@ def test_a_model_like_predict_everything_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("candidate", "allowed"), [(0.6, True), (0.5, True), (0.491, True), (0.489, False), (0.3, False)]
+    ("candidate", "allowed"), [(0.6, True), (0.5, True), (0.491, True), (0.49, True), (0.489, False), (0.3, False)]
 )
 def test_no_worse_than_the_champion_by_more_than_noise(tmp_path: Path, candidate: float, allowed: bool) -> None:
     verdict = call(tmp_path, [{**RIVAL, "candidate_macro_f1": candidate}])
@@ -166,9 +166,9 @@ def test_lost_genres_refuse_and_are_named(tmp_path: Path) -> None:
 
 
 def test_new_genres_are_told(tmp_path: Path) -> None:
-    verdict = call(tmp_path, [{**RIVAL, "new_genres": ["War"]}])
+    verdict = call(tmp_path, [{**RIVAL, "new_genres": ["War", "Western"]}])
     assert verdict.allowed
-    assert "lost genres: none of m1; new are War" in verdict.reasons
+    assert "lost genres: none of m1; new are War, Western" in verdict.reasons
 
 
 @pytest.mark.parametrize(
@@ -271,3 +271,5 @@ def test_circumstances_change_with_all_that_a_verdict_depends_on() -> None:
     ]
     for change in changes:
         assert describe(**change) != describe()
+    assert describe(counts=replace(COUNTS, num_ok=90)) == describe()  # just enough
+    assert set(describe()) == {"version", "champion", "rivals", "enough_posters", "settings", "format_mismatch"}

@@ -76,7 +76,7 @@ KERNEL, BIAS = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32), np.array([5.0, 6.
 def test_weights(published: list[np.ndarray], expected: tuple[bool, str]) -> None:
     names = ["hidden/kernel", "logits/bias"]
     found = compare_weights(Weights(names, [KERNEL, BIAS]), Weights(names[: len(published)], published))
-    assert (found.equal, found.found) == expected
+    assert found == Comparison("weights", *expected)
 
 
 def test_predictions() -> None:
@@ -87,7 +87,12 @@ def test_predictions() -> None:
     assert found.equal is False
     assert found.found == "2 test films, the largest difference is 0.25: genres of 12"
     found = compare_predictions(made, {"genres": made["genres"]}, [11, 12])
-    assert found.found == "score has the shape (2, 1), expected None"
+    assert (found.equal, found.found) == (False, "score has the shape (2, 1), expected None")
+    nothing = {"genres": np.zeros((0, 2))}
+    assert compare_predictions(nothing, nothing, []) == Comparison("predictions", True, "0 test films")
+    # What is not a number in both is the same.
+    unknown = {"genres": np.array([[np.nan, 1.0]])}
+    assert compare_predictions(unknown, unknown, [11]).equal is True
 
 
 def test_figures() -> None:
@@ -95,7 +100,7 @@ def test_figures() -> None:
     published = {**made, "training_seconds": 8.0, "later": 1.0, "recipe": "seed"}
     assert compare_figures(made, published) == Comparison("figures", True, "4 figures of the test split")
     published = {**published, "interval": [0.25, 0.5]}
-    assert compare_figures(made, published).found == "first interval.1: 0.75, expected 0.5"
+    assert compare_figures(made, published) == Comparison("figures", False, "first interval.1: 0.75, expected 0.5")
     published = {**published, "genres": {"Drama": {"f1": 0.3}}}
     assert compare_figures(made, published).found == "first genres.Drama.f1: 0.25, expected 0.3"
     assert compare_figures(made, {}).equal is None

@@ -42,6 +42,7 @@ def test_the_newest_and_the_last_champions_stay(artifacts_dir: Path) -> None:
     assert list_days(artifacts_dir) == [2, 3, 4, 5, 6, 7, *range(11, 21)]
     assert [each.path.name for each in freed.removed] == [IDS[day - 1] for day in (1, 8, 9, 10)]
     assert freed.num_files == 8
+    assert freed.describe().startswith("4 models: 8 files, ")
     prune_models(artifacts_dir, 3)
     assert list_days(artifacts_dir) == [2, 3, 4, 5, 6, 7, 18, 19, 20]
     assert prune_models(artifacts_dir, 3).removed == ()
@@ -69,6 +70,10 @@ def test_rivals_of_the_newest_model_stay(artifacts_dir: Path) -> None:
     add_model(artifacts_dir, "20260201-060000-000000", gate={"rivals": [IDS[7], "20250101-060000-000000"]})
     prune_models(artifacts_dir, 3)
     assert IDS[7] in {model.id for model in list_models(artifacts_dir)}
+    # Not those of models before it.
+    add_model(artifacts_dir, "20260202-060000-000000", gate={"rivals": []})
+    prune_models(artifacts_dir, 3)
+    assert IDS[7] not in {model.id for model in list_models(artifacts_dir)}
 
 
 def test_what_is_no_model_of_the_registry_stays(artifacts_dir: Path, tmp_path: Path) -> None:

@@ -73,6 +73,15 @@ def test_a_damaged_version_is_followed_by_a_whole_one(store: Path, tmp_path: Pat
     assert pull_version("one", str(store), folder).version == 3
 
 
+def test_a_model_whose_files_changed_is_another_version(store: Path, tmp_path: Path) -> None:
+    """It has the same id, and the SavedModel is the same."""
+    folder, model = tmp_path / "serving", ModelFolder(store / "models" / "one")
+    pull_version("one", str(store), folder)
+    model.report_path.write_text("corrected")
+    model.write_manifest({"id": "one", "format": versions.MODEL})
+    assert pull_version("one", str(store), folder).version == 2
+
+
 def test_a_broken_pull_adds_nothing_and_is_resumed(store: Path, tmp_path: Path) -> None:
     folder = tmp_path / "serving"
     model = ModelFolder(store / "models" / "one")

@@ -126,6 +126,7 @@ def test_cross_validation_is_that_of_other_films() -> None:
     targets = rng.integers(0, 2, (60, 3)).astype(np.uint8)
     found_there = f1_score(targets, calibrate(targets, noise, "empirical").fold(noise) > 0, average="macro")
     assert cross_validate(targets, noise, "empirical") < found_there
+    assert cross_validate(targets, noise, "empirical") == cross_validate(targets, noise, "empirical")
 
 
 @pytest.mark.parametrize("num_films", [1, 2, 3])
@@ -135,6 +136,12 @@ def test_cross_validation_of_a_handful_of_films(num_films: int) -> None:
     logits = targets * 4 - np.float32(2)
     expected = f1_score(targets, targets, average="macro", zero_division=0)
     assert cross_validate(targets, logits, "calibrated") == pytest.approx(expected)
+
+
+def test_a_single_film_is_predicted_over_a_raw_one_half() -> None:
+    logits = np.array([[0.0, 0.1]], np.float32)
+    assert cross_validate(np.array([[0, 1]], np.uint8), logits, "calibrated") == 0.5
+    assert cross_validate(np.array([[1, 0]], np.uint8), logits, "calibrated") == 0
 
 
 def test_folded_into_a_head_one_half_is_optimal(make_matrix) -> None:
