@@ -1,5 +1,6 @@
 """The published models of this machine: `models/<id>/`, and `champion.json`, which names the champion."""
 
+import functools
 import json
 import logging
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def models_dir(artifacts_dir: Path) -> Path:
 
 
 def list_models(artifacts_dir: Path) -> list[ModelFolder]:
-    """Returns the models, newest last. One whose manifest can't be read is left out, with a warning."""
+    """Returns the models, newest last. One whose manifest can't be read is left out; the first time with a warning."""
     models = [ModelFolder(path.parent) for path in sorted(models_dir(artifacts_dir).glob(f"[!.]*/{MANIFEST}"))]
     return [model for model in models if _is_readable(model)]
 
@@ -48,8 +49,14 @@ def list_models(artifacts_dir: Path) -> list[ModelFolder]:
 def _is_readable(model: ModelFolder) -> bool:
     problem = find_problem(model)
     if problem:
-        logger.warning("registry: %s is left out: %s", model.id, problem)
+        _warn_once(model.id, problem)
     return problem is None
+
+
+@functools.lru_cache(maxsize=1000)
+def _warn_once(model_id: str, problem: str) -> None:
+    """Warns that a model is left out: a run lists the models several times."""
+    logger.warning("registry: %s is left out: %s", model_id, problem)
 
 
 def find_problem(model: ModelFolder) -> str | None:

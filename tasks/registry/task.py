@@ -25,7 +25,7 @@ from tasks.registry.gate import Verdict
 from tasks.registry.models import list_models, models_dir, promote, publication, read_champion_id, registry_lock
 from tasks.registry.provenance import describe_provenance
 from tasks.registry.pushing import push_champion
-from tasks.registry.verdicts import count_verdicts, write_model_films
+from tasks.registry.verdicts import NUM_VERDICTS, count_verdicts, write_model_films
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -161,7 +161,8 @@ def record_verdict(model: ModelFolder, verdict: Verdict, artifacts_dir: Path) ->
         artifacts_dir: Folder of the registry.
     """
     with registry_lock(artifacts_dir, "a verdict"):
-        gate = _decide(verdict, read_champion_id(artifacts_dir))
+        num_verdicts = model.read_manifest()["gate"].get(NUM_VERDICTS, 1) + 1
+        gate = {**_decide(verdict, read_champion_id(artifacts_dir)), NUM_VERDICTS: num_verdicts}
         model.update_manifest({"gate": gate})
     logger.info("registry: judged %s again: %s", model.id, gate["reasons"])
     if gate["made_champion"]:

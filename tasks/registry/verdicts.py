@@ -26,8 +26,9 @@ NUM_VERDICTS = "num_verdicts"
 def count_verdicts(artifacts_dir: Path) -> dict[int, int]:
     """Returns how many verdicts test films of the published models have given.
 
-    A model counts those of the models before it, so that the largest of a film's counts holds. Models that can't be
-    read count nothing. Those of version 0.1 have no counts: their test films have given one verdict.
+    A model counts those of the models before it, so that the largest of a film's counts holds. One that was judged
+    again has in its manifest how often. Models that can't be read count nothing. Those of version 0.1 have no counts:
+    their test films have given one verdict.
 
     Returns:
         The number by imdbId, 1 or more; films that are not in it have given none.
@@ -60,7 +61,8 @@ def _read_counts(model: ModelFolder) -> pd.DataFrame:
     """Returns `imdb_id` and `num_verdicts` of a model's test films, none if they can't be read."""
     path = model.films_path
     try:
-        check_file(path, model.read_manifest()["files"][path.name])
+        manifest = model.read_manifest()
+        check_file(path, manifest["files"][path.name])
         with parquet_damage(path):
             names = [name for name in ("imdb_id", "split", NUM_VERDICTS) if name in pq.read_schema(path).names]
             films = pq.read_table(path, columns=names).filter(pc.field("split") == "test").drop_columns("split")
@@ -70,4 +72,5 @@ def _read_counts(model: ModelFolder) -> pd.DataFrame:
     if NUM_VERDICTS not in films.column_names:
         films = films.append_column(NUM_VERDICTS, pa.array([1] * len(films), pa.int32()))
     counts: pd.DataFrame = films.to_pandas()
+    counts[NUM_VERDICTS] += manifest.get("gate", {}).get(NUM_VERDICTS, 1) - 1
     return counts

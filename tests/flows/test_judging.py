@@ -56,7 +56,8 @@ def test_a_refused_model_is_judged_again(small_run, artifacts_dir: Path) -> None
     assert (allowed.is_new, allowed.is_champion) == (False, True)
     assert allowed.rank == "passed: it is the champion"
     assert read_champion_id(artifacts_dir) == model_id
-    assert allowed.model.verify()["gate"]["made_champion"]
+    gate = allowed.model.verify()["gate"]
+    assert (gate["made_champion"], gate["num_verdicts"]) == (True, 3)
 
 
 def test_a_new_champion_is_compared_with(small_run, artifacts_dir: Path) -> None:

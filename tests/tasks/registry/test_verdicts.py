@@ -65,6 +65,14 @@ def test_test_films_of_version_0_1_have_given_one_verdict(tmp_path: Path) -> Non
     assert read_counts(publish(tmp_path, "m2", a="train", c="test", d="test")) == [0, 2, 1]
 
 
+def test_a_model_that_was_judged_again_counts_each_time(tmp_path: Path) -> None:
+    model = publish(tmp_path, "m1", a="train", c="test")
+    model.update_manifest({"gate": {"num_verdicts": 3}})
+    assert count_verdicts(tmp_path) == {3: 3}
+    assert read_counts(publish(tmp_path, "m2", c="test", d="test")) == [4, 1]
+    assert count_verdicts(tmp_path) == {3: 4, 4: 1}
+
+
 @pytest.mark.parametrize("name", ["films.parquet", "manifest.json"])
 def test_a_model_that_can_not_be_read_counts_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
