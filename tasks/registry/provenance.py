@@ -46,7 +46,7 @@ def describe_provenance(catalog_sha256: str | None, root: Path = _ROOT) -> dict[
             "system": f"{platform.system()} {platform.release()}",
             "machine": platform.machine(),
             "num_cores": os.cpu_count(),
-            "cpu_flags": _read_cpu_flags(),
+            "cpu_flags": read_cpu_flags(),
             "environment": {name: os.environ[name] for name in _CPU_VARIABLES if name in os.environ},
         },
     }
@@ -104,10 +104,10 @@ def _hash_lock(path: Path) -> str | None:
         return None
 
 
-def _read_cpu_flags() -> list[str] | None:
-    """Returns those of `_CPU_FLAGS` that the first core has; None where the system has no /proc/cpuinfo."""
+def read_cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str] | None:
+    """Returns those of `_CPU_FLAGS` that the first core has; None where the system has no such file."""
     try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        lines = cpuinfo.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return None
     # x86 names the line "flags", Arm "Features".

@@ -97,6 +97,13 @@ def test_films_that_the_champion_lacks_come_from_the_data_set(tmp_path: Path) ->
     assert as_dict(found) == as_dict(FILMS) | {4: ("d", "test"), 5: ("e", "validation")}
 
 
+def test_the_data_set_comes_before_models_that_are_not_champion(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "shards", make_films(a="train", b="validation", d="test"))
+    other = make_model(tmp_path / "m0", make_films(d="train", e="train"))
+    found = find(tmp_path / "splits", make_model(tmp_path / "m1"), other, dataset="shards")
+    assert as_dict(found) == as_dict(FILMS) | {4: ("d", "test"), 5: ("e", "train")}
+
+
 def test_films_that_the_champion_lacks_come_from_the_other_models_newest_first(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -208,3 +208,5 @@ def test_too_few_images() -> None:
     films = pd.DataFrame({"imdb_id": range(50), "sha256": ["a", "b", "c", "d", "e"] * 10})
     with pytest.raises(DatasetError, match="5 different posters are too few.*expected at least 10"):
         split(films, np.ones((50, 2), np.uint8))
+    enough = pd.DataFrame({"imdb_id": range(10), "sha256": list("abcdefghij")})
+    assert set(split(enough, np.ones((10, 2), np.uint8))["split"]) == {"train", "validation", "test"}

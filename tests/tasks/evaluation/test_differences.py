@@ -53,6 +53,19 @@ def test_standard_error_is_the_spread_of_the_difference() -> None:
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.3)
 
 
+def test_models_of_other_levels_change_the_noise_little() -> None:
+    """The noise is of deviations, each from its own mean."""
+    rng = np.random.default_rng(3)
+    positives = rng.random((NUM_FILMS, 3)) < 0.3
+    candidate, near, far = (make_decisions(positives, rate, rng) for rate in (0.1, 0.1, 0.4))
+    (alone,) = find_differences([Paired(positives, candidate, near)])
+    beside, worst = find_differences([Paired(positives, candidate, near), Paired(positives, candidate, far)])
+    assert worst.value > 0.2
+    assert beside.standard_error == pytest.approx(alone.standard_error)
+    # Of two comparisons, the 97.5% quantile of the larger deviation: about 2.24 for 1.96 standard errors.
+    assert alone.noise < beside.noise < 1.4 * alone.noise
+
+
 @pytest.mark.parametrize("num_others", [1, 5])
 def test_equal_candidates_are_within_the_noise(num_others: int) -> None:
     """However many are compared with: the noise is that of the worst comparison."""

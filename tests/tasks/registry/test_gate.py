@@ -66,6 +66,8 @@ def test_the_first_model_passes_over_the_floor(tmp_path: Path) -> None:
     assert "floor: macro-F1 0.500 against 0.300 of every genre for every film" in verdict.reasons
     assert "0 images in two splits" in verdict.reasons
     assert verdict.rivals == []
+    assert "collapsed genres: none, of 2 checked" in verdict.reasons
+    assert verdict.circumstances == {"champion": None}
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,17 @@ def test_no_worse_than_the_champion_by_more_than_noise(tmp_path: Path, candidate
         f"champions: macro-F1 {candidate:.3f} against 0.500 of m1 on 400 test films and 2 genres (may be lower by "
         "0.010)" in verdict.reasons
     )
+
+
+def test_a_verdict_is_written_whole(tmp_path: Path) -> None:
+    earlier = {**RIVAL, "id": "m0", "num_films": 10}
+    verdict = call(tmp_path, [RIVAL, earlier])
+    written = verdict.as_dict()
+    assert set(written) == {"allowed", "reasons", "checks", "rivals", "comparisons", "circumstances"}
+    assert written["rivals"] == ["m1"]  # m0 has learned from most of the films
+    assert [rival["id"] for rival in written["comparisons"]] == ["m1", "m0"]
+    assert (written["allowed"], written["circumstances"]) == (True, {"champion": None})
+    assert [check["name"] for check in written["checks"]] == [check.name for check in verdict.checks]
 
 
 def test_small_falls_do_not_add_up(tmp_path: Path) -> None:
@@ -193,6 +206,18 @@ def test_no_genre_collapsed(tmp_path: Path, drama: tuple[float, int], allowed: b
     assert verdict.allowed == allowed
     if not allowed:
         assert verdict.reasons == "collapsed genres: no film correctly predicted as Drama"
+
+
+def test_metrics_without_rivals_are_those_of_a_first_model(tmp_path: Path) -> None:
+    films = tmp_path / "films.parquet"
+    pq.write_table(pa.table({"imdb_id": [1], "sha256": ["a"], "split": ["train"]}), films)
+    metrics = {
+        "model": {"genres": {"A": {"f1": 0.0, "support": 9}, "B": {"f1": 0.0, "support": 9}}, "macro_f1": 0.0},
+        "baselines": {"predict_everything": {"macro_f1": 0.3, "improvement_interval": [0.1, 0.2]}},
+    }
+    verdict = judge(Findings(metrics, COUNTS, films, 0.0), SETTINGS, {})
+    assert "no film correctly predicted as A, B" in verdict.reasons
+    assert "champions: there is no champion yet" in [check.describe() for check in verdict.checks]
 
 
 @pytest.mark.parametrize(("num_ok", "allowed"), [(90, True), (89, False)])

@@ -93,6 +93,8 @@ def test_another_split(films: pd.DataFrame, kept: KeptFilms) -> None:
     [
         ({**CATALOG, 1: ["Drama"]}, "film 1 has the genres Drama, expected Comedy"),
         ({**CATALOG, 4: ["Drama"]}, "film 4 has the genres Drama, expected none"),
+        ({**CATALOG, 4: ["Comedy", "Drama"]}, "film 4 has the genres Comedy, Drama, expected none"),
+        ({**CATALOG, 1: []}, "film 1 has the genres none, expected Comedy"),
         (CATALOG, "the genres are Comedy, Drama, War, expected Comedy, Drama"),
     ],
 )

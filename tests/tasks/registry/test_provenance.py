@@ -12,7 +12,7 @@ from tasks import versions
 from tasks.fingerprints import list_format_versions, list_versions
 from tasks.model_folder import ModelFolder
 from tasks.registry import provenance
-from tasks.registry.provenance import describe_provenance, describe_revision, list_changes
+from tasks.registry.provenance import describe_provenance, describe_revision, list_changes, read_cpu_flags
 
 # So that the machine's own configuration of git has no part in it.
 GIT = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false", "-c", "core.hooksPath="]
@@ -100,11 +100,24 @@ def test_lock_catalog_python_and_machine(checkout: Path, monkeypatch: pytest.Mon
     assert found["git"]["dirty"]
     machine = found["platform"]
     assert (machine["machine"], machine["environment"]) == (platform.machine(), {"TF_ENABLE_ONEDNN_OPTS": "0"})
-    if machine["cpu_flags"] is not None:
-        flags = Path("/proc/cpuinfo").read_text("utf-8")
-        assert machine["cpu_flags"]
-        assert all(f" {flag}" in flags for flag in machine["cpu_flags"])
+    assert (machine["system"], machine["num_cores"]) == (f"{platform.system()} {platform.release()}", os.cpu_count())
+    assert machine["cpu_flags"] == read_cpu_flags()
     assert describe_provenance(None)["requirements_lock_sha256"]  # of this checkout
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "flags"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx2 fma:x avx512f\n\nprocessor\t: 1\nflags\t: fpu\n", ["avx2", "avx512f"]),
+        ("processor : 0\nFeatures\t: fp asimd asimddp sve\n", ["asimd", "asimddp", "sve"]),
+        ("processor : 0\n", None),
+        (None, None),
+    ],
+)
+def test_flags_of_the_first_core(tmp_path: Path, cpuinfo: str | None, flags: list[str] | None) -> None:
+    if cpuinfo is not None:
+        (tmp_path / "cpuinfo").write_text(cpuinfo)
+    assert read_cpu_flags(tmp_path / "cpuinfo") == flags
 
 
 def test_changes_since_a_model_was_made(tmp_path: Path) -> None:

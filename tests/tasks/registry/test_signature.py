@@ -63,6 +63,14 @@ def test_files_that_are_no_keys(keys: tuple[Path, Path], tmp_path: Path) -> None
     for name in ("ec.pem", "locked.pem", "text.pem"):
         with pytest.raises(RegistryError, match=rf"{name} is not an Ed25519 private key without a passphrase, in PEM"):
             read_private_key(tmp_path / name)
+    with pytest.raises(
+        RegistryError, match=r"\(it is of another algorithm\): make one by openssl genpkey -algorithm ed"
+    ):
+        read_private_key(tmp_path / "ec.pem")
+    with pytest.raises(
+        RegistryError, match=r"\(it is of another algorithm\): make one by openssl pkey -in KEY -pubout$"
+    ):
+        read_public_key(tmp_path / "ec_public.pem")
     for path in (tmp_path / "ec_public.pem", tmp_path / "text.pem", keys[0]):
         with pytest.raises(RegistryError, match=rf"{path.name} is not an Ed25519 public key") as raised:
             read_public_key(path)

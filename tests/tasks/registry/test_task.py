@@ -1,5 +1,7 @@
 import json
 import logging
+import platform
+from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
@@ -129,6 +131,7 @@ def make_candidate(tmp_path: Path, champion_id: str | None, *, passed: bool) -> 
     (stages["evaluation"] / "report.md").write_text("# Report\n")
     (stages["export"] / "classifier.keras").write_bytes(b"graph")
     (stages["export"] / "export.json").write_text("{}")
+    (stages["export"] / "checksums.json").write_text("{}")
     metrics = {"recipe": "seed", "model": {"macro_f1": 0.5}}
     return Candidate(
         inputs=make_inputs(),
@@ -167,6 +170,8 @@ def test_a_candidate_that_passed_is_published_whole_and_champion(tmp_path: Path,
     assert manifest["inputs_fingerprint"] == make_inputs().fingerprint
     assert Settings.model_validate(json.loads(model.settings_path.read_text())) == settings
     assert find_current_model(settings.artifacts_dir, make_inputs()) == model
+    versions_of = json.loads(model.versions_path.read_text())
+    assert (versions_of["python"], versions_of["keras"]) == (platform.python_version(), version("keras"))
 
 
 def test_a_candidate_that_did_not_pass_is_published_only(tmp_path: Path, settings: Settings) -> None:
@@ -188,6 +193,7 @@ def test_a_champion_that_it_was_not_compared_with_stays(
     assert model.gate_reasons == (
         f"compared with {compared_with}, but the champion is now m2: the next run judges it again"
     )
+    assert model.read_manifest()["gate"]["made_champion"] is False
     promote(settings.artifacts_dir, model.id, "by hand")
 
 
