@@ -11,6 +11,7 @@ import boto3
 import fsspec
 import pytest
 import s3fs
+from moto.s3.exceptions import S3ClientError
 from moto.s3.responses import S3Response
 from werkzeug.datastructures import Headers
 
@@ -147,6 +148,32 @@ def test_a_server_that_ignores_conditions_is_noticed(
         pointer.write(b"second", None)
     found = boto3.client("s3").list_objects_v2(Bucket="posters")["Contents"]
     assert [entry["Key"] for entry in found] == ["genres/pointer.json"]
+
+
+def test_a_server_that_refuses_conditions_is_written_to_without(
+    s3: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    put = S3Response.put_object
+
+    def refuse(self: S3Response) -> Any:
+        if {"If-Match", "If-None-Match"} & set(self.headers.keys()):
+            error = S3ClientError("NotImplemented", "a header implies functionality that is not implemented")
+            error.code = 501
+            raise error
+        return put(self)
+
+    monkeypatch.setattr(S3Response, "put_object", refuse)
+    caplog.set_level(logging.WARNING)
+    pointer = open_at(f"{s3}/pointer.json")
+    pointer.write(b"first", None)
+    first = pointer.read()
+    pointer.write(b"second", first)
+    second = pointer.read()
+    assert second is not None
+    assert second.content == b"second"
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["s3", "s3"]
+    with pytest.raises(ConflictError):
+        pointer.write(b"third", first)
 
 
 def test_errors_of_the_store_name_the_pointer(s3: str, tmp_path: Path) -> None:
