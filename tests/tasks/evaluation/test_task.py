@@ -1,4 +1,4 @@
-"""A small head is evaluated; its figures are computed once more, by other means."""
+"""A head of known weights is evaluated; its figures are computed once more, by other means."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import expit
 from sklearn.metrics import brier_score_loss, f1_score, label_ranking_average_precision_score
-from small_dataset import write_small_dataset, write_small_features
+from small_dataset import NUM_FEATURES, write_small_dataset, write_small_features
 
 from tasks import versions
 from tasks.dataset.task import Dataset
@@ -26,15 +26,20 @@ from tasks.evaluation.scores import find_interval, measure_calibration
 from tasks.evaluation.task import Evaluation, EvaluationContext, TrainedHeads, evaluate
 from tasks.fingerprints import Inputs
 from tasks.model_folder import ModelFolder
+from tasks.outputs.calibration import Calibration
+from tasks.outputs.decade import DecadeOutput
 from tasks.outputs.decisions import DecisionRule
+from tasks.outputs.embedding import EmbeddingOutput
 from tasks.outputs.genres import GenresOutput
-from tasks.settings import HeadSettings, TrainingSettings
+from tasks.outputs.output import Output
+from tasks.settings import TrainingSettings
 from tasks.training.examples import Examples, read_examples
+from tasks.training.head import build_head, fold_calibration
 from tasks.training.operating_points import find_operating_points
-from tasks.training.task import cross_fit_heads, train_head
+from tasks.training.task import TrainedHead
 
 NUM_FILMS = 96
-SETTINGS = TrainingSettings(epochs=6, hidden_units=8, batch_size=16, learning_rate=3e-3)
+SETTINGS = TrainingSettings(epochs=6, hidden_units=8, learning_rate=3e-3)
 CATALOG = {"dropped": {"no id": 2, "no genre": 0}, "doubtful": {"no year": 0}}
 
 
@@ -48,14 +53,44 @@ def dataset(folder: Path) -> Dataset:
     return write_small_dataset(folder / "shards", NUM_FILMS)
 
 
+def write_head(folder: Path, features_folder: Path, settings: TrainingSettings, *others: Output) -> TrainedHead:
+    """Writes a head whose weights are not trained but set: two hidden units average the features of a genre each."""
+    folder.mkdir()
+    genres = GenresOutput(["a", "b"])
+    outputs = [genres, *others]
+    head = build_head(outputs, settings, NUM_FEATURES, None, seed=0)
+    hidden, logits = head.get_layer("hidden"), head.get_layer("logits")
+    kernel = np.zeros((NUM_FEATURES, settings.hidden_units), np.float32)
+    for genre in range(2):
+        kernel[genre * 200 : (genre + 1) * 200, genre] = 1 / 200
+    hidden.set_weights([kernel, np.full(settings.hidden_units, -2.0, np.float32)])
+    # Without a genre its features average 1.5, with it 4.5. The second genre is predicted too often.
+    raw_kernel = np.zeros((settings.hidden_units, 2), np.float32)
+    raw_kernel[0, 0], raw_kernel[1, 1] = settings.learning_rate * 1000, 1.0
+    logits.set_weights([raw_kernel, np.array([-1.2, 0.2], np.float32)])
+    calibration = Calibration(*(np.array(values, np.float32) for values in ([0.8, 1.2], [0.1, -0.4], [-0.3, 0.5])))
+    fold_calibration(head, calibration)
+    head.save(folder / "head.keras")
+    curves = {name: [0.2, 0.4] for output in outputs for name in (output.curve[0], f"val_{output.curve[0]}")}
+    pd.DataFrame({"epoch": [1, 2], **curves}).to_csv(folder / "history.csv", index=False)
+    calibrated = [
+        output.with_calibration(calibration) if isinstance(output, GenresOutput) else output for output in outputs
+    ]
+    return TrainedHead(folder, features_folder, settings, calibrated, 1, settings.epochs, 0.3, 4.5)
+
+
 @pytest.fixture(scope="module")
 def heads(dataset: Dataset, folder: Path) -> TrainedHeads:
     features = write_small_features(dataset, folder / "features", NUM_FILMS, strength=3)
-    baseline = TrainingSettings(recipe="seed_bce", **{**SETTINGS.model_dump(exclude={"recipe"}), "epochs": 2})
+    baseline = TrainingSettings(recipe="seed_bce", epochs=2, hidden_units=4, learning_rate=1e-5)
+    others = [DecadeOutput([1980, 1990, 2000, 2010, 2020, 2030]), EmbeddingOutput(16, 2, 0.1)]
+    (folder / "folds").mkdir()
+    probabilities = np.random.default_rng(5).random((48, 2), np.float32)
+    np.save(folder / "folds" / "probabilities.npy", probabilities)
     return TrainedHeads(
-        model=train_head.fn(dataset, features, folder, SETTINGS, 0, HeadSettings(decade=0.1, embedding=0.1)),
-        baselines=[train_head.fn(dataset, features, folder, baseline, 0)],
-        cross_fitted_path=cross_fit_heads.fn(dataset, features, folder, SETTINGS, 2, 0),
+        model=write_head(folder / "default-1", features, SETTINGS, *others),
+        baselines=[write_head(folder / "seed_bce-1", features, baseline)],
+        cross_fitted_path=folder / "folds" / "probabilities.npy",
     )
 
 
@@ -112,7 +147,7 @@ def test_figures_are_of_the_served_decisions(dataset: Dataset, heads: TrainedHea
     decisions = choose_one(confidences, by_order[order])
     model, targets = metrics["model"], films.genre_targets
     assert model["macro_f1"] == pytest.approx(f1_score(targets, decisions, average="macro"))
-    assert model["macro_f1"] > 0.6  # something was learned
+    assert 0.5 < model["macro_f1"] < 1
     assert model["macro_f1_interval"] == find_interval(targets, decisions)
     assert model["labels_per_film"] == 1
     first_right = {
