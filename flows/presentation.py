@@ -65,7 +65,8 @@ def show_model(model: ModelFolder, rank: str) -> None:
     """
     create_link_artifact(model.path.resolve().as_uri(), link_text=model.id, key="model", description=for_markdown(rank))
     outcomes = {(True, False): "passed", (False, True): "failed, allowed by registry.allow", (False, False): "failed"}
-    checks = model.read_manifest()["gate"]["checks"]
+    # Those that failed come first.
+    checks = sorted(model.read_manifest()["gate"]["checks"], key=lambda check: bool(check["passed"]))
     create_table_artifact(
         [
             {

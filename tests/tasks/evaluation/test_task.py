@@ -239,6 +239,7 @@ def test_nothing_is_done_twice(
     heads: TrainedHeads,
     context: EvaluationContext,
     evaluated: Evaluation,
+    tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert evaluated.metrics["inputs"] == {
@@ -255,12 +256,14 @@ def test_nothing_is_done_twice(
     }
     assert evaluated.metrics["inputs_fingerprint"] == Inputs(evaluated.metrics["inputs"]).fingerprint
     caplog.set_level(logging.INFO)
-    before = (evaluated.folder / "metrics.json").stat().st_mtime_ns
-    assert evaluate.fn(dataset, heads, context, evaluated.folder) == evaluated
-    assert (evaluated.folder / "metrics.json").stat().st_mtime_ns == before
+    copied = tmp_path / "evaluation"
+    shutil.copytree(evaluated.folder, copied)
+    before = (copied / "metrics.json").stat().st_mtime_ns
+    assert evaluate.fn(dataset, heads, context, copied).metrics == evaluated.metrics
+    assert (copied / "metrics.json").stat().st_mtime_ns == before
     (message,) = [record.getMessage() for record in caplog.records if record.name == "tasks.evaluation.task"]
     assert message == f"evaluation: {heads.model.folder.name} is up to date"
-    again = evaluate.fn(dataset, heads, replace(context, earlier_verdicts={}), evaluated.folder)
+    again = evaluate.fn(dataset, heads, replace(context, earlier_verdicts={}), copied)
     assert again.metrics["inputs"]["verdicts"] != evaluated.metrics["inputs"]["verdicts"]
     assert again.metrics["model"] == evaluated.metrics["model"]
 
