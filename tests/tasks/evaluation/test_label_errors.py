@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.evaluation.label_errors import describe_label_errors, find_label_errors
+from tasks.evaluation.label_errors import describe_label_errors, find_label_errors, write_label_errors
 
 # Of four films all but the last are of the first genre, and only the second is of the second.
 FILMS = pd.DataFrame(
@@ -36,3 +38,14 @@ def test_the_first_of_each_kind_go_into_the_metrics() -> None:
         "given": [{"imdb_id": 2, "title": "Two", "genre": "Common", "probability": pytest.approx(0.15)}],
         "not_given": [{"imdb_id": 3, "title": "Three", "genre": "Rare", "probability": pytest.approx(0.8)}],
     }
+
+
+def test_the_table_has_no_formulas(tmp_path: Path) -> None:
+    films = FILMS.assign(title=["=1+1", "Two", "Three", "Four"])
+    write_label_errors(find_label_errors(films, PROBABILITIES, ["Common", "Rare"], 1), tmp_path / "errors.csv")
+    assert (tmp_path / "errors.csv").read_text() == (
+        "imdb_id,title,genre,given,probability\n2,Two,Common,True,0.1500\n3,Three,Rare,False,0.8000\n"
+    )
+    write_label_errors(find_label_errors(films, PROBABILITIES, ["Common", "Rare"], 99), tmp_path / "errors.csv")
+    assert len((tmp_path / "errors.csv").read_text().splitlines()) == 1 + 8
+    assert "\n1,'=1+1,Rare,False,0.3000\n" in (tmp_path / "errors.csv").read_text()

@@ -39,7 +39,7 @@ def make_rival(model_id: str, **others: Any) -> dict[str, Any]:
         "id": model_id,
         "num_films": 781,
         "genres": ["Drama", "Comedy"],
-        "rival_macro_f1": 0.451,
+        "rival_macro_f1": 0.45123,
         "candidate_macro_f1": 0.462,
         "noise": 0.013,
         "lost_genres": [],
@@ -87,7 +87,7 @@ def metrics() -> dict[str, Any]:
         "verdicts": {"largest": 1},
         "catalog": {"dropped": {"no id": 1234, "no genre": 0}, "doubtful": {"<none>": 0}},
         "drift": {"against": None},
-        "label_errors": {"given": [error], "not_given": []},
+        "label_errors": {"given": [error], "not_given": [{**error, "title": "Eight", "genre": "Comedy"}]},
         "rivals": [
             make_rival("m2", lost_genres=["_A_", "B"], new_genres=["C"], renamed_genres={"Sci-Fi": "<SF>"}),
             make_rival("m1", num_films=300),

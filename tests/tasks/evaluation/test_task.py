@@ -20,6 +20,7 @@ from small_dataset import NUM_FEATURES, write_small_dataset, write_small_feature
 from tasks import versions
 from tasks.dataset.task import Dataset
 from tasks.evaluation.label_errors import find_label_errors
+from tasks.evaluation.neighbours import score_embedding
 from tasks.evaluation.report import render_report
 from tasks.evaluation.rivals import Rivals, compare_again
 from tasks.evaluation.scores import find_interval, measure_calibration
@@ -175,6 +176,12 @@ def test_figures_are_of_the_served_decisions(dataset: Dataset, heads: TrainedHea
     assert metrics["catalog"] == CATALOG
     assert metrics["verdicts"]["films_by_verdicts"] == {"1": 23, "3": 1}
     assert not metrics.keys() & {"rivals", "drift"}
+
+
+def test_films_without_genres_are_no_queries(dataset: Dataset, heads: TrainedHeads) -> None:
+    train, test = (read_examples(dataset, heads.model.features_folder, split) for split in ("train", "test"))
+    without = replace(test, genre_targets=np.zeros_like(test.genre_targets))
+    assert score_embedding(heads.model, train, without) == {"num_queries": 0, "num_nearest": 10, "precision": {}}
 
 
 def test_baselines_decide_by_the_rule_of_the_model(

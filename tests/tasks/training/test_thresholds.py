@@ -11,7 +11,14 @@ from tasks.settings import TrainingSettings
 from tasks.training.examples import Examples, TrainingData
 from tasks.training.fitting import fit_head
 from tasks.training.head import build_logits_model, fold_calibration, predict
-from tasks.training.thresholds import calibrate, cross_validate, maximise_expected_f1, maximise_f1
+from tasks.training.thresholds import calibrate, cross_validate, maximise_expected_f1, maximise_f1, trace_f1
+
+
+def test_f1_by_threshold_is_worked_by_hand() -> None:
+    # From 0.2 on all four films are predicted, two of them rightly; from 0.8 on one, rightly, of two.
+    thresholds, f1 = trace_f1(np.array([0, 1, 0, 1], np.uint8), np.array([0.2, 0.5, 0.5, 0.8], np.float32))
+    assert thresholds == pytest.approx([0.2, 0.5, 0.8])
+    assert f1 == pytest.approx([4 / 6, 4 / 5, 2 / 3])
 
 
 def test_expected_f1_is_worked_by_hand() -> None:
