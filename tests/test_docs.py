@@ -77,6 +77,8 @@ def test_benchmark_table_is_the_measured_one() -> None:
     results = (ROOT / "tests" / "benchmarks" / "results.md").read_text("utf-8")
     page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
     assert f"<!-- tests/benchmarks/results.md -->\n{results}<!-- end -->" in page
+    latency = (ROOT / "tests" / "benchmarks" / "latency.md").read_text("utf-8")
+    assert f"<!-- tests/benchmarks/latency.md -->\n{latency}<!-- end -->" in page
 
 
 def test_figures_of_the_readme_are_those_of_the_pages() -> None:
