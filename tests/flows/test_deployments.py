@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 from served import Served, find_free_port, list_processes, wait
 from webhook import listen
 
@@ -59,7 +58,7 @@ def test_deployments_are_there_as_described(served: Served) -> None:
     assert weekly["concurrency_options"]["collision_strategy"] == "ENQUEUE"
     assert all(deployment["work_pool_name"] == "poster-genres" for deployment in found.values())
     assert len(served.post("automations/filter")) == 1
-    settings = requests.get(f"{served.api_url}/admin/settings", timeout=30).json()
+    settings = served.get("admin/settings")
     assert settings["server"]["analytics_enabled"] is False
 
 

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 from webhook import Webhook
 
 PREFECT = str(Path(sys.executable).with_name("prefect"))
@@ -40,13 +43,25 @@ class Served:
         assert done.returncode == 0, done.stdout + done.stderr
         return next(line for line in done.stdout.splitlines() if "UUID" in line).split()[-1]
 
+    def get(self, path: str) -> Any:
+        return self._request("GET", path)
+
     def post(self, path: str, **body: object) -> Any:
-        return requests.post(f"{self.api_url}/{path}", json=body, timeout=30).json()
+        return self._request("POST", path, json=body)
+
+    def _request(self, method: str, path: str, **arguments: Any) -> Any:
+        """Asks as Prefect's own client does: a server whose SQLite file is locked answers 503, and is asked again."""
+        retry = Retry(total=5, status_forcelist=[503], allowed_methods=None, backoff_factor=0.5)
+        with requests.Session() as session:
+            session.mount(self.api_url, HTTPAdapter(max_retries=retry))
+            answer = session.request(method, f"{self.api_url}/{path}", timeout=30, **arguments)
+        assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json()
 
     def save_block(self, webhook: Webhook) -> str:
-        """Saves a notification block on the server, and returns its type and name."""
+        """Saves a notification block of a webhook's own on the server, and returns its type and name."""
         with temporary_settings({PREFECT_API_URL: self.api_url}):
-            return webhook.save_block("team")
+            return webhook.save_block(f"webhook-{urlsplit(webhook.address).port}")
 
     def read_artifacts(self, run_id: str) -> dict[str, str]:
         """Returns what a run shows, by key. (Results of Prefect's own have none.)"""
@@ -57,7 +72,7 @@ class Served:
         """Waits until a run is in one of the states, and returns it."""
 
         def read() -> dict[str, Any] | None:
-            run = requests.get(f"{self.api_url}/flow_runs/{run_id}", timeout=30).json()
+            run = self.get(f"flow_runs/{run_id}")
             return run if run["state_type"] in states else None
 
         return dict(wait(read, seconds))
