@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from tasks.atomic import remove_folder
 from tasks.errors import one_line
-from tasks.hashing import hash_file
+from tasks.hashing import describe_file, find_damage
 
 logger = logging.getLogger(__name__)
 
@@ -53,29 +53,14 @@ class FileCheck:
     reason: str = ""
 
 
-def describe_file(path: Path) -> dict[str, Any]:
-    """Returns the `sha256` (hexadecimal) and the size, `num_bytes`, of a file, for `check_file`."""
-    return {"sha256": hash_file(path), "num_bytes": path.stat().st_size}
-
-
 def check_file(path: Path, expected: Mapping[str, Any], *, with_hash: bool = True) -> None:
-    """Compares a file with its description.
-
-    Args:
-        path: The file.
-        expected: `sha256`, and `num_bytes` unless an earlier version described the file.
-        with_hash: Whether the hash is compared, too, for which the file is read.
+    """Compares a file with its description, as `find_damage` does.
 
     Raises:
         DamagedFileError: If it is missing or differs.
     """
-    if not path.is_file():
-        raise DamagedFileError(path, "is missing")
-    num_bytes = expected.get("num_bytes", path.stat().st_size)
-    if path.stat().st_size != num_bytes:
-        raise DamagedFileError(path, f"is damaged ({path.stat().st_size:,} bytes, expected {num_bytes:,})")
-    if with_hash and hash_file(path) != expected["sha256"]:
-        raise DamagedFileError(path, "is damaged (its sha256 is another than when it was written)")
+    if problem := find_damage(path, expected, with_hash=with_hash):
+        raise DamagedFileError(path, problem)
 
 
 def write_checksums(folder: Path) -> None:

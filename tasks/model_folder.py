@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from tasks.atomic import write_text
 from tasks.errors import RegistryError
-from tasks.hashing import hash_file
+from tasks.hashing import describe_file, find_damage
 
 MANIFEST = "manifest.json"
 # The zip member of the LiteRT model with the names of its columns; LiteRT's own tools give labels this name.
@@ -165,34 +165,16 @@ class ModelFolder:
         """
         manifest = self.read_manifest()
         for name, expected in manifest["files"].items():
-            path = self.path / name
-            if not path.is_file():
-                raise RegistryError(f"{self.path} lacks {name}: pull the model again")
-            if path.stat().st_size != expected["num_bytes"]:
-                raise RegistryError(
-                    f"{path} has {path.stat().st_size:,} bytes, expected {expected['num_bytes']:,}: pull the model "
-                    "again"
-                )
-            if hash_file(path) != expected["sha256"]:
-                raise RegistryError(f"{path} differs from its manifest (other sha256): pull the model again")
+            if problem := find_damage(self.path / name, expected):
+                raise RegistryError(f"{self.path / name} {problem}: pull the model again")
         return manifest
 
     def _describe_files(self) -> dict[str, dict[str, Any]]:
         return {
-            path.relative_to(self.path).as_posix(): {"sha256": hash_file(path), "num_bytes": path.stat().st_size}
+            path.relative_to(self.path).as_posix(): describe_file(path)
             for path in sorted(self.path.rglob("*"))
             if path.is_file() and path.name != MANIFEST
         }
-
-
-def is_as_described(path: Path, expected: Mapping[str, Any]) -> bool:
-    """Returns whether a file is there, and is as a manifest describes it.
-
-    Args:
-        path: The file.
-        expected: `sha256` and `num_bytes`, its entry of the manifest's `files`.
-    """
-    return path.is_file() and path.stat().st_size == expected["num_bytes"] and hash_file(path) == expected["sha256"]
 
 
 class _File(BaseModel):

@@ -14,7 +14,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.atomic import atomic_folder
-from tasks.checking import describe_file
 from tasks.dataset.checking import is_whole
 from tasks.dataset.description import (
     FILE_NAME,
@@ -30,6 +29,7 @@ from tasks.dataset.lost_splits import SplitsBackup, find_known_splits
 from tasks.dataset.shards import assign_shards, fingerprint_films, keep_shards
 from tasks.dataset.splits import LEFT_OUT, split_films
 from tasks.errors import DatasetError
+from tasks.hashing import describe_file
 from tasks.model_folder import ModelFolder
 from tasks.posters import ledger
 from tasks.settings import DatasetSettings

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tasks.atomic import atomic_file, write_text
-from tasks.checking import DamagedFileError, describe_file, parquet_damage
+from tasks.checking import DamagedFileError, parquet_damage
 from tasks.errors import one_line
+from tasks.hashing import describe_file
 
 logger = logging.getLogger(__name__)
 

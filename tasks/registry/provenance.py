@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.fingerprints import Inputs, list_format_versions, list_versions
-from tasks.hashing import hash_file
-from tasks.model_folder import ModelFolder, is_as_described
+from tasks.hashing import find_damage, hash_file
+from tasks.model_folder import ModelFolder
 
 _ROOT = Path(__file__).resolve().parents[2]
 # A repository on a slow disk must not hold up a run.
@@ -125,7 +125,7 @@ def list_changes(model: ModelFolder) -> list[str]:
         **_pick(describe_provenance(None)),
     }
     changes = [change] if (change := Inputs(now).describe_change(then)) else []
-    altered = [name for name, file in manifest["files"].items() if not is_as_described(model.path / name, file)]
+    altered = [name for name, file in manifest["files"].items() if find_damage(model.path / name, file)]
     return [*changes, *(f"{name} is not the file of the manifest" for name in altered)]
 
 

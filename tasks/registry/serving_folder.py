@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tasks.atomic import remove_folder, remove_partials, replace_folder
 from tasks.errors import RegistryError
-from tasks.model_folder import MANIFEST, is_as_described, parse_manifest
+from tasks.hashing import find_damage
+from tasks.model_folder import MANIFEST, parse_manifest
 from tasks.registry.stored_model import StoredModel, find_stored_model, keep_only, resumable_folder
 from tasks.registry.stores import Store
 
@@ -95,4 +96,4 @@ def _is_current(version: Path, stored: StoredModel, names: list[str]) -> bool:
     if manifest["id"] != stored.id or manifest["files"] != stored.manifest["files"]:
         return False
     described = stored.manifest["files"]
-    return all(is_as_described(version / name.removeprefix(f"{_SAVED_MODEL}/"), described[name]) for name in names)
+    return not any(find_damage(version / name.removeprefix(f"{_SAVED_MODEL}/"), described[name]) for name in names)

@@ -8,9 +8,9 @@ from typing import Any
 
 from tasks.atomic import remove_folder
 from tasks.errors import LockedError, RegistryError, StoreError
-from tasks.hashing import hash_file
+from tasks.hashing import find_damage, hash_file
 from tasks.locking import locked
-from tasks.model_folder import MANIFEST, is_as_described, parse_manifest
+from tasks.model_folder import MANIFEST, parse_manifest
 from tasks.registry.ids import check_model_id
 from tasks.registry.models import CHAMPION, CHAMPION_FILE
 from tasks.registry.signature import is_signature, read_public_key
@@ -60,7 +60,7 @@ class StoredModel:
         num_fetched = 0
         for name in names:
             expected, target = self.manifest["files"][name], folder / name
-            if is_as_described(target, expected):
+            if not find_damage(target, expected):
                 continue
             self.store.fetch(self.id, name, expected["num_bytes"], target)
             num_bytes = target.stat().st_size

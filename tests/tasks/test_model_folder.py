@@ -59,9 +59,9 @@ def test_the_manifest_lists_every_other_file(model: ModelFolder) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "abcdef lacks labels.json: pull the model again"),
-        ("[]", "labels.json has 2 bytes, expected 19: pull the model again"),
-        ('["Comedy", "Xrama"]', r"labels.json differs from its manifest \(other sha256\)"),
+        (None, "abcdef/labels.json is missing: pull the model again"),
+        ("[]", r"labels.json is damaged \(2 bytes, expected 19\): pull the model again"),
+        ('["Comedy", "Xrama"]', r"labels.json is damaged \(its sha256 is another"),
     ],
 )
 def test_a_changed_file_is_named(model: ModelFolder, content: str | None, says: str) -> None:

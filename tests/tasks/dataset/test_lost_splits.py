@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks.checking import describe_file
 from tasks.dataset.description import describe_dataset, write_description
 from tasks.dataset.known_splits import name_splits_file, read_splits
 from tasks.dataset.lost_splits import SplitsBackup, find_known_splits
 from tasks.errors import DatasetError
+from tasks.hashing import describe_file
 from tasks.model_folder import ModelFolder
 from tasks.settings import DatasetSettings, Settings
 

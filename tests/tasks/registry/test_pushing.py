@@ -228,6 +228,6 @@ def test_what_can_not_be_pushed(store: Path, tmp_path: Path, s3: str) -> None:
     with pytest.raises(StoreError, match=r"s3://nobucket/x/models/two/.* can't be read or written"):
         push_champion(store, "s3://nobucket/x")
     shutil.rmtree(store / "models" / "two" / "saved_model")
-    with pytest.raises(RegistryError, match="lacks saved_model/saved_model.pb"):
+    with pytest.raises(RegistryError, match="saved_model/saved_model.pb is missing"):
         push_champion(store, str(tmp_path / "target"))
     assert not (tmp_path / "target").exists()
