@@ -33,7 +33,7 @@ class Survivor:
 
     Attributes:
         name: Name by which `mutmut show` knows it.
-        change: Its file and function, the line as it is and as it would be.
+        change: Its file and function, the line as it is and as it would be, and in brackets the words that differ.
     """
 
     name: str
@@ -61,16 +61,27 @@ def describe_survivors(names: list[str]) -> Iterator[Survivor]:
 
 @functools.lru_cache(maxsize=1)  # the names are in the order of their files
 def _read_functions(path: Path) -> dict[str, list[str]]:
-    """Returns the lines of the bodies of all functions of a file, by name."""
+    """Returns the lines of all functions of a file, without the number of the mutant, by name."""
     source = path.read_text("utf-8")
-    lines = source.splitlines()
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
-    return {node.name: lines[node.lineno : node.end_lineno] for node in nodes}
+    lines = re.sub(r"__mutmut_\w+", "", source).splitlines()
+    return {node.name: lines[node.lineno - 1 : node.end_lineno] for node in nodes}
 
 
 def _compare(original: list[str], mutant: list[str]) -> str:
     lines = list(difflib.unified_diff(original, mutant, lineterm="", n=0))[2:]
-    return " ".join(f"{line[0]} {line[1:].strip()}" for line in lines if not line.startswith("@@"))
+    changed = [(line[0], line[1:].strip()) for line in lines if not line.startswith("@@")]
+    before, after = (" ".join(text for sign, text in changed if sign == wanted) for wanted in "-+")
+    return " ".join(f"{sign} {text}" for sign, text in changed) + f" [{_find_words(before, after)}]"
+
+
+def _find_words(before: str, after: str) -> str:
+    """Returns what differs between two lines, from the start of the argument: strict=True -> strict=False."""
+    tokens, others = (re.findall(r"\w+|\W", line) for line in (before, after))
+    matcher = difflib.SequenceMatcher(None, tokens, others, autojunk=False)
+    edits = [edit for edit in matcher.get_opcodes() if edit[0] != "equal"]
+    start = next((at + 1 for at in reversed(range(edits[0][1])) if tokens[at] in " ([{,"), 0)
+    return "".join(tokens[start : edits[-1][2]]) + " -> " + "".join(others[start : edits[-1][4]])
 
 
 def tabulate(statuses: dict[str, str]) -> pd.DataFrame:

@@ -105,6 +105,15 @@ def test_other_genres(films: pd.DataFrame, kept: KeptFilms, genres: dict[int, li
         compare(films, kept, same_catalog=False)
 
 
+def test_films_without_a_known_split_are_compared_all_the_same(films: pd.DataFrame, kept: KeptFilms) -> None:
+    splits = pd.read_parquet(kept.splits_path)
+    splits[splits["imdb_id"] != 1].to_parquet(kept.splits_path)
+    write_catalog(kept.catalog_path, {**CATALOG, 2: ["Drama"]})
+    assert compare(films, kept)[0]
+    write_catalog(kept.catalog_path, {**CATALOG, 1: ["Drama"]})
+    assert compare(films, kept) == (False, "film 1 has the genres Drama, expected Comedy")
+
+
 def test_films_that_are_gone(films: pd.DataFrame, kept: KeptFilms) -> None:
     failed = [make_row(imdb_id, None) for imdb_id in (2, 4)]
     kept_posters = [make_row(imdb_id, b"poster %d" % imdb_id) for imdb_id in (1, 3)]

@@ -176,10 +176,18 @@ def test_a_server_that_refuses_conditions_is_written_to_without(
         pointer.write(b"third", first)
 
 
-def test_errors_of_the_store_name_the_pointer(s3: str, tmp_path: Path) -> None:
+def test_errors_of_the_store_name_the_pointer(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreError, match=r"s3://nobucket/pointer\.json can't be read or written") as raised:
         open_at("s3://nobucket/pointer.json").write(b"x", None)
     assert not isinstance(raised.value, ConflictError)
+
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectionResetError("reset by peer")
+
+    unreachable = open_at(f"{s3}/pointer.json")
+    monkeypatch.setattr(unreachable._filesystem, "call_s3", fail)
+    with pytest.raises(StoreError, match=r"pointer\.json can't be read or written: reset by peer"):
+        unreachable.write(b"x", None)
     (tmp_path / "folder").mkdir()
     with pytest.raises(StoreError, match="folder can't be read or written: .*[Dd]irectory"):
         open_at(str(tmp_path / "folder")).read()

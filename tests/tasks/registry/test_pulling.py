@@ -195,6 +195,13 @@ def test_a_broken_pull_is_resumed(store: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pulled", "store"]
 
 
+def test_what_others_write_beside_a_model_is_left_alone(store: Path, tmp_path: Path) -> None:
+    (tmp_path / ".pulled.7.partial").touch()  # of a killed pull by an earlier version
+    (tmp_path / ".other.7.partial").touch()
+    pull_model("one", str(store), tmp_path / "pulled")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.7.partial", "pulled", "store"]
+
+
 def test_what_an_interrupted_pull_of_another_model_left_is_removed(store: Path, tmp_path: Path) -> None:
     (store / "models" / "one" / "only.txt").write_text("of one")
     ModelFolder(store / "models" / "one").write_manifest({"id": "one"})

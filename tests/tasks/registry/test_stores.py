@@ -14,6 +14,12 @@ def test_models_are_listed(remote: tuple[str, Damage], target: str) -> None:
     assert Store(f"{target}/empty").list_ids() == []
 
 
+def test_a_slash_at_the_end_of_an_address_changes_nothing(target: str) -> None:
+    Store(f"{target}/X/").write_signature("one", b"signature")
+    assert Store(f"{target}/X").read_signature("one") == b"signature"
+    assert Store(f"{target}/X/").describe("one") == f"{target}/X/models/one"
+
+
 def test_sizes_and_files(remote: tuple[str, Damage], tmp_path: Path) -> None:
     store = Store(remote[0])
     assert store.find_size("one", "saved_model/saved_model.pb") == 300

@@ -18,7 +18,7 @@ from tasks.registry.gate import Check, Verdict
 from tasks.registry.models import promote, read_champion_id
 from tasks.registry.task import Candidate, find_current_model, list_inputs, publish_model, push, record_verdict
 from tasks.registry.verdicts import count_verdicts
-from tasks.settings import PosterSettings, RegistrySettings, Settings, TrainingSettings
+from tasks.settings import CatalogSettings, PosterSettings, RegistrySettings, Settings, TrainingSettings
 
 DATASET = Dataset(Path("shards"), ["Comedy", "Drama"], {"train": 9, "validation": 1, "test": 1}, "0123")
 
@@ -172,6 +172,15 @@ def test_a_candidate_that_passed_is_published_whole_and_champion(tmp_path: Path,
     assert find_current_model(settings.artifacts_dir, make_inputs()) == model
     versions_of = json.loads(model.versions_path.read_text())
     assert (versions_of["python"], versions_of["keras"]) == (platform.python_version(), version("keras"))
+
+
+def test_the_signature_of_an_address_is_not_published(tmp_path: Path, settings: Settings) -> None:
+    signed = settings.model_copy(update={"catalog": CatalogSettings(source="https://host/a.csv?signature=secret")})
+    model = publish_model.fn(make_candidate(tmp_path, None, passed=True), signed)
+    assert "secret" not in model.settings_path.read_text()
+    assert Settings.model_validate(json.loads(model.settings_path.read_text())).catalog.source.startswith(
+        "https://host/a"
+    )
 
 
 def test_a_candidate_that_did_not_pass_is_published_only(tmp_path: Path, settings: Settings) -> None:
