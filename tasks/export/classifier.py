@@ -89,7 +89,9 @@ def write_saved_model(classifier: Classifier, folder: Path) -> None:
     servable.tracked = [variable.value for variable in network.variables]
 
     # Traced once, and called by every signature: tracing a network takes seconds.
-    @tf.function(input_signature=[tf.TensorSpec([None, IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], tf.float32)])
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], tf.float32)], autograph=False
+    )
     def run(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         # oneDNN's fused batch normalisation fails on a batch of 0 where the CPU has AVX-512: an empty batch is run as
         # one blank image, whose row is then dropped.
@@ -125,6 +127,9 @@ def write_saved_model(classifier: Classifier, folder: Path) -> None:
     tf.saved_model.save(
         servable,
         str(folder),
-        {name: tf.function(serve).get_concrete_function(spec) for name, (serve, spec) in signatures.items()},
+        {
+            name: tf.function(serve, autograph=False).get_concrete_function(spec)
+            for name, (serve, spec) in signatures.items()
+        },
     )
     write_warmup_requests(folder)

@@ -15,7 +15,7 @@ def convert(network: keras.Model) -> bytes:
         network: Input of shape `(batch_size, height, width, 3)`, one output of shape `(batch_size, num_outputs)`.
     """
     pixels = tf.TensorSpec([1, *network.input.shape[1:]], tf.float32, "pixels")
-    graph = tf.function(lambda image: network(image, training=False)).get_concrete_function(pixels)
+    graph = tf.function(lambda image: network(image, training=False), autograph=False).get_concrete_function(pixels)
     # Not from_keras_model, which takes 11 s where this takes 2. The module is empty: variables become constants.
     with quiet_native_code():
         return bytes(tf.lite.TFLiteConverter.from_concrete_functions([graph], tf.Module()).convert())

@@ -115,6 +115,8 @@ class _Scores:
         self.outputs = list(outputs)
         self._total = keras.metrics.Mean(name="loss")
         self._losses = [keras.metrics.Mean(name=f"{output.name}_loss") for output in outputs]
+        # Made here, not within a graph, which would be traced once more for their variables.
+        self._metrics = [metric for output in outputs for metric in output.metrics]
 
     def measure_losses(self, targets: Tensors, predictions: Tensors) -> tf.Tensor:
         """Returns the loss of each output on a batch, shape `(num_outputs,)`."""
@@ -137,8 +139,7 @@ class _Scores:
         """Returns them by name, and resets them."""
         logs = {}
         losses = self._losses if len(self._losses) > 1 else []  # one alone is the sum
-        metrics = [metric for output in self.outputs for metric in output.metrics]
-        for metric in (self._total, *losses, *metrics):
+        for metric in (self._total, *losses, *self._metrics):
             result = metric.result()
             logs.update(result if isinstance(result, dict) else {metric.name: result})
             metric.reset_state()

@@ -18,6 +18,7 @@ def test_a_slash_at_the_end_of_an_address_changes_nothing(target: str) -> None:
     Store(f"{target}/X/").write_signature("one", b"signature")
     assert Store(f"{target}/X").read_signature("one") == b"signature"
     assert Store(f"{target}/X/").describe("one") == f"{target}/X/models/one"
+    assert Store("http://127.0.0.1/X/").describe("one") == "http://127.0.0.1/X/models/one"
 
 
 def test_sizes_and_files(remote: tuple[str, Damage], tmp_path: Path) -> None:
