@@ -17,7 +17,9 @@ MODEL :=
 POSTERS := data/sample/site/posters
 NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tests/tasks/training \
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
-.PHONY: demo test test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery mutants setup backbone lock clean
+# Two processes of tests are enough for two cores: threads of TensorFlow beside them would only wait for each other.
+TEST_THREADS := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1
+.PHONY: demo test coverage test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery mutants setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -26,7 +28,11 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --cov=flows --cov=tasks --cov-report=term:skip-covered --durations=10
+	$(TEST_THREADS) $(BIN)/pytest -n 2 --durations=10
+
+# A minute longer than the tests alone.
+coverage: setup
+	$(TEST_THREADS) $(BIN)/pytest -n 2 --cov=flows --cov=tasks --cov-report=term:skip-covered
 
 # The tests that run networks, with the kernels of other machines: oneDNN chooses its kernels by the CPU.
 test-kernels: setup

@@ -93,6 +93,8 @@ def test_git_can_neither_fail_nor_hang_a_run(
 def test_lock_catalog_python_and_machine(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert describe_provenance(None, checkout)["requirements_lock_sha256"] is None
     (checkout / "requirements.lock").write_text("numpy==2.0\n")
+    for name in ("ONEDNN_MAX_CPU_ISA", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     found = describe_provenance("89ab", checkout)
     assert found["requirements_lock_sha256"] == hashlib.sha256(b"numpy==2.0\n").hexdigest()
