@@ -74,9 +74,11 @@ def find_similar(index_path: Path, queries: NDArray[np.float32], num_nearest: in
     index = pq.ParquetFile(index_path)
 
     def read_pieces() -> Iterator[NDArray[np.float16]]:
-        for batch in index.iter_batches(_FILMS_AT_ONCE, columns=["embedding"]):
-            vectors = batch["embedding"]
-            yield vectors.flatten().to_numpy().reshape(-1, vectors.type.list_size)
+        # Group by group: over all of them, pyarrow would hold the whole file in memory.
+        for group in range(index.num_row_groups):
+            for batch in index.iter_batches(_FILMS_AT_ONCE, row_groups=[group], columns=["embedding"]):
+                vectors = batch["embedding"]
+                yield vectors.flatten().to_numpy().reshape(-1, vectors.type.list_size)
 
     rows, similarities = find_nearest(queries, read_pieces(), num_nearest)
     films = _read_films(index, np.unique(rows))
