@@ -145,7 +145,8 @@ def test_a_second_signal_ends_it_without_waiting(tmp_path: Path) -> None:
     )
     once = Interrupted(["-c", script], "started", [signal.SIGTERM], tmp_path)
     twice = Interrupted(["-c", script], "started", [signal.SIGTERM, signal.SIGINT], tmp_path)
-    assert (once.code, twice.code) == (143, 143)
+    assert once.code == 143
+    assert twice.code in (143, 130)  # of two that come together either may be delivered first, on a busy machine
     assert once.lines[-1] == twice.lines[-1] == MESSAGE
     assert 0.9 < once.seconds < MAX_SECONDS
     assert twice.seconds < 0.9
