@@ -73,6 +73,7 @@ def _score_all(
     from tasks.evaluation.task import score_head
     from tasks.features.backbone import load_backbone
     from tasks.features.joining import join_features
+    from tasks.features.views import Views
     from tasks.outputs.decisions import DecisionRule
     from tasks.training.examples import read_examples
     from tasks.training.task import train_head
@@ -95,16 +96,18 @@ def _score_all(
         seed=settings.seed,
         models=rank_models(settings.artifacts_dir),
     )
-    features = extract_features(sharded, backbone, settings)
+    # The films of training with one seed are those of testing with another.
+    num_views = settings.views.train
+    features = extract_features(sharded, backbone, settings, Views(num_views, num_views))
     scored = []
     for seed in range(settings.seed, settings.seed + num_seeds):
         folder = workspace.folder("comparison") / f"seed-{seed}"
         dataset = write(splits_dir=None, folder=folder, seed=seed, with_shards=False, among=sharded)
-        join_features(dataset, features)
+        join_features(dataset, features, settings.views)
         # Every recipe is scored on the test split; the choice between them is made on the validation split.
         for candidate in candidates:
-            trained = train_head(dataset, features, workspace.folder("training"), candidate, seed)
-            test = read_examples(dataset, trained.features_folder, "test")
+            trained = train_head(dataset, features, workspace.folder("training"), candidate, seed, views=settings.views)
+            test = read_examples(dataset, trained.features_folder, "test", trained.num_views)
             # The order decides little: which genre a film gets that has none over 0.5.
             decisions = predict_genres(trained, test).decide(DecisionRule("calibrated", settings.export.top_k))
             scores = score_head(trained, test.genre_targets, decisions, dataset.genres)

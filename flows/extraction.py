@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tasks.dataset.task import Dataset
 from tasks.errors import RepairedError
+from tasks.features.views import Views
 from tasks.posters import ledger
 from tasks.settings import Settings
 
@@ -15,18 +16,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings) -> Path:
+def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings, views: Views | None = None) -> Path:
     """Extracts the features of the images that have none, and returns their folder: one shard takes all cores.
+
+    Args:
+        dataset: Data set with the images.
+        backbone: The backbone.
+        settings: Settings of the run.
+        views: Number of views that the images of each split have; None: those of the settings.
 
     Raises:
         RepairedError: If shards were damaged, or images can't be decoded, which are then marked in the ledger.
     """
-    from tasks.features.cache import FeatureKey
     from tasks.features.extraction import make_feature_extractor
     from tasks.features.task import extract_shard, plan_extraction
 
-    folder = settings.workspace.folder("features") / FeatureKey(backbone.fingerprint, backbone.taps).folder_name
-    plans = plan_extraction(dataset, folder, int(backbone.tapped.output.shape[1]))
+    folder = settings.workspace.folder("features") / backbone.feature_key.folder_name
+    plans = plan_extraction(dataset, folder, int(backbone.tapped.output.shape[1]), views or settings.views)
     if not plans:
         logger.info("features: up to date, all images have features")
         return folder

@@ -78,7 +78,7 @@ def judge_again(
     from tasks.features.joining import join_features
 
     features = extract_features(dataset, load_backbone(settings.features), settings)
-    join_features(dataset, features)
+    join_features(dataset, features, settings.views)
     posters_dir = settings.workspace.folder("posters")
     rivals = Rivals(circumstances.models, settings.registry.min_films_to_judge_genre, posters_dir)
     findings = Findings(

@@ -132,7 +132,7 @@ def _reproduce(model: ModelFolder, settings: Settings, scratch: Path) -> Iterato
     dataset.folder.mkdir()
     dataset.films_path.write_bytes(model.films_path.read_bytes())
     folder = _extract_features(dataset, films, settings, scratch)
-    matrices = {split: open_features(dataset, folder, split) for split in SPLITS}
+    matrices = {split: open_features(dataset, folder, split, settings.views.count(split)) for split in SPLITS}
     kept_folder = settings.workspace.folder("features") / model.features
     yield compare_features(films, matrices, kept_folder, folder)
     trained = train_head.fn(
@@ -142,6 +142,7 @@ def _reproduce(model: ModelFolder, settings: Settings, scratch: Path) -> Iterato
         settings=settings.training,
         seed=settings.seed,
         heads=settings.heads,
+        views=settings.views,
     )
     yield from _compare_heads(model, trained, dataset, published)
 
@@ -161,22 +162,24 @@ def _locate(model: ModelFolder, settings: Settings) -> KeptFilms:
 def _extract_features(dataset: Dataset, films: pd.DataFrame, settings: Settings, scratch: Path) -> Path:
     """Extracts the features of all images of a data set from the posters, and joins them with its films."""
     from tasks.features.backbone import load_backbone
-    from tasks.features.cache import FeatureKey, write_features
+    from tasks.features.cache import view_folder, write_features
     from tasks.features.extraction import extract_decodable, make_feature_extractor
     from tasks.features.joining import join_features
 
     backbone = load_backbone(settings.features)
-    folder = scratch / "features" / FeatureKey(backbone.fingerprint, backbone.taps).folder_name
+    folder = scratch / "features" / backbone.feature_key.folder_name
     extractor = make_feature_extractor(backbone, settings.features)
     hash_of_film: dict[int, str] = dict(films.drop_duplicates("sha256")[["imdb_id", "sha256"]].itertuples(index=False))
     posters = ledger.iterate_posters(settings.workspace.folder("posters"), hash_of_film.keys())
     while batch := list(islice(posters, _IMAGES_AT_ONCE)):
         images = {hash_of_film[imdb_id]: content for imdb_id, content in batch}
-        features, undecodable = extract_decodable(images, extractor)
+        views = range(settings.views.train)
+        features, undecodable = extract_decodable(images, views, extractor)
         if undecodable:
             raise ReproductionError(f"{len(undecodable)} images can't be decoded any more, {undecodable[0]} first")
-        write_features(folder, hashes=list(images), features=features)
-    join_features(dataset, folder)
+        for view in views:
+            write_features(view_folder(folder, view), hashes=list(images), features=features[:, view])
+    join_features(dataset, folder, settings.views)
     return folder
 
 
@@ -194,7 +197,7 @@ def _compare_heads(
 
     made = _read_weights(trained.head_path)
     yield compare_weights(made, published)
-    test = read_examples(dataset, trained.features_folder, "test")
+    test = read_examples(dataset, trained.features_folder, "test", trained.num_views)
     predicted = predict_logits(trained, test)
     confidences = expit(predicted[GenresOutput.name])
     decisions = decide_as_served(model, confidences)

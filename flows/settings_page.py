@@ -138,6 +138,8 @@ def _describe_values(node: Mapping[str, Any]) -> str:
     if "enum" in node or "const" in node:
         return _join_names(node.get("enum") or [node["const"]])
     if node.get("type") == "array":
+        if "prefixItems" in node:  # of a fixed length
+            return " and ".join(_describe_values(item) for item in node["prefixItems"])
         return f"list of {_describe_values(node.get('items', {}))}"
     kind = "path" if node.get("format") == "path" else _TYPES.get(node.get("type", ""), "value")
     return " ".join([kind, *(text.format(node[limit]) for limit, text in _LIMITS.items() if limit in node)])

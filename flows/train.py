@@ -175,7 +175,7 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
     with _timed("features", seconds):
         backbone = load_backbone(settings.features)
         features = extract_features(dataset, backbone, settings)
-        join_features(dataset, features)
+        join_features(dataset, features, settings.views)
     with _timed("training", seconds):
         heads = _train_heads(dataset, features, settings)
     with _timed("evaluation", seconds):
@@ -204,6 +204,7 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
             inputs=inputs,
             dataset=dataset,
             features=features.name,
+            num_views=heads.model.num_views,
             backbone={"source": backbone.source, "fingerprint": backbone.fingerprint},
             evaluation=evaluation,
             export=export,
@@ -225,6 +226,7 @@ def _train_heads(dataset: Dataset, features: Path, settings: Settings) -> "Train
         features_folder=features,
         training_dir=settings.workspace.folder("training"),
         seed=settings.seed,
+        views=settings.views,
     )
     trained = train_recipe(settings=settings.training, heads=settings.heads)
     baselines = [train_recipe(settings=baseline) for baseline in _list_baselines(settings)]
@@ -237,6 +239,7 @@ def _train_heads(dataset: Dataset, features: Path, settings: Settings) -> "Train
             settings=settings.training,
             num_folds=settings.evaluation.label_error_folds,
             seed=settings.seed,
+            views=settings.views,
         )
     return TrainedHeads(trained, baselines, cross_fitted)
 

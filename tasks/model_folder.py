@@ -60,6 +60,11 @@ class ModelFolder:
         return self.path / "head.keras"
 
     @property
+    def num_views(self) -> int:
+        """Number of views over which the model's predictions are averaged; 1 for a model of an earlier version."""
+        return int(self.read_manifest().get("num_views", 1))
+
+    @property
     def index_path(self) -> Path:
         """Similarity index: embeddings of the training films."""
         return self.path / "index.parquet"

@@ -20,17 +20,31 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
+from tasks.features.image_size import IMAGE_SIZE
+from tasks.features.views import MAX_VIEWS, Views
 from tasks.web.addresses import has_credentials, redact
 from tasks.workspace import FOLDERS, Workspace
 
 HUB_HANDLE = "https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5"
 
-# The layers of MobileNetV2 that may be tapped. They end in ReLU6, so all features are from 0 to 6.
+# The layers of MobileNetV2 that may be tapped. They end in ReLU6, so all features are from 0 to 6. The average of the
+# last one, out_relu, is always a feature.
 TAPS = (
     "Conv1_relu",
     "expanded_conv_depthwise_relu",
     *(f"block_{block}_{part}_relu" for block in range(1, 17) for part in ("expand", "depthwise")),
 )
+
+_STATISTICS = ("mean", "std")
+
+_LAST = "out_relu"
+
+
+def parse_tap(tap: str) -> tuple[str, tuple[str, ...]]:
+    """Returns the layer that an entry of `features.taps` names, and the statistics of it: `mean`, `std` or both."""
+    layer, _, statistics = tap.partition(":")
+    return layer, tuple(statistics.split("+")) if statistics else ("mean",)
+
 
 CATALOG_MAX_BYTES = 1_000_000_000
 
@@ -211,23 +225,49 @@ class FeatureSettings(StageSettings):
     batch_size: int = operational(
         64, ge=1, description="Posters in one forward pass of TensorFlow; LiteRT takes one for each core."
     )
+    image_size: tuple[int, int] = Field(
+        IMAGE_SIZE,
+        description="Height and width of the backbone's input in pixels, multiples of 32; posters are two by three.",
+    )
+    views: int = Field(
+        1,
+        ge=1,
+        le=MAX_VIEWS,
+        description="Number of views of each training poster: 1: as it is; 2: mirrored, too; more: crops of it. A "
+        "head learns from one of them in each epoch.",
+    )
     taps: tuple[str, ...] = Field(
         ("block_13_expand_relu", "block_16_expand_relu"),
-        description="Inner layers whose averages are features, too; the error for a wrong name lists all names.",
+        description="Inner layers whose averages over the picture are features, too; or their standard deviations, "
+        "block_6_expand_relu:std, or both, block_6_expand_relu:mean+std. The error for a wrong name lists all names.",
     )
+
+    @field_validator("image_size")
+    @classmethod
+    def _check_image_size(cls, size: tuple[int, int]) -> tuple[int, int]:
+        if not all(side % 32 == 0 and 96 <= side <= 1024 for side in size):
+            raise ValueError("expected height and width as multiples of 32 from 96 to 1024")
+        return size
 
     @field_validator("taps")
     @classmethod
     def _check_taps(cls, taps: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = sorted(set(taps) - set(TAPS))
-        if unknown or len(set(taps)) < len(taps):
-            raise ValueError(f"expected some of these, each once: {', '.join(TAPS)}")
+        parsed = [parse_tap(tap) for tap in taps]
+        if len({layer for layer, _ in parsed}) < len(parsed) or not all(
+            (layer in TAPS or (layer == _LAST and statistics == ("std",)))
+            and statistics in (("mean",), ("std",), _STATISTICS)
+            for layer, statistics in parsed
+        ):
+            raise ValueError(
+                f"expected some of these, each once, alone or with :std or :mean+std: {', '.join(TAPS)}, or {_LAST}:std"
+            )
         return taps
 
 
 # The article's head: raw features of the last layer, a constant rate, no early stop, a threshold of 0.5.
 _SEED_RECIPE: dict[str, Any] = {
     "taps": False,
+    "views": False,
     "hidden_units": 1024,
     "standardise": False,
     "dropout": 0.0,
@@ -265,6 +305,9 @@ class TrainingSettings(StageSettings):
     taps: bool = Field(
         True, description="Whether the averages of `features.taps` are inputs, beside those of the last layer."
     )
+    views: bool = Field(
+        True, description="Whether a head learns from all `features.views`, or from whole posters alone."
+    )
     hidden_units: int = Field(512, ge=1, description="Units of the one hidden layer; the article has 1024.")
     batch_size: int = Field(
         256, ge=1, description="Batch size, the article's; soft-F1 needs several posters of a genre in a batch."
@@ -273,6 +316,9 @@ class TrainingSettings(StageSettings):
         "soft_f1",
         description="Loss: soft_f1, double_soft_f1, mixed_soft_f1, sigmoid_f1, asymmetric or binary_crossentropy.",
     )
+    soft_f1_share: float = Field(
+        0.8, ge=0, le=1, description="Share of soft-F1 in the loss mixed_soft_f1; the rest is cross-entropy."
+    )
     standardise: bool = Field(
         True, description="Whether each feature is scaled to mean 0, variance 1 over the training split."
     )
@@ -280,10 +326,20 @@ class TrainingSettings(StageSettings):
     learning_rate: float = Field(
         3e-4, gt=0, le=10, description="Learning rate of Adam; the cosine schedule starts there."
     )
+    weight_decay: float = Field(
+        0.0, ge=0, lt=1, description="Decoupled weight decay, times the learning rate, in each step (AdamW)."
+    )
     schedule: Literal["cosine", "constant"] = Field(
         "cosine", description="Schedule of the learning rate: cosine (down to 0) or constant."
     )
     epochs: int = Field(20, ge=1, le=10_000, description="Maximum number of epochs.")
+    num_heads: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Number of heads whose logits are averaged, each from other initial weights; they become one head "
+        "with as many times the hidden units.",
+    )
     patience: int | None = Field(
         10, ge=1, description="Epochs without a better validation macro-F1 (raw, at 0.5) before a stop; null: no stop."
     )
@@ -378,6 +434,13 @@ class ExportSettings(StageSettings):
         None,
         ge=1,
         description="Maximum number of genres in the prediction of a poster; null: all whose confidence is over 0.5.",
+    )
+    views: int = Field(
+        1,
+        ge=1,
+        le=MAX_VIEWS,
+        description="Number of views over which a prediction is averaged, at most `features.views`; each costs a pass "
+        "of the network.",
     )
     tflite: bool = Field(
         True,
@@ -589,6 +652,27 @@ class Settings(StageSettings):
         if data_dir.is_relative_to(artifacts_dir / "models"):
             raise ValueError(f"data_dir {self.data_dir} is among the models of artifacts_dir: choose another")
         return self
+
+    @model_validator(mode="after")
+    def _check_views(self) -> "Settings":
+        if self.export.views > self.features.views:
+            raise ValueError(
+                f"export.views is {self.export.views}, expected at most features.views, {self.features.views}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> "Settings":
+        if self.training.num_heads > 1 and self.heads.embedding is not None:
+            raise ValueError(
+                "training.num_heads is over 1, expected 1 with heads.embedding: embeddings can't be averaged"
+            )
+        return self
+
+    @property
+    def views(self) -> Views:
+        """Number of the views that have features."""
+        return Views(self.features.views, self.export.views)
 
     @property
     def workspace(self) -> Workspace:

@@ -5,6 +5,7 @@ Results of an earlier version are then made again.
 
 RECORDS = 3  # TFRecord shards and dataset.json
 PREPROCESSING = 2  # from the bytes of a poster to pixels
+VIEWS = 1  # the parts of a poster that its views show
 TRAINING = 4  # the head and how it is fitted
 EVALUATION = 4  # figures and report
 DRIFT = 1  # statistics.json

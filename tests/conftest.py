@@ -21,7 +21,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from tasks.features import wheel_weights
 from tasks.features.backbone import Backbone, load_backbone
-from tasks.features.matrix import FeatureMatrix
+from tasks.features.matrix import FeatureMatrix, FeatureViews
 from tasks.settings import FeatureSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,17 +81,17 @@ def backbone(wheel_settings: FeatureSettings) -> Backbone:
     return load_backbone(wheel_settings)
 
 
-MakeMatrix = Callable[[NDArray[np.floating]], FeatureMatrix]
+MakeMatrix = Callable[[NDArray[np.floating]], FeatureViews]
 
 
 @pytest.fixture(scope="session")
 def make_matrix(tmp_path_factory: pytest.TempPathFactory) -> MakeMatrix:
     """Puts features, shape `(num_rows, num_columns)`, on disk as training reads them."""
 
-    def make(features: NDArray[np.floating]) -> FeatureMatrix:
+    def make(features: NDArray[np.floating]) -> FeatureViews:
         path = tmp_path_factory.mktemp("matrix") / "features.npy"
         np.save(path, features.astype(np.float16))
-        return FeatureMatrix(path)
+        return FeatureViews([FeatureMatrix(path)])
 
     return make
 

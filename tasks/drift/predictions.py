@@ -16,7 +16,7 @@ from tasks.model_folder import ModelFolder
 from tasks.outputs.calibration import THRESHOLD
 from tasks.outputs.genres import GenresOutput
 from tasks.training.examples import Examples, read_examples
-from tasks.training.head import predict
+from tasks.training.head import predict_confidences
 from tasks.training.task import TrainedHead
 
 
@@ -41,7 +41,7 @@ def describe_predictions(
 
 def predict_test_films(dataset: Dataset, trained: TrainedHead) -> Predictions:
     """Returns the statistics of a new head's predictions."""
-    test = read_examples(dataset, trained.features_folder, "test")
+    test = read_examples(dataset, trained.features_folder, "test", trained.num_views)
     recipe = {"outputs": trained.output_names, **trained.settings.model_dump(mode="json")}
     return describe_predictions(_predict(trained.head_path, test), dataset.genres, recipe)
 
@@ -61,7 +61,7 @@ def predict_by_champion(champion: ModelFolder, dataset: Dataset, features_folder
     """
     if champion.features != features_folder.name:
         return None
-    test = read_examples(dataset, features_folder, "test")
+    test = read_examples(dataset, features_folder, "test", champion.num_views)
     films = pq.read_table(champion.films_path, columns=["imdb_id", "sha256", "split"]).to_pandas()
     (rows,) = np.nonzero(test.find_unlearned(films))
     if not rows.size:
@@ -70,4 +70,4 @@ def predict_by_champion(champion: ModelFolder, dataset: Dataset, features_folder
 
 
 def _predict(head_path: Path, films: Examples) -> NDArray[np.float32]:
-    return predict(keras.saving.load_model(head_path), films.features)[GenresOutput.name]
+    return predict_confidences(keras.saving.load_model(head_path), films.features)[GenresOutput.name]

@@ -27,11 +27,14 @@ def score_embedding(trained: TrainedHead, train: Examples, test: Examples) -> di
     if not queries.size:
         return {"num_queries": 0, "num_nearest": _NUM_NEAREST, "precision": {}}
     query_targets = test.genre_targets[queries]
-    query_features = test.features.read(0, queries[-1] + 1)[queries].astype(np.float32)
     precision = {}
     embeds = {"model": make_embed(keras.saving.load_model(trained.head_path)), "features": normalize}
     for name, embed in embeds.items():
-        nearest, _ = find_nearest(embed(query_features), embed_pieces(embed, train.features), _NUM_NEAREST)
+        nearest, _ = find_nearest(
+            np.concatenate(list(embed_pieces(embed, test.features.take_rows(queries)))),
+            embed_pieces(embed, train.features),
+            _NUM_NEAREST,
+        )
         precision[name] = measure_precision(nearest, query_targets, train.genre_targets)
     precision["chance"] = measure_chance(query_targets, train.genre_targets)
     return {"num_queries": len(queries), "num_nearest": _NUM_NEAREST, "precision": precision}

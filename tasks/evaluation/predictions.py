@@ -17,8 +17,12 @@ from tasks.training.task import TrainedHead
 
 
 def predict_logits(trained: TrainedHead, examples: Examples) -> dict[str, NDArray[np.float32]]:
-    """Returns a head's predictions by output, a row a film; of the genres the logits of the confidences."""
-    return predict(build_logits_model(keras.saving.load_model(trained.head_path)), examples.features)
+    """Returns a head's predictions by output, a row a film; of the genres the logits of the confidences.
+
+    They are averaged over the head's number of views.
+    """
+    features = examples.features.take_views(trained.num_views)
+    return predict(build_logits_model(keras.saving.load_model(trained.head_path)), features)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import tensorflow as tf
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from tasks.dataset.task import Dataset
 from tasks.evaluation.differences import Paired, find_differences
 from tasks.model_folder import ModelFolder
 from tasks.outputs.decisions import decide
-from tasks.outputs.genres import CONFIDENCES, GenresOutput
+from tasks.outputs.genres import LOGITS, GenresOutput
 from tasks.posters.ledger import iterate_posters
 from tasks.training.examples import Examples, read_examples
 from tasks.training.head import predict
@@ -105,7 +106,7 @@ def compare_with_rivals(rivals: Rivals, candidate: CandidatePredictions) -> list
 
 def compare_again(model: ModelFolder, rivals: Rivals, dataset: Dataset, features_folder: Path) -> list[dict[str, Any]]:
     """Returns `compare_with_rivals` for a published model, on the test films of the data set that it was made of."""
-    test = read_examples(dataset, features_folder, "test")
+    test = read_examples(dataset, features_folder, "test", model.num_views)
     decisions = decide_as_served(model, predict_from_features(model, test))
     return compare_with_rivals(rivals, CandidatePredictions(dataset, features_folder, test, decisions))
 
@@ -154,7 +155,8 @@ def _find_renamed(rival: _Rival, dataset: Dataset, lost: Sequence[str], new: Seq
 def _pair(rival: _Rival, shared: Sequence[str], candidate: CandidatePredictions, posters_dir: Path) -> Paired:
     """Returns the predictions of candidate and rival for the shared genres, of the films of their comparison."""
     test, genres = candidate.test, candidate.dataset.genres
-    if rival.model.features == candidate.features_folder.name:
+    has_views = rival.model.num_views <= test.features.num_views
+    if has_views and rival.model.features == candidate.features_folder.name:
         confidences = predict_from_features(rival.model, test)
     else:
         rows = np.flatnonzero(rival.unlearned)
@@ -182,8 +184,11 @@ def predict_from_features(model: ModelFolder, examples: Examples) -> NDArray[np.
     """Returns the confidences of a published model's head, shape `(num_films, num_genres)`."""
     head = keras.saving.load_model(model.head_path)
     # By the layer: the head of an earlier version returns no dict.
-    bare = keras.Model(head.input, {GenresOutput.name: head.get_layer(CONFIDENCES).output})
-    return predict(bare, examples.features)[GenresOutput.name]
+    bare = keras.Model(head.input, {GenresOutput.name: head.get_layer(LOGITS).output})
+    confidences: NDArray[np.float32] = expit(
+        predict(bare, examples.features.take_views(model.num_views))[GenresOutput.name]
+    )
+    return confidences
 
 
 def _predict_from_posters(model: ModelFolder, posters_dir: Path, imdb_ids: Sequence[int]) -> NDArray[np.float32]:

@@ -124,7 +124,9 @@ def evaluate(
         logger.info("evaluation: %s is up to date", heads.model.folder.name)
         return Evaluation(folder, known)
     trained, genres = heads.model, dataset.genres
-    train, validation_films, test_films = (read_examples(dataset, trained.features_folder, split) for split in SPLITS)
+    train, validation_films, test_films = (
+        read_examples(dataset, trained.features_folder, split, trained.num_views) for split in SPLITS
+    )
     test_outputs = predict_logits(trained, test_films)
     test = _Predictions(test_films, GenreScores.from_logits(test_outputs[GenresOutput.name], trained.calibration))
     validation_logits = predict_logits(trained, validation_films)[GenresOutput.name]

@@ -7,8 +7,10 @@ import keras
 import tensorflow as tf
 
 from tasks.export.inputs import blank_failed, prepare_files, prepare_pixels
+from tasks.export.views import AverageViews, CutViews
 from tasks.export.warmup import write_warmup_requests
-from tasks.features.image_size import IMAGE_SIZE, NUM_CHANNELS
+from tasks.features.image_size import NUM_CHANNELS, ImageSize
+from tasks.features.preprocessing import cut_view
 from tasks.outputs.output import Output
 from tasks.training.head import EMBEDDING, build_embedding_model, build_logits_model
 
@@ -20,15 +22,42 @@ class Classifier:
         backbone: Model from pixels to features.
         head: Model from features to the outputs; calibration folded in.
         outputs: The outputs, genres first, with calibration and rule.
+        num_views: Number of views over which predictions are averaged.
     """
 
-    def __init__(self, backbone: keras.Model, head: keras.Model, outputs: Sequence[Output]) -> None:
+    def __init__(self, backbone: keras.Model, head: keras.Model, outputs: Sequence[Output], num_views: int = 1) -> None:
         self.outputs = list(outputs)
-        pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS), name="pixels")
-        features = backbone(pixels, training=False)
+        pixels = keras.Input(backbone.input.shape[1:], name="pixels")
         bare_head = keras.Model(head.input, {**build_logits_model(head).output, **build_embedding_model(head).output})
         # From pixels of 0-255, resized, float32, to logits of the genres, embedding, and the other outputs by name.
-        self.network = keras.Model(pixels, bare_head(features, training=False), name="network")
+        self.network = keras.Model(pixels, bare_head(backbone(pixels, training=False), training=False), name="network")
+        self.num_views = num_views
+
+    def run(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns what the network returns, averaged over the views, of which one is in memory at a time."""
+        if self.num_views == 1:
+            return dict(self.network(pixels, training=False))
+        views = tf.stack([cut_view(pixels, view) for view in range(self.num_views)])
+        specs = {name: tf.TensorSpec(values.shape, values.dtype) for name, values in self.network.output.items()}
+        outputs = tf.map_fn(
+            lambda view: self.network(view, training=False), views, parallel_iterations=1, fn_output_signature=specs
+        )
+        return _normalise({name: tf.reduce_mean(values, axis=0) for name, values in outputs.items()})
+
+    def build_averaged_network(self) -> keras.Model:
+        """Returns the network of `run` as a Keras model, which looks at all views at once."""
+        if self.num_views == 1:
+            return self.network
+        pixels = keras.Input(self.network.input.shape[1:], name="pixels")
+        outputs = self.network(CutViews(self.num_views)(pixels), training=False)
+        averages = {name: AverageViews(self.num_views)(values) for name, values in outputs.items()}
+        return keras.Model(pixels, _normalise(averages), name="averaged_network")
+
+    @property
+    def image_size(self) -> ImageSize:
+        """Height and width of the network's input."""
+        height, width = self.network.input.shape[1:3]
+        return height, width
 
     def serve(self, values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the tensors of `serving_default`, from what the network returns."""
@@ -39,8 +68,9 @@ class Classifier:
         return {key: tensor for output in self.outputs for key, tensor in output.serve_all(values[output.name]).items()}
 
     def build_keras_model(self) -> keras.Model:
-        """Returns one Keras model: resized pixels of 0-255 in, `(batch_size, 224, 224, 3)`, `serve` out."""
-        return keras.Model(self.network.input, self.serve(self.network.output), name="poster_genres")
+        """Returns one Keras model: resized pixels of 0-255 in, `(batch_size, *image_size, 3)`, `serve` out."""
+        network = self.build_averaged_network()
+        return keras.Model(network.input, self.serve(network.output), name="poster_genres")
 
     @property
     def column_names(self) -> list[str]:
@@ -52,9 +82,14 @@ class Classifier:
 
         That is the confidence of each genre, the probability of each decade, and the score.
         """
-        values = self.network.output
-        columns = [output.to_columns(values[output.name]) for output in self.outputs if output.column_names]
-        return keras.Model(self.network.input, keras.ops.concatenate(columns, axis=1), name="columns")
+        network = self.build_averaged_network()
+        columns = [output.to_columns(network.output[output.name]) for output in self.outputs if output.column_names]
+        return keras.Model(network.input, keras.ops.concatenate(columns, axis=1), name="columns")
+
+
+def _normalise(averages: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns averages of which the embeddings have the length 1 again."""
+    return {**averages, EMBEDDING: keras.layers.UnitNormalization()(averages[EMBEDDING])}
 
 
 def write_saved_model(classifier: Classifier, folder: Path) -> None:
@@ -85,34 +120,33 @@ def write_saved_model(classifier: Classifier, folder: Path) -> None:
     """
     # Not keras.export.ExportArchive: Keras 3.15's writes every variable twice, 29 MB instead of 14.
     servable = tf.Module()
-    network = classifier.network
-    servable.tracked = [variable.value for variable in network.variables]
+    servable.tracked = [variable.value for variable in classifier.network.variables]
 
     # Traced once, and called by every signature: tracing a network takes seconds.
     @tf.function(
-        input_signature=[tf.TensorSpec([None, IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], tf.float32)], autograph=False
+        input_signature=[tf.TensorSpec([None, *classifier.image_size, NUM_CHANNELS], tf.float32)], autograph=False
     )
     def run(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         # oneDNN's fused batch normalisation fails on a batch of 0 where the CPU has AVX-512: an empty batch is run as
         # one blank image, whose row is then dropped.
         batch_size = tf.shape(pixels)[0]
         num_blank = tf.cast(batch_size == 0, tf.int32)
-        outputs = network(tf.pad(pixels, [[0, num_blank], [0, 0], [0, 0], [0, 0]]), training=False)
+        outputs = classifier.run(tf.pad(pixels, [[0, num_blank], [0, 0], [0, 0], [0, 0]]))
         return {name: values[:batch_size] for name, values in outputs.items()}
 
     def serve_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        pixels, errors = prepare_files(image_bytes)
+        pixels, errors = prepare_files(image_bytes, classifier.image_size)
         return blank_failed(classifier.serve(run(pixels)), errors)
 
     def serve_pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return classifier.serve(run(prepare_pixels(images)))
+        return classifier.serve(run(prepare_pixels(images, classifier.image_size)))
 
     def serve_all(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        pixels, errors = prepare_files(image_bytes)
+        pixels, errors = prepare_files(image_bytes, classifier.image_size)
         return blank_failed(classifier.serve_all(run(pixels)), errors)
 
     def embed(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        pixels, errors = prepare_files(image_bytes)
+        pixels, errors = prepare_files(image_bytes, classifier.image_size)
         return blank_failed({EMBEDDING: run(pixels)[EMBEDDING]}, errors)
 
     any_size = [None, None, None, NUM_CHANNELS]

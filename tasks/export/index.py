@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from tasks.dataset.task import Dataset
 from tasks.training.embedding import embed_pieces, make_embed
 from tasks.training.examples import read_examples
+from tasks.training.task import TrainedHead
 
 
 def make_schema(size: int) -> pa.Schema:
@@ -26,11 +27,11 @@ def make_schema(size: int) -> pa.Schema:
     )
 
 
-def write_index(dataset: Dataset, features_folder: Path, head: keras.Model, path: Path) -> None:
+def write_index(dataset: Dataset, trained: TrainedHead, head: keras.Model, path: Path) -> None:
     """Writes the index of a head's embeddings, some thousands of films at a time."""
     films = pq.read_table(dataset.films_path).filter(pc.field("split") == "train")
     genres = np.array(dataset.genres, object)
-    train = read_examples(dataset, features_folder, "train")
+    train = read_examples(dataset, trained.features_folder, "train", trained.num_views)
     start, writer = 0, None
     try:
         for piece in embed_pieces(make_embed(head), train.features):

@@ -2,28 +2,30 @@
 
 import tensorflow as tf
 
-from tasks.features.image_size import IMAGE_SIZE, NUM_CHANNELS
+from tasks.features.image_size import NUM_CHANNELS, ImageSize
 from tasks.features.preprocessing import JPEG_RATIOS, prepare_poster, resize_pixels
 from tasks.posters.png import PNG_SIGNATURE
 
 ERROR = "error"
 
 
-def prepare_files(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def prepare_files(image_bytes: tf.Tensor, size: ImageSize) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes and resizes images as `tasks.features.preprocessing.prepare_posters` does, but none fails the others.
 
     Args:
         image_bytes: JPEG or PNG files, string, shape `(num_images,)`.
+        size: Height and width of the backbone's input.
 
     Returns:
-        Pixels, float32, 0-255, shape `(num_images, 224, 224, 3)`, 0 for an image that cannot be decoded; and why it
+        Pixels, float32, 0-255, shape `(num_images, *size, 3)`, 0 for an image that cannot be decoded; and why it
         cannot, string, shape `(num_images,)`, "" where it can.
     """
-    shape = (IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS)
+    shape = (*size, NUM_CHANNELS)
 
     def prepare(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # A graph has no exceptions; a data set of one element leaves it out if it fails. That takes 0.4 ms an image.
-        prepared = tf.data.Dataset.from_tensors(content).map(lambda file: (prepare_poster(file), True)).ignore_errors()
+        file = tf.data.Dataset.from_tensors(content)
+        prepared = file.map(lambda file: (prepare_poster(file, size), True)).ignore_errors()
         failed = tf.data.Dataset.from_tensors((tf.zeros(shape), False))
         pixels, is_decoded = prepared.concatenate(failed).take(1).get_single_element()
         return pixels, is_decoded
@@ -54,7 +56,7 @@ def blank_failed(outputs: dict[str, tf.Tensor], errors: tf.Tensor) -> dict[str, 
     return {**{name: blank(values) for name, values in outputs.items()}, ERROR: errors}
 
 
-def prepare_pixels(images: tf.Tensor) -> tf.Tensor:
+def prepare_pixels(images: tf.Tensor, size: ImageSize) -> tf.Tensor:
     """Resizes images of one size as if they were JPEG files.
 
     Large JPEG files are decoded at 1/2, 1/4 or 1/8, which gives the means of blocks of pixels (libjpeg's `jidctred.c`);
@@ -62,13 +64,15 @@ def prepare_pixels(images: tf.Tensor) -> tf.Tensor:
 
     Args:
         images: Pixels of any number type, 0-255, shape `(num_images, height, width, 3)`.
+        size: Height and width of the backbone's input.
 
     Returns:
-        Pixels, float32, 0-255, shape `(num_images, 224, 224, 3)`.
+        Pixels, float32, 0-255, shape `(num_images, *size, 3)`.
     """
-    times = tf.reduce_min(tf.shape(images)[1:3]) // IMAGE_SIZE
+    times = tf.reduce_min(tf.shape(images)[1:3] // size)
     which = tf.reduce_sum(tf.cast(times >= JPEG_RATIOS[1:], tf.int32))
-    return resize_pixels(tf.switch_case(which, [lambda r=ratio: _average_blocks(images, r) for ratio in JPEG_RATIOS]))
+    reduced = tf.switch_case(which, [lambda r=ratio: _average_blocks(images, r) for ratio in JPEG_RATIOS])
+    return resize_pixels(reduced, size)
 
 
 def _average_blocks(images: tf.Tensor, side: int) -> tf.Tensor:

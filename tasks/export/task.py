@@ -34,7 +34,7 @@ from tasks.outputs.output import Output, split_columns
 from tasks.posters import ledger
 from tasks.settings import ExportSettings
 from tasks.training.examples import read_examples
-from tasks.training.head import build_logits_model, predict
+from tasks.training.head import build_logits_model, predict, predict_confidences
 from tasks.training.ranking import choose_order
 from tasks.training.task import TrainedHead
 
@@ -104,8 +104,8 @@ def export_model(
     network = backbone.tapped if trained.settings.taps else backbone.network
     order, ranking = _choose_order(dataset, trained, head)
     outputs = [output.with_rule(DecisionRule(order, settings.top_k)) for output in trained.outputs]
-    classifier = Classifier(network, head, outputs)
-    test = read_examples(dataset, trained.features_folder, "test")
+    classifier = Classifier(network, head, outputs, trained.num_views)
+    test = read_examples(dataset, trained.features_folder, "test", trained.num_views)
     posters = _read_posters(posters_dir, test.films["imdb_id"].tolist()[:_NUM_CHECKED_WITH_LITE])
     with atomic_folder(folder) as partial, ThreadPoolExecutor(1, "export") as other_thread:
         model = ModelFolder(partial)
@@ -116,8 +116,8 @@ def export_model(
         shutil.copy2(trained.head_path, model.head_path)
         _write_json(model.decision_path, outputs[0].get_config())
         if settings.index:
-            write_index(dataset, trained.features_folder, head, model.index_path)
-        predictions = predict(head, test.features, len(posters))
+            write_index(dataset, trained, head, model.index_path)
+        predictions = predict_confidences(head, test.features, len(posters))
         expected = np.hstack([predictions[output.name] for output in outputs if output.column_names])
         lite_check = {}
         if settings.tflite:
@@ -147,13 +147,14 @@ def _collect_inputs(backbone: Backbone, trained: TrainedHead, settings: ExportSe
             "head": trained.folder.name,
             "backbone": backbone.fingerprint,
             "taps": list(backbone.taps),
+            "image_size": list(backbone.image_size),
             "export": settings.model_dump(mode="json"),
         }
     )
 
 
 def _choose_order(dataset: Dataset, trained: TrainedHead, head: keras.Model) -> tuple[Order, dict[Order, float]]:
-    validation = read_examples(dataset, trained.features_folder, "validation")
+    validation = read_examples(dataset, trained.features_folder, "validation", trained.num_views)
     logits = predict(build_logits_model(head), validation.features)[GenresOutput.name]
     return choose_order(validation.genre_targets, logits, trained.calibration)
 

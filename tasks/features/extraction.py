@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tasks.features.backbone import Backbone, check_features, compute_probe_features, make_probe_images
 from tasks.features.conversion import convert
 from tasks.features.litert import LiteRTNetwork
-from tasks.features.preprocessing import prepare_poster, prepare_posters
+from tasks.features.preprocessing import cut_view, prepare_poster, prepare_posters
 from tasks.settings import FeatureSettings
 
 logger = logging.getLogger(__name__)
@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 class FeatureExtractor(Protocol):
     """Computes the features of images."""
 
-    def __call__(self, images: Sequence[bytes], /) -> NDArray[np.float32]:
-        """Returns the features of JPEG or PNG files, shape `(len(images), num_features)`, in the same order.
+    def __call__(self, images: Sequence[bytes], views: Sequence[int], /) -> NDArray[np.float32]:
+        """Returns the features of JPEG or PNG files, shape `(len(images), len(views), num_features)`, in their order.
 
         Raises:
             tf.errors.InvalidArgumentError: If one of them cannot be decoded.
@@ -39,28 +39,37 @@ def make_feature_extractor(backbone: Backbone, settings: FeatureSettings) -> Fea
         engine = "tensorflow" if tf.config.list_physical_devices("GPU") else "litert"
     if engine == "tensorflow":
         logger.info("features: computed by TensorFlow, %d images at a time", settings.batch_size)
-        return lambda images: extract_with_tensorflow(images, backbone=backbone, batch_size=settings.batch_size)
-    # TensorFlow is loaded here anyway, and prepares images in less time.
-    network = LiteRTNetwork(
-        convert(backbone.tapped), prepare=lambda images: prepare_posters(tf.constant(images, tf.string)).numpy()
-    )
+        return lambda images, views: extract_with_tensorflow(
+            images, views, backbone=backbone, batch_size=settings.batch_size
+        )
+    network = LiteRTNetwork(convert(backbone.tapped))
     difference = check_features(
-        network.predict_pixels(make_probe_images()),
+        network.predict_pixels(make_probe_images(backbone.image_size)),
         compute_probe_features(backbone.tapped),
         what="LiteRT's features differ from TensorFlow's",
         advice=": continue with --set features.engine=tensorflow, which is slower",
     )
     logger.info("features: computed by LiteRT, which differs from TensorFlow by at most %.1g", difference)
-    return network.predict_images
+
+    def extract(images: Sequence[bytes], views: Sequence[int]) -> NDArray[np.float32]:
+        def extract_batch(batch: Sequence[bytes]) -> NDArray[np.float32]:
+            # TensorFlow is loaded here anyway, and prepares images in less time.
+            pixels = prepare_posters(tf.constant(batch, tf.string), backbone.image_size)
+            return np.stack([network.predict_pixels(cut_view(pixels, view).numpy()) for view in views], axis=1)
+
+        return network.map_batches(extract_batch, images)
+
+    return extract
 
 
 def extract_decodable(
-    images: Mapping[str, bytes], extractor: FeatureExtractor
+    images: Mapping[str, bytes], views: Sequence[int], extractor: FeatureExtractor
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Extracts the features of the images that can be decoded.
 
     Args:
         images: Image files by hash.
+        views: Numbers of the views.
         extractor: Extractor, which fails for all of them if one can't be decoded.
 
     Returns:
@@ -70,14 +79,15 @@ def extract_decodable(
         tf.errors.OpError: If the extractor fails though all images can be decoded.
     """
     try:
-        return extractor(list(images.values())), ()
+        return extractor(list(images.values()), views), ()
     except tf.errors.OpError:
         # One by one only now: in a batch, decoding fails for all.
         undecodable = tuple(sha256 for sha256, content in images.items() if not _is_decodable(content))
         if not undecodable:
             raise
     logger.warning("features: %d of %d images can't be decoded", len(undecodable), len(images))
-    return extractor([content for sha256, content in images.items() if sha256 not in undecodable]), undecodable
+    decodable = [content for sha256, content in images.items() if sha256 not in undecodable]
+    return extractor(decodable, views), undecodable
 
 
 def _is_decodable(content: bytes) -> bool:
@@ -88,19 +98,25 @@ def _is_decodable(content: bytes) -> bool:
     return True
 
 
-def extract_with_tensorflow(images: Sequence[bytes], *, backbone: Backbone, batch_size: int) -> NDArray[np.float32]:
+def extract_with_tensorflow(
+    images: Sequence[bytes], views: Sequence[int], *, backbone: Backbone, batch_size: int
+) -> NDArray[np.float32]:
     """Computes features by TensorFlow; see `FeatureExtractor`.
 
     Args:
         images: JPEG or PNG files.
+        views: Numbers of the views.
         backbone: Backbone with its taps.
         batch_size: Number of images of a forward pass.
     """
     batches = (
         tf.data.Dataset.from_tensor_slices(tf.constant(images, tf.string))
-        .map(prepare_poster, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(lambda file: prepare_poster(file, backbone.image_size), num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
         .prefetch(1)  # decodes the next batch during the forward pass; more would only take memory
     )
-    features = [backbone.forward(batch).numpy() for batch in batches]
-    return np.concatenate(features) if features else np.empty((0, backbone.tapped.output.shape[1]), np.float32)
+    features = [
+        np.stack([backbone.forward(cut_view(batch, view)).numpy() for view in views], axis=1) for batch in batches
+    ]
+    num_features = backbone.tapped.output.shape[1]
+    return np.concatenate(features) if features else np.empty((0, len(views), num_features), np.float32)

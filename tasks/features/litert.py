@@ -9,14 +9,12 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from tasks.features.image_size import ImageSize
 from tasks.features.numpy_preprocessing import prepare_images
 from tasks.features.quiet import quiet_native_code
 
 # Decoded at a time by one core: few enough that the cores end together, and ten megabytes of pixels each.
 _IMAGES_AT_ONCE = 16
-
-# From JPEG or PNG files to float32 pixels of 0-255, shape `(num_images, 224, 224, 3)`.
-PrepareImages = Callable[[Sequence[bytes]], NDArray[np.float32]]
 
 
 class LiteRTNetwork:
@@ -27,11 +25,12 @@ class LiteRTNetwork:
 
     Args:
         model: LiteRT model, as `tasks.features.conversion.convert` returns it.
-        prepare: Decoding and resizing for `predict_images`; by default without TensorFlow.
+
+    Attributes:
+        image_size: Height and width of the model's input.
     """
 
-    def __init__(self, model: bytes, prepare: PrepareImages = prepare_images) -> None:
-        self._prepare = prepare
+    def __init__(self, model: bytes) -> None:
         num_cores = joblib.cpu_count()  # that this process may use: limits of containers are included
         self._pool = ThreadPoolExecutor(num_cores, "litert")
         self._idle: queue.SimpleQueue[Interpreter] = queue.SimpleQueue()
@@ -40,6 +39,8 @@ class LiteRTNetwork:
                 interpreter = Interpreter(model_content=model, num_threads=1)
                 interpreter.allocate_tensors()
                 self._idle.put(interpreter)
+        _, height, width, _ = interpreter.get_input_details()[0]["shape"].tolist()
+        self.image_size: ImageSize = height, width
 
     def predict_images(self, images: Sequence[bytes]) -> NDArray[np.float32]:
         """Returns the model's outputs for image files.
@@ -51,14 +52,25 @@ class LiteRTNetwork:
             Shape `(len(images), num_outputs)`, in the order of the images.
 
         Raises:
-            NotAPosterError: If one of them is no image, by the default `prepare`; else what `prepare` raises.
+            NotAPosterError: If one of them is no image.
         """
+        return self.map_batches(lambda batch: self.predict_pixels(prepare_images(batch, self.image_size)), images)
 
-        def predict(start: int) -> NDArray[np.float32]:
-            return self.predict_pixels(self._prepare(images[start : start + _IMAGES_AT_ONCE]))
+    def map_batches(
+        self, function: Callable[[Sequence[bytes]], NDArray[np.float32]], images: Sequence[bytes]
+    ) -> NDArray[np.float32]:
+        """Calls a function, which may call `predict_pixels`, for some images at a time, on all cores.
 
-        outputs = list(self._pool.map(predict, range(0, len(images), _IMAGES_AT_ONCE)))
-        return np.concatenate(outputs) if outputs else self.predict_pixels(np.empty((0, 0), np.float32))
+        Args:
+            function: From some images to an array with a row for each.
+            images: Images.
+
+        Returns:
+            The rows of all images, in their order.
+        """
+        starts = range(0, max(len(images), 1), _IMAGES_AT_ONCE)
+        batches = (images[start : start + _IMAGES_AT_ONCE] for start in starts)
+        return np.concatenate(list(self._pool.map(function, batches)))
 
     def predict_pixels(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns the model's outputs for resized images, on the calling thread.

@@ -70,6 +70,58 @@ class FeatureMatrix:
         return flat.reshape(-1, self._width)[:, : self.num_columns]
 
 
+class FeatureViews:
+    """The features of the same posters in one view or several, the whole posters first.
+
+    Args:
+        matrices: A matrix for each view, all of the same shape.
+    """
+
+    def __init__(self, matrices: Sequence[FeatureMatrix]) -> None:
+        self._matrices = tuple(matrices)
+
+    def __len__(self) -> int:
+        return len(self._matrices[0])
+
+    @property
+    def num_columns(self) -> int:
+        return self._matrices[0].num_columns
+
+    @property
+    def paths(self) -> list[Path]:
+        """Paths of the matrices' files."""
+        return [matrix.path for matrix in self._matrices]
+
+    @property
+    def num_views(self) -> int:
+        return len(self._matrices)
+
+    def take_views(self, num_views: int | None) -> "FeatureViews":
+        """Returns at most the first `num_views`; None for all."""
+        return FeatureViews(self._matrices[:num_views])
+
+    def take_columns(self, num_columns: int | None) -> "FeatureViews":
+        """Returns at most the first `num_columns` columns; None for all."""
+        return FeatureViews([matrix.take_columns(num_columns) for matrix in self._matrices])
+
+    def take_rows(self, rows: NDArray[np.int64]) -> "FeatureViews":
+        """Returns these rows alone, ascending."""
+        return FeatureViews([matrix.take_rows(rows) for matrix in self._matrices])
+
+    def read(self, start: int = 0, stop: int | None = None, view: int = 0) -> NDArray[np.float16]:
+        """Returns the rows of one view from `start` up to `stop`, exclusive; see `FeatureMatrix.read`."""
+        return self._matrices[view].read(start, stop)
+
+    def read_mixed(self, start: int, stop: int, rng: np.random.Generator) -> NDArray[np.float16]:
+        """Returns rows from `start` up to `stop`, each of a view that is drawn for it."""
+        rows = self.read(start, stop)
+        views = rng.integers(self.num_views, size=len(rows)) if self.num_views > 1 else np.zeros(len(rows), int)
+        for view in range(1, self.num_views):
+            drawn = views == view
+            rows[drawn] = self.read(start, stop, view)[drawn]
+        return rows
+
+
 class MatrixWriter:
     """Writes a `FeatureMatrix` row by row, in any order.
 

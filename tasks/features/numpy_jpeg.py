@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.features.image_size import IMAGE_SIZE
+from tasks.features.image_size import ImageSize
 from tasks.posters.jpeg import JpegFile
 
 _DCT_SIZE = 8
@@ -31,11 +31,12 @@ class _Repeats:
     smooth: bool
 
 
-def decode_jpeg(image: JpegFile) -> NDArray[np.uint8]:
-    """Decodes a JPEG file, at a half, a quarter or an eighth where both sides keep 224 pixels.
+def decode_jpeg(image: JpegFile, size: ImageSize) -> NDArray[np.uint8]:
+    """Decodes a JPEG file, at a half, a quarter or an eighth where both sides stay as long as those of a size.
 
     Args:
         image: File whose header was read.
+        size: Height and width that are needed.
 
     Returns:
         Pixels, shape `(height, width, 3)`, 0-255.
@@ -43,7 +44,7 @@ def decode_jpeg(image: JpegFile) -> NDArray[np.uint8]:
     Raises:
         ValueError: If the file is truncated or broken.
     """
-    times = min(image.width, image.height) // IMAGE_SIZE
+    times = min(image.height // size[0], image.width // size[1])
     ratio = next((ratio for ratio in _RATIOS if ratio <= times), 1)
     decoded = np.asarray(image.decode_components(ratio))
     planes = [decoded] if decoded.ndim == 2 else [decoded[..., component] for component in range(decoded.shape[2])]

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -16,6 +17,7 @@ from tasks.dataset.shards import locate_films
 from tasks.dataset.task import Dataset
 from tasks.features import cache
 from tasks.features.extraction import FeatureExtractor, extract_decodable
+from tasks.features.views import WHOLE_POSTERS, Views
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +29,12 @@ class ExtractionPlan:
     Attributes:
         shard: Path of the TFRecord file.
         hashes: Hashes of the images.
+        views: The views that they lack.
     """
 
     shard: Path
     hashes: frozenset[str]
+    views: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,10 @@ class Extraction:
     damage: str = ""
 
 
-def plan_extraction(dataset: Dataset, folder: Path, num_features: int | None = None) -> list[ExtractionPlan]:
-    """Returns the shards with images that have no features in `folder`; each image is in one plan only.
+def plan_extraction(
+    dataset: Dataset, folder: Path, num_features: int | None = None, views: Views = WHOLE_POSTERS
+) -> list[ExtractionPlan]:
+    """Returns the shards with images that lack features in `folder`; each image is in one plan only.
 
     Files of features that are damaged are removed, with a warning: their images are in a plan again.
 
@@ -55,12 +61,16 @@ def plan_extraction(dataset: Dataset, folder: Path, num_features: int | None = N
         dataset: Data set with the images.
         folder: Folder of the features.
         num_features: Number of features of an image, by which damaged files are known, too; None: any.
+        views: Number of views that the images of each split have.
 
     Raises:
         ValueError: If such images exist and the data set was written without shards.
     """
     films = pq.read_table(dataset.films_path, columns=["imdb_id", "sha256", "split"]).to_pandas()
-    films = films[~films["sha256"].isin(cache.read_hashes(folder, num_features))]
+    num_views = films["split"].map(views.count).groupby(films["sha256"]).transform("max")
+    known = [cache.read_hashes(cache.view_folder(folder, view), num_features) for view in range(views.train)]
+    lacks = np.stack([(view < num_views) & ~films["sha256"].isin(hashes) for view, hashes in enumerate(known)], axis=1)
+    films = films.assign(views=[tuple(np.flatnonzero(row).tolist()) for row in lacks])[lacks.any(axis=1)]
     if films.empty:
         return []
     if not dataset.shard_names:
@@ -69,8 +79,8 @@ def plan_extraction(dataset: Dataset, folder: Path, num_features: int | None = N
     # An image that several films show may be in several shards.
     films = films.sort_values("shard", kind="stable").drop_duplicates("sha256")
     return [
-        ExtractionPlan(dataset.folder / str(shard), frozenset(shard_films["sha256"]))
-        for shard, shard_films in films.groupby("shard")
+        ExtractionPlan(dataset.folder / str(shard), frozenset(found["sha256"]), lacking)
+        for (shard, lacking), found in films.groupby(["shard", "views"])
     ]
 
 
@@ -91,11 +101,12 @@ def extract_shard(plan: ExtractionPlan, folder: Path, extractor: FeatureExtracto
         logger.warning("%s: it is written again", error)
         remove_shard(plan.shard)
         return Extraction(damage=str(error))
-    features, undecodable = extract_decodable(images, extractor)
+    features, undecodable = extract_decodable(images, plan.views, extractor)
     hashes = [sha256 for sha256 in images if sha256 not in undecodable]
     if hashes:
-        cache.write_features(folder, hashes=hashes, features=features)
+        for column, view in enumerate(plan.views):
+            cache.write_features(cache.view_folder(folder, view), hashes=hashes, features=features[:, column])
     rate = len(hashes) / (time.monotonic() - start)
-    shard = plan.shard.stem
-    logger.info("features: %s, %d images extracted, %.0f/s", shard, len(hashes), rate, extra={"part": shard})
+    shard, views = plan.shard.stem, f" in {len(plan.views)} views" if len(plan.views) > 1 else ""
+    logger.info("features: %s, %d images%s extracted, %.0f/s", shard, len(hashes), views, rate, extra={"part": shard})
     return Extraction(undecodable=undecodable)

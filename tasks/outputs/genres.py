@@ -40,6 +40,7 @@ class GenresOutput(Output):
         operating_thresholds: Thresholds on the calibrated probabilities that replace the decision over 0.5, NaN for a
             genre that is never predicted; None: none do.
         loss_name: Name of the loss, as `training.loss`.
+        soft_f1_share: As `training.soft_f1_share`.
     """
 
     name = "genres"
@@ -50,10 +51,16 @@ class GenresOutput(Output):
     calibration: Calibration | None = None
     operating_thresholds: NDArray[np.float32] | None = None
     loss_name: LossName = "soft_f1"
+    soft_f1_share: float = 1.0
 
     @classmethod
     def from_context(cls, context: OutputContext) -> Self:
-        return cls(context.genres, loss_name=context.training.loss, weight=context.get_weight(cls.name))
+        return cls(
+            context.genres,
+            loss_name=context.training.loss,
+            soft_f1_share=context.training.soft_f1_share,
+            weight=context.get_weight(cls.name),
+        )
 
     def get_config(self) -> dict[str, Any]:
         calibration = self.calibration.get_config() if self.calibration else None
@@ -89,7 +96,7 @@ class GenresOutput(Output):
     def loss(self) -> "keras.losses.Loss":
         from tasks.outputs.losses import make_loss
 
-        return make_loss(self.loss_name)
+        return make_loss(self.loss_name, self.soft_f1_share)
 
     @cached_property
     def metrics(self) -> "list[keras.metrics.Metric]":

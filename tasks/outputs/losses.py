@@ -192,12 +192,18 @@ def _soft_f1_losses(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> ker
     return 1.0 - 2.0 * true_positives / ops.maximum(total, keras.config.epsilon())
 
 
-def make_loss(name: str) -> keras.losses.Loss:
-    """Returns the loss that `training.loss` names, with the constants that were measured."""
+def make_loss(name: str, soft_f1_share: float) -> keras.losses.Loss:
+    """Returns the loss that `training.loss` names, with the constants that were measured.
+
+    Args:
+        name: Name of the loss.
+        soft_f1_share: Share of soft-F1 in `mixed_soft_f1`.
+    """
+    if name == "mixed_soft_f1":
+        return MixedSoftF1(soft_f1_share)
     losses: dict[str, type[keras.losses.Loss]] = {
         "soft_f1": MacroSoftF1,
         "double_soft_f1": DoubleSoftF1,
-        "mixed_soft_f1": MixedSoftF1,
         "sigmoid_f1": SigmoidF1,
         "asymmetric": AsymmetricLoss,
         "binary_crossentropy": keras.losses.BinaryCrossentropy,

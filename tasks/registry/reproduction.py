@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.features.cache import iterate_features, list_files
-from tasks.features.matrix import FeatureMatrix
+from tasks.features.matrix import FeatureViews
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Weights:
 
 
 def compare_features(
-    films: pd.DataFrame, made: Mapping[str, FeatureMatrix], kept_folder: Path, made_folder: Path
+    films: pd.DataFrame, made: Mapping[str, FeatureViews], kept_folder: Path, made_folder: Path
 ) -> Comparison:
     """Compares the features that were computed again with those that an earlier run kept.
 
     Args:
         films: Films of the data set, with `imdb_id`, `sha256` of the image and `split`.
-        made: Features of the films of each split, in their order.
+        made: Features of the films of each split, in their order, of which the whole posters are compared.
         kept_folder: Folder of the kept features; it need not exist.
         made_folder: Folder of those that were computed again; its name tells network, taps and preprocessing.
     """

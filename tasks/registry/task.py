@@ -61,6 +61,7 @@ class Candidate:
         export: The exported model.
         verdict: Verdict of the gate.
         catalog_sha256: Hash of MovieGenre.csv as it was read; None: not known.
+        num_views: Number of views over which its predictions are averaged.
     """
 
     inputs: Inputs
@@ -71,6 +72,7 @@ class Candidate:
     export: "Export"
     verdict: Verdict
     catalog_sha256: str | None = None
+    num_views: int = 1
 
 
 def list_inputs(dataset: Dataset, backbone: str, settings: Settings) -> Inputs:
@@ -139,6 +141,7 @@ def publish_model(candidate: Candidate, settings: Settings) -> ModelFolder:
                     "genres": candidate.dataset.genres,
                     **candidate.inputs.as_description(),
                     "features": candidate.features,
+                    "num_views": candidate.num_views,
                     "backbone": dict(candidate.backbone),
                     "outputs": candidate.export.outputs,
                     "export_check": candidate.export.check,

@@ -42,7 +42,8 @@ def cross_fit(data: TrainingData, settings: TrainingSettings, num_folds: int, se
         model = build_logits_model(fitted.head)
         validation_logits = predict(model, validation.features)[GenresOutput.name]
         calibration = calibrate(validation.genre_targets, validation_logits, "calibrated")
-        logits = predict(model, train.take(fold).features)[GenresOutput.name]
+        own = train.take(fold).features.take_views(validation.features.num_views)
+        logits = predict(model, own)[GenresOutput.name]
         probabilities[fold] = expit(calibration.calibrate(logits))
     logger.info("training: %d heads on folds of the training split in %.1f s", num_folds, time.monotonic() - start)
     return probabilities

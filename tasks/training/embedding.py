@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.preprocessing import normalize
 
-from tasks.features.matrix import FeatureMatrix
+from tasks.features.matrix import FeatureViews
 from tasks.training.head import EMBEDDING, build_embedding_model
 
 _ROWS_AT_ONCE = 4096
@@ -26,7 +27,11 @@ def make_embed(head: keras.Model) -> Embed:
     return embed
 
 
-def embed_pieces(embed: Embed, features: FeatureMatrix) -> Iterator[NDArray[np.float32]]:
-    """Yields the embeddings of posters, some thousands at a time, in their order."""
+def embed_pieces(embed: Embed, features: FeatureViews) -> Iterator[NDArray[np.float32]]:
+    """Yields the embeddings of posters, averaged over the views, some thousands at a time, in their order."""
     for start in range(0, len(features), _ROWS_AT_ONCE):
-        yield embed(features.read(start, start + _ROWS_AT_ONCE).astype(np.float32))
+        views = [
+            embed(features.read(start, start + _ROWS_AT_ONCE, view).astype(np.float32))
+            for view in range(features.num_views)
+        ]
+        yield views[0] if len(views) == 1 else normalize(np.mean(views, axis=0))

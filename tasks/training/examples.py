@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from tasks.dataset.task import Dataset
 from tasks.features.joining import open_features
-from tasks.features.matrix import FeatureMatrix
+from tasks.features.matrix import FeatureViews
+from tasks.features.views import WHOLE_POSTERS, Views
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,12 @@ class Examples:
     Attributes:
         films: A row a film: `imdb_id`, `sha256` (of the image), `year` and `score` (IMDB's, from 1 to 10; both are 0
             where unknown).
-        features: Features on disk, shape `(num_films, num_features)`, in the order of the films.
+        features: Features on disk of each view, shape `(num_films, num_features)`, in the order of the films.
         genre_targets: uint8, 0 or 1, shape `(num_films, num_genres)`.
     """
 
     films: pd.DataFrame
-    features: FeatureMatrix
+    features: FeatureViews
     genre_targets: NDArray[np.uint8]
 
     def __len__(self) -> int:
@@ -49,9 +50,9 @@ class Examples:
         known = [self.films[name].isin(learned[name]).to_numpy() for name in ("imdb_id", "sha256")]
         return ~np.logical_or(*known)
 
-    def take_features(self, num_features: int | None) -> "Examples":
-        """Returns the films with no more than the first `num_features`; None: all."""
-        return replace(self, features=self.features.take_columns(num_features))
+    def take_features(self, num_features: int | None, num_views: int | None = None) -> "Examples":
+        """Returns the films with no more than the first `num_features` and the first `num_views`; None: all."""
+        return replace(self, features=self.features.take_columns(num_features).take_views(num_views))
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class TrainingData:
 
     Attributes:
         train: Films that a head learns from.
-        validation: Films on which its best epoch is chosen and its probabilities are calibrated.
+        validation: Films on which its best epoch is chosen and its probabilities are calibrated, in the views over
+            which predictions are averaged.
         genres: Names of the genres, in the order of the targets.
     """
 
@@ -69,14 +71,22 @@ class TrainingData:
     genres: Sequence[str]
 
 
-def read_training_data(dataset: Dataset, features_folder: Path) -> TrainingData:
+def read_training_data(dataset: Dataset, features_folder: Path, views: Views = WHOLE_POSTERS) -> TrainingData:
     """Reads the training and the validation split; see `read_examples`."""
-    train, validation = (read_examples(dataset, features_folder, split) for split in ("train", "validation"))
+    train, validation = (
+        read_examples(dataset, features_folder, split, views.count(split)) for split in ("train", "validation")
+    )
     return TrainingData(train, validation, dataset.genres)
 
 
-def read_examples(dataset: Dataset, features_folder: Path, split: str) -> Examples:
+def read_examples(dataset: Dataset, features_folder: Path, split: str, num_views: int = 1) -> Examples:
     """Reads the films of a split with the features of their images, as `join_features` wrote them.
+
+    Args:
+        dataset: Data set with the films.
+        features_folder: Folder of the features.
+        split: Name of the split.
+        num_views: Number of views; predictions for the films are averaged over them.
 
     Raises:
         FileNotFoundError: `join_features` was not called for this data set.
@@ -86,6 +96,6 @@ def read_examples(dataset: Dataset, features_folder: Path, split: str) -> Exampl
     targets = films["targets"].combine_chunks()
     return Examples(
         films=films.drop_columns(["split", "targets"]).to_pandas(),
-        features=open_features(dataset, features_folder, split),
+        features=open_features(dataset, features_folder, split, num_views),
         genre_targets=targets.flatten().to_numpy().reshape(len(targets), -1),
     )

@@ -6,7 +6,7 @@ turns), and 2.2 times as fast as a plain `fit`. It reads features from disk in c
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tasks.features.backbone import NUM_FEATURES
 from tasks.outputs.output import Output, OutputContext, make_outputs
 from tasks.settings import GENRES_ALONE, HeadSettings, TrainingSettings
 from tasks.training.examples import Examples, TrainingData
-from tasks.training.head import build_head, fit_scaler
+from tasks.training.head import average_heads, build_head, fit_scaler
 from tasks.training.optimizer import FusedAdam
 
 # The largest chunk of features in memory: 16,384 films of the article's batch size, 92 MB with two taps; fewer where
@@ -52,6 +52,16 @@ class Fitted:
     validation_macro_f1: float
 
 
+def fit_heads(data: TrainingData, settings: TrainingSettings, seed: int, heads: HeadSettings = GENRES_ALONE) -> Fitted:
+    """Trains `settings.num_heads` heads, and returns the one that averages them; see `fit_head`.
+
+    Its history is that of the first.
+    """
+    seeds = range(seed * settings.num_heads, (seed + 1) * settings.num_heads)
+    fitted = [fit_head(data, settings, head_seed, heads) for head_seed in seeds]
+    return replace(fitted[0], head=average_heads([each.head for each in fitted], fitted[0].outputs, settings))
+
+
 def fit_head(data: TrainingData, settings: TrainingSettings, seed: int, heads: HeadSettings = GENRES_ALONE) -> Fitted:
     """Trains a head. It stops early according to the settings, and keeps the weights of the best epoch.
 
@@ -67,13 +77,16 @@ def fit_head(data: TrainingData, settings: TrainingSettings, seed: int, heads: H
         DatasetError: No film of the training split has a target of one of the outputs.
     """
     num_features = None if settings.taps else NUM_FEATURES
-    train, validation = (examples.take_features(num_features) for examples in (data.train, data.validation))
+    num_views = None if settings.views else 1
+    train, validation = (examples.take_features(num_features, num_views) for examples in (data.train, data.validation))
     outputs = make_outputs(OutputContext(data.genres, train, settings, heads))
     scaler = fit_scaler(train.features) if settings.standardise else None
     head = build_head(outputs, settings, train.features.num_columns, scaler, seed)
     train_chunks = _Chunks(train, outputs, settings.batch_size)
     validation_chunks = _Chunks(validation, outputs, settings.batch_size)
-    optimizer = FusedAdam(_make_schedule(settings, train_chunks.num_batches))
+    optimizer = FusedAdam(
+        _make_schedule(settings, train_chunks.num_batches), weight_decay=settings.weight_decay or None
+    )
     optimizer.build(head.trainable_variables)
     scores = _Scores(outputs)
     train_chunk = _compile_training(head, optimizer, scores, settings.batch_size)
@@ -157,13 +170,18 @@ class _Chunks:
         self._starts = np.arange(0, len(examples), self._size)
         self.num_batches = -(-len(examples) // batch_size)
 
-    def in_order(self, starts: NDArray[np.int64] | None = None) -> Iterator[tuple[Any, Any]]:
-        for start in self._starts if starts is None else starts:
-            stop = start + self._size
-            yield self._features.read(start, stop), {name: rows[start:stop] for name, rows in self._targets.items()}
+    def in_order(self) -> Iterator[tuple[Any, Any]]:
+        """Yields features of the whole posters, and targets."""
+        for start in self._starts.tolist():
+            yield self._features.read(start, start + self._size), self._take_targets(start)
 
     def shuffled(self, rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-        return self.in_order(rng.permutation(self._starts))
+        """Yields the pieces in another order, each film in a view that is drawn for it."""
+        for start in rng.permutation(self._starts).tolist():
+            yield self._features.read_mixed(start, start + self._size, rng), self._take_targets(start)
+
+    def _take_targets(self, start: int) -> dict[str, Any]:
+        return {name: rows[start : start + self._size] for name, rows in self._targets.items()}
 
 
 def _signature(head: keras.Model, outputs: Sequence[Output]) -> list[Any]:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.preprocessing import StandardScaler
 
-from tasks.features.matrix import FeatureMatrix
+from tasks.features.matrix import FeatureViews
 from tasks.outputs.calibration import Calibration
 from tasks.outputs.embedding import EmbeddingOutput
 from tasks.outputs.genres import LOGITS, GenresOutput
@@ -27,11 +28,12 @@ _ROWS_AT_ONCE = 4096
 _MIN_VARIANCE = 1e-4
 
 
-def fit_scaler(features: FeatureMatrix) -> StandardScaler:
-    """Returns mean and variance of each feature, read some thousands of rows at a time."""
+def fit_scaler(features: FeatureViews) -> StandardScaler:
+    """Returns mean and variance of each feature over all views, read some thousands of rows at a time."""
     scaler = StandardScaler()
-    for start in range(0, len(features), _ROWS_AT_ONCE):
-        scaler.partial_fit(features.read(start, start + _ROWS_AT_ONCE).astype(np.float64))
+    for view in range(features.num_views):
+        for start in range(0, len(features), _ROWS_AT_ONCE):
+            scaler.partial_fit(features.read(start, start + _ROWS_AT_ONCE, view).astype(np.float64))
     return scaler
 
 
@@ -62,6 +64,38 @@ def build_head(
     if settings.dropout:
         hidden = keras.layers.Dropout(settings.dropout)(hidden)
     return keras.Model(features, {output.name: output.build(hidden) for output in outputs}, name="head")
+
+
+def average_heads(heads: Sequence[keras.Model], outputs: Sequence[Output], settings: TrainingSettings) -> keras.Model:
+    """Returns the head whose outputs, before their activations, are the averages of those of some heads.
+
+    Their hidden units lie side by side; the weights from them are divided by the number of heads.
+
+    Args:
+        heads: Heads of `build_head`, of the same settings.
+        outputs: Their outputs.
+        settings: Their settings.
+    """
+    if len(heads) == 1:
+        return heads[0]
+    features = keras.Input(heads[0].input.shape[1:], name="features")
+    hidden = features
+    for layer in heads[0].layers:
+        if isinstance(layer, keras.layers.Normalization):
+            hidden = layer(hidden)
+    hidden = keras.layers.Dense(settings.hidden_units * len(heads), activation="relu", name=HIDDEN)(hidden)
+    averaged = keras.Model(features, {output.name: output.build(hidden) for output in outputs}, name="head")
+    for layer, *layers in zip(*map(_list_dense_layers, (averaged, *heads)), strict=True):
+        kernels, biases = zip(*(each.get_weights() for each in layers), strict=True)
+        if layer.name == HIDDEN:
+            layer.set_weights([np.concatenate(kernels, axis=1), np.concatenate(biases)])
+        else:
+            layer.set_weights([np.concatenate(kernels) / len(heads), np.mean(biases, axis=0)])
+    return averaged
+
+
+def _list_dense_layers(head: keras.Model) -> list[keras.layers.Dense]:
+    return [layer for layer in head.layers if isinstance(layer, keras.layers.Dense)]
 
 
 def build_logits_model(head: keras.Model) -> keras.Model:
@@ -95,19 +129,35 @@ def fold_calibration(head: keras.Model, calibration: Calibration) -> None:
     logits.bias.assign(calibration.fold(logits.bias.numpy()))
 
 
-def predict(model: keras.Model, features: FeatureMatrix, stop: int | None = None) -> dict[str, NDArray[np.float32]]:
-    """Returns predictions by output, shape `(num_posters, num_columns)` each.
+def predict(model: keras.Model, features: FeatureViews, stop: int | None = None) -> dict[str, NDArray[np.float32]]:
+    """Returns predictions by output, averaged over the views.
 
     Args:
-        model: A head, or a model that shares its layers.
+        model: Model of `build_logits_model`, or another that shares a head's layers.
         features: Features, shape `(num_posters, num_features)`, of which a head without taps takes the first.
         stop: First row that is left out; None: no row.
+
+    Returns:
+        Shape `(num_posters, num_columns)` each.
     """
     # Not Model.predict, which traces a graph for every head: that takes longer than the few multiplications.
     features = features.take_columns(model.input.shape[1])
     stop = len(features) if stop is None else min(stop, len(features))
-    parts = [
-        model(features.read(start, min(start + _ROWS_AT_ONCE, stop)).astype(np.float32), training=False)
-        for start in range(0, stop, _ROWS_AT_ONCE)
-    ]
-    return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
+
+    def predict_rows(start: int) -> dict[str, NDArray[np.float32]]:
+        views = [
+            model(features.read(start, min(start + _ROWS_AT_ONCE, stop), view).astype(np.float32), training=False)
+            for view in range(features.num_views)
+        ]
+        return {name: np.mean([np.asarray(outputs[name]) for outputs in views], axis=0) for name in model.output}
+
+    parts = [predict_rows(start) for start in range(0, stop, _ROWS_AT_ONCE)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def predict_confidences(
+    head: keras.Model, features: FeatureViews, stop: int | None = None
+) -> dict[str, NDArray[np.float32]]:
+    """Returns a head's predictions by output, the genres' as confidences, whose logits are averaged; see `predict`."""
+    predictions = predict(build_logits_model(head), features, stop)
+    return {**predictions, GenresOutput.name: expit(predictions[GenresOutput.name])}

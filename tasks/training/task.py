@@ -15,6 +15,7 @@ from tasks import versions
 from tasks.atomic import atomic_folder
 from tasks.checking import is_whole, write_checksums
 from tasks.dataset.task import Dataset
+from tasks.features.views import WHOLE_POSTERS, Views
 from tasks.fingerprints import Inputs, find_current, list_versions
 from tasks.outputs.calibration import Calibration
 from tasks.outputs.genres import GenresOutput
@@ -22,7 +23,7 @@ from tasks.outputs.output import Output, find_output_class
 from tasks.settings import GENRES_ALONE, HeadSettings, TrainingSettings
 from tasks.training.crossfitting import cross_fit
 from tasks.training.examples import TrainingData, read_training_data
-from tasks.training.fitting import Fitted, fit_head, write_tensorboard
+from tasks.training.fitting import Fitted, fit_heads, write_tensorboard
 from tasks.training.head import build_logits_model, fold_calibration, predict
 from tasks.training.thresholds import calibrate, cross_validate
 
@@ -40,6 +41,7 @@ class TrainedHead:
             `training.json`.
         features_folder: Folder of the features that it takes.
         settings: The recipe as it was used.
+        num_views: Number of views over which its predictions are averaged.
         outputs: Its outputs, genres first, with their calibration.
         best_epoch: The epoch whose weights were kept, by validation macro-F1; from 1.
         epochs_run: Number of epochs.
@@ -50,6 +52,7 @@ class TrainedHead:
     folder: Path
     features_folder: Path
     settings: TrainingSettings
+    num_views: int
     outputs: list[Output]
     best_epoch: int
     epochs_run: int
@@ -81,6 +84,7 @@ def train_head(
     settings: TrainingSettings,
     seed: int,
     heads: HeadSettings = GENRES_ALONE,
+    views: Views = WHOLE_POSTERS,
 ) -> TrainedHead:
     """Trains one recipe on cached features, unless a head from the same inputs exists.
 
@@ -91,20 +95,23 @@ def train_head(
         settings: The recipe.
         seed: Seed of the initial weights, dropout and the order of the batches.
         heads: The outputs besides the genres.
+        views: Number of views that have features; a recipe without views takes whole posters.
     """
-    inputs = _collect_inputs(dataset, features_folder, settings, seed, heads)
+    views = views if settings.views else WHOLE_POSTERS
+    inputs = _collect_inputs(dataset, features_folder, settings, seed, heads, views)
     folder = training_dir / f"{settings.recipe}-{inputs.fingerprint[:12]}"
     if description := find_current(folder / "training.json", inputs):
         logger.info("training: %s is up to date", folder.name)
         return _load(folder, features_folder, description)
     start = time.monotonic()
-    data = read_training_data(dataset, features_folder)
+    data = read_training_data(dataset, features_folder, views)
     with atomic_folder(folder) as partial:
-        fitted = fit_head(data, settings, seed, heads)
+        fitted = fit_heads(data, settings, seed, heads)
         outputs, validation_macro_f1 = _calibrate(fitted, data, settings)
         description = {
             **inputs.as_description(),
             "settings": settings.model_dump(mode="json"),
+            "num_views": views.predicted,
             "outputs": {output.name: output.get_config() for output in outputs},
             "best_epoch": fitted.best_epoch,
             "epochs_run": len(fitted.history),
@@ -155,6 +162,7 @@ def _load(folder: Path, features_folder: Path, description: dict[str, Any]) -> T
         folder=folder,
         features_folder=features_folder,
         settings=TrainingSettings.model_validate(description["settings"]),
+        num_views=description["num_views"],
         outputs=[find_output_class(name).from_config(config) for name, config in outputs],
         best_epoch=description["best_epoch"],
         epochs_run=description["epochs_run"],
@@ -165,7 +173,13 @@ def _load(folder: Path, features_folder: Path, description: dict[str, Any]) -> T
 
 @task(name="cross-fit heads", cache_policy=NO_CACHE)
 def cross_fit_heads(
-    dataset: Dataset, features_folder: Path, training_dir: Path, settings: TrainingSettings, num_folds: int, seed: int
+    dataset: Dataset,
+    features_folder: Path,
+    training_dir: Path,
+    settings: TrainingSettings,
+    num_folds: int,
+    seed: int,
+    views: Views = WHOLE_POSTERS,
 ) -> Path:
     """Trains heads on folds of the training split, and writes the predictions of each for its own fold.
 
@@ -175,12 +189,13 @@ def cross_fit_heads(
         A `.npy` file of calibrated probabilities, float32, shape `(num_films, num_genres)`, in a folder whose name
         tells their inputs.
     """
-    inputs = _collect_inputs(dataset, features_folder, settings, seed, GENRES_ALONE)
+    views = views if settings.views else WHOLE_POSTERS
+    inputs = _collect_inputs(dataset, features_folder, settings, seed, GENRES_ALONE, views)
     folder = training_dir / f"{settings.recipe}-{inputs.fingerprint[:12]}-in-{num_folds}-folds"
     if is_whole(folder):
         logger.info("training: %s is up to date", folder.name)
         return folder / _PROBABILITIES
-    probabilities = cross_fit(read_training_data(dataset, features_folder), settings, num_folds, seed)
+    probabilities = cross_fit(read_training_data(dataset, features_folder, views), settings, num_folds, seed)
     with atomic_folder(folder) as partial:
         np.save(partial / _PROBABILITIES, probabilities)
         write_checksums(partial)
@@ -188,7 +203,12 @@ def cross_fit_heads(
 
 
 def _collect_inputs(
-    dataset: Dataset, features_folder: Path, settings: TrainingSettings, seed: int, heads: HeadSettings
+    dataset: Dataset,
+    features_folder: Path,
+    settings: TrainingSettings,
+    seed: int,
+    heads: HeadSettings,
+    views: Views,
 ) -> Inputs:
     return Inputs(
         {
@@ -196,6 +216,7 @@ def _collect_inputs(
             "packages": list_versions(),
             "dataset": dataset.fingerprint,
             "features": features_folder.name,
+            "views": [views.train, views.predicted],
             "training": settings.model_dump(mode="json"),
             "heads": heads.model_dump(mode="json"),
             "seed": seed,

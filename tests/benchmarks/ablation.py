@@ -15,38 +15,30 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from measuring import HERE, ROOT, put_real_posters
-from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 import flows  # noqa: F401  (sets what Prefect and TensorFlow read when they are imported)
 from tasks.dataset.task import Dataset, write_dataset
-from tasks.features.backbone import Backbone, load_backbone, tap_network
-from tasks.features.conversion import convert
-from tasks.features.extraction import FeatureExtractor, make_feature_extractor
-from tasks.features.image_size import IMAGE_SIZE
+from tasks.features.backbone import load_backbone
+from tasks.features.extraction import make_feature_extractor
 from tasks.features.joining import join_features
-from tasks.features.litert import LiteRTNetwork
-from tasks.features.matrix import FeatureMatrix
-from tasks.features.preprocessing import decode_poster, prepare_posters
+from tasks.features.matrix import FeatureMatrix, FeatureViews
 from tasks.features.task import extract_shard, plan_extraction
+from tasks.features.views import WHOLE_POSTERS, Views
 from tasks.settings import DatasetSettings, FeatureSettings, TrainingSettings
 from tasks.training.examples import Examples, TrainingData, read_examples
-from tasks.training.fitting import fit_head
+from tasks.training.fitting import fit_heads
 from tasks.training.head import build_logits_model, predict
 from tasks.training.thresholds import cross_validate
 
 SEEDS = (0, 1, 2)
-TALL = (320, IMAGE_SIZE)  # posters are about 1.47 times as tall as wide
 
 DEFAULT = "**the default recipe**"
 
@@ -78,30 +70,39 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "`seed`, thresholds: calibrated": {"recipe": "seed", "thresholds": "calibrated"},
     "`seed_bce`": {"recipe": "seed_bce"},
     "`seed_bce`, thresholds: calibrated": {"recipe": "seed_bce", "thresholds": "calibrated"},
+    "three heads, logits averaged": {"num_heads": 3},
 }
+# Other features, by the name of the line.
+FEATURES: dict[str, tuple[dict[str, Any], Views]] = {
+    "poster and its mirror image": ({}, Views(train=2, predicted=2)),
+    "posters at 320 x 224": ({"image_size": (320, 224)}, WHOLE_POSTERS),  # they are 1.47 times as tall as wide
+}
+BALANCED = "films of rare genres more often"
+NAMES = (DEFAULT, *VARIANTS, *FEATURES, BALANCED)
 
 
 def main(names: Sequence[str]) -> None:
     """Measures the default recipe and the lines that are named, and writes the table."""
-    unknown = sorted(set(names) - {DEFAULT, *VARIANTS, *OTHERS})
+    unknown = sorted(set(names) - set(NAMES))
     if unknown:
-        sys.exit(f"no line {unknown[0]!r}: expected some of {', '.join([*VARIANTS, *OTHERS])}")
-    backbone = load_backbone(FeatureSettings(wheel_dir=ROOT / "data" / "backbone"))
+        sys.exit(f"no line {unknown[0]!r}: expected some of {', '.join(NAMES)}")
     path = HERE / "ablation.json"
     rows = {row["recipe"]: row for row in json.loads(path.read_text("utf-8"))} if names else {}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         catalog_path = put_real_posters(work)
         datasets = {seed: _split(catalog_path, work, seed) for seed in SEEDS}
-        features = _extract(datasets, work / "features", make_feature_extractor(backbone, FeatureSettings()))
-        rows[DEFAULT] = _measure(DEFAULT, _read(datasets, features), TrainingSettings())
+        source = _extract(datasets, work, {}, WHOLE_POSTERS)
+        rows[DEFAULT] = _measure(DEFAULT, source, TrainingSettings())
         for name, changes in VARIANTS.items():
             if not names or name in names:
-                rows[name] = _measure(name, _read(datasets, features), TrainingSettings(**changes))
-        for name, measure in OTHERS.items():
+                rows[name] = _measure(name, source, TrainingSettings(**changes))
+        for name, (features, views) in FEATURES.items():
             if not names or name in names:
-                rows[name] = measure(name, Setup(work, backbone, datasets, features))
-    ordered = [rows[name] for name in (DEFAULT, *VARIANTS, *OTHERS) if name in rows]
+                rows[name] = _measure(name, _extract(datasets, work, features, views), TrainingSettings())
+        if not names or BALANCED in names:
+            rows[BALANCED] = _measure(BALANCED, _balance(work, source), TrainingSettings())
+    ordered = [rows[name] for name in NAMES if name in rows]
     path.write_text(json.dumps(ordered, indent=2) + "\n", "utf-8")
     table = _render(ordered)
     (HERE / "ablation.md").write_text(table, "utf-8")
@@ -111,27 +112,14 @@ def main(names: Sequence[str]) -> None:
 Source = Callable[[int], tuple[Examples, Examples, Dataset]]
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What is measured on: a folder to work in, the backbone, a data set a seed, and the features."""
-
-    work: Path
-    backbone: Backbone
-    datasets: dict[int, Dataset]
-    features: Path
-
-
-def _measure(name: str, read: Source, settings: TrainingSettings, num_heads: int = 1) -> dict[str, Any]:
+def _measure(name: str, read: Source, settings: TrainingSettings) -> dict[str, Any]:
     macro_f1, precision, seconds = [], [], []
     for seed in SEEDS:
         train, validation, dataset = read(seed)
         start = time.perf_counter()
-        heads = [
-            fit_head(TrainingData(train, validation, dataset.genres), settings, seed + 100 * number).head
-            for number in range(num_heads)
-        ]
+        head = fit_heads(TrainingData(train, validation, dataset.genres), settings, seed).head
         seconds.append(time.perf_counter() - start)
-        logits = np.mean([predict(build_logits_model(head), validation.features)["genres"] for head in heads], axis=0)
+        logits = predict(build_logits_model(head), validation.features)["genres"]
         macro_f1.append(cross_validate(validation.genre_targets, logits, settings.thresholds))
         precision.append(float(average_precision_score(validation.genre_targets, logits, average="macro")))
     return _row(name, macro_f1, precision, seconds)
@@ -173,95 +161,39 @@ def _split(catalog_path: Path, work: Path, seed: int) -> Dataset:
     )
 
 
-def _extract(datasets: dict[int, Dataset], folder: Path, extractor: FeatureExtractor) -> Path:
-    for plan in plan_extraction(datasets[SEEDS[0]], folder):
+def _extract(datasets: dict[int, Dataset], work: Path, features: dict[str, Any], views: Views) -> Source:
+    settings = FeatureSettings(wheel_dir=ROOT / "data" / "backbone", **features)
+    backbone = load_backbone(settings)
+    folder, extractor = work / "features" / backbone.feature_key.folder_name, make_feature_extractor(backbone, settings)
+    # The films of training with one seed are those of validation with another.
+    for plan in plan_extraction(datasets[SEEDS[0]], folder, views=Views(views.train, views.train)):
         extract_shard.fn(plan, folder, extractor)
-    return folder
 
-
-def _read(datasets: dict[int, Dataset], features: Path) -> Source:
     def read(seed: int) -> tuple[Examples, Examples, Dataset]:
         dataset = datasets[seed]
-        join_features(dataset, features)
-        return read_examples(dataset, features, "train"), read_examples(dataset, features, "validation"), dataset
+        join_features(dataset, folder, views)
+        train, validation = (
+            read_examples(dataset, folder, split, views.count(split)) for split in ("train", "validation")
+        )
+        return train, validation, dataset
 
     return read
 
 
-def _balance(work: Path, datasets: dict[int, Dataset], features: Path) -> Source:
+def _balance(work: Path, source: Source) -> Source:
     """Draws as many films, each as likely as its rarest genre is rare."""
 
     def read(seed: int) -> tuple[Examples, Examples, Dataset]:
-        train, validation, dataset = _read(datasets, features)(seed)
+        train, validation, dataset = source(seed)
         weights = (train.genre_targets / train.genre_targets.sum(axis=0)).max(axis=1)
         weights[weights == 0] = weights[weights > 0].min()
         rows = np.random.default_rng(seed).choice(len(train), len(train), p=weights / weights.sum())
         np.save(work / "drawn.npy", train.features.read()[rows])
-        drawn = FeatureMatrix(work / "drawn.npy")
+        drawn = FeatureViews([FeatureMatrix(work / "drawn.npy")])
         return replace(train, features=drawn, genre_targets=train.genre_targets[rows]), validation, dataset
 
     return read
 
-
-def _make_flipping_extractor(backbone: Backbone) -> FeatureExtractor:
-    network = LiteRTNetwork(convert(backbone.tapped))
-
-    def run(posters: Sequence[bytes]) -> NDArray[np.float32]:
-        pixels = prepare_posters(tf.constant(posters)).numpy()
-        return (network.predict_pixels(pixels) + network.predict_pixels(pixels[:, :, ::-1])) / 2
-
-    return _on_two_threads(run)
-
-
-def _make_tall_extractor(backbone: Backbone) -> FeatureExtractor:
-    pixels = keras.Input((*TALL, 3))
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(pixels)
-    mobilenet = keras.applications.MobileNetV2(input_tensor=scaled, weights=None, include_top=False, pooling="avg")
-    network = keras.Model(pixels, mobilenet.output)
-    network.set_weights(backbone.network.get_weights())
-    tall = LiteRTNetwork(convert(tap_network(network, backbone.taps)))
-
-    def run(posters: Sequence[bytes]) -> NDArray[np.float32]:
-        return tall.predict_pixels(np.stack([tf.image.resize(decode_poster(poster), TALL) for poster in posters]))
-
-    return _on_two_threads(run)
-
-
-def _on_two_threads(run: FeatureExtractor) -> FeatureExtractor:
-    def extract(posters: Sequence[bytes]) -> NDArray[np.float32]:
-        with ThreadPoolExecutor(2) as pool:
-            return np.concatenate(
-                list(pool.map(run, [posters[start : start + 16] for start in range(0, len(posters), 16)]))
-            )
-
-    return extract
-
-
-def _measure_balanced(name: str, setup: Setup) -> dict[str, Any]:
-    return _measure(name, _balance(setup.work, setup.datasets, setup.features), TrainingSettings())
-
-
-def _measure_ensemble(name: str, setup: Setup) -> dict[str, Any]:
-    return _measure(name, _read(setup.datasets, setup.features), TrainingSettings(), num_heads=3)
-
-
-def _measure_flipped(name: str, setup: Setup) -> dict[str, Any]:
-    flipped = _extract(setup.datasets, setup.work / "flipped", _make_flipping_extractor(setup.backbone))
-    return _measure(name, _read(setup.datasets, flipped), TrainingSettings())
-
-
-def _measure_tall(name: str, setup: Setup) -> dict[str, Any]:
-    tall = _extract(setup.datasets, setup.work / "tall", _make_tall_extractor(setup.backbone))
-    return _measure(name, _read(setup.datasets, tall), TrainingSettings())
-
-
-# What takes more than other settings.
-OTHERS: dict[str, Callable[[str, Setup], dict[str, Any]]] = {
-    "films of rare genres more often": _measure_balanced,
-    "three heads, logits averaged": _measure_ensemble,
-    "mean of poster and its mirror image": _measure_flipped,
-    "posters at 320 x 224": _measure_tall,
-}
 
 if __name__ == "__main__":
     main(sys.argv[1:])

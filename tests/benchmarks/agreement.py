@@ -50,7 +50,7 @@ def measure_rates(model: bytes, images: Sequence[bytes]) -> dict[str, Any]:
     """Returns images/s of the LiteRT model, prepared by NumPy and by TensorFlow, in turns."""
     networks = {
         "NumPy and Pillow": LiteRTNetwork(model),
-        "TensorFlow": LiteRTNetwork(model, lambda some: prepare_posters(tf.constant(some)).numpy()),
+        "TensorFlow": LiteRTNetwork(model, lambda some, size: prepare_posters(tf.constant(some), size).numpy()),
     }
     for network in networks.values():
         network.predict_images(images[:BATCH_SIZE])

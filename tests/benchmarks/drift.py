@@ -45,7 +45,7 @@ from tasks.drift.statistics import Predictions
 from tasks.features.backbone import load_backbone
 from tasks.features.extraction import make_feature_extractor
 from tasks.features.joining import open_features
-from tasks.features.matrix import FeatureMatrix
+from tasks.features.matrix import FeatureMatrix, FeatureViews
 from tasks.outputs.genres import GenresOutput
 from tasks.posters import ledger, segments
 from tasks.settings import DriftSettings, FeatureSettings, TrainingSettings
@@ -128,10 +128,10 @@ def read_data(data_dir: Path, work: Path) -> Data:
     return Data(catalog, rows, films, features, targets, dataset.genres, keras.saving.load_model(head_path), work)
 
 
-def as_matrix(features: NDArray[np.float16], work: Path) -> FeatureMatrix:
+def as_matrix(features: NDArray[np.float16], work: Path) -> FeatureViews:
     path = work / f"{time.monotonic_ns()}.npy"
     np.save(path, features)
-    return FeatureMatrix(path)
+    return FeatureViews([FeatureMatrix(path)])
 
 
 def train(data: Data, work: Path) -> keras.Model:
@@ -268,7 +268,7 @@ def turn_grey(data: Data, original: Collected, posters_dir: Path) -> None:
         grey[imdb_id] = stream.getvalue()
     extractor = make_feature_extractor(load_backbone(FeatureSettings()), FeatureSettings())
     pieces = [[grey[imdb_id] for imdb_id in ids[start : start + 512]] for start in range(0, len(ids), 512)]
-    features = np.concatenate([extractor(piece).astype(np.float16) for piece in pieces])
+    features = np.concatenate([extractor(piece, [0])[:, 0].astype(np.float16) for piece in pieces])
     sizes = pd.Series({imdb_id: len(content) for imdb_id, content in grey.items()})
     for share in (0.1, 0.2, 0.3, 1.0):
         is_grey = np.random.default_rng(0).random(len(ids)) < share

@@ -10,7 +10,6 @@ from measuring import EPOCHS, REAL_POSTERS, ROOT, Results, compare, rate, split_
 
 from tasks.dataset.task import Dataset
 from tasks.features.backbone import Backbone, load_backbone
-from tasks.features.cache import FeatureKey
 from tasks.features.extraction import extract_with_tensorflow, make_feature_extractor
 from tasks.features.image_size import IMAGE_SIZE
 from tasks.features.joining import join_features
@@ -40,7 +39,7 @@ def measure(work: Path) -> Results:
     results: Results = {"features": compare("posters/s", _pair_features(backbone, settings, paths[:NUM_POSTERS]))}
 
     dataset = split_real_posters(work)
-    folder = work / "features" / FeatureKey(backbone.fingerprint, backbone.taps).folder_name
+    folder = work / "features" / backbone.feature_key.folder_name
     start = time.perf_counter()
     extractor = make_feature_extractor(backbone, settings)
     for plan in plan_extraction(dataset, folder):
@@ -91,10 +90,10 @@ def _pair_features(backbone: Backbone, settings: FeatureSettings, paths: list[Pa
         .prefetch(tf.data.AUTOTUNE)
     )
     ways = {
-        "LiteRT, decoding included": lambda: rate(len(posters), lambda: extractor(posters)),
+        "LiteRT, decoding included": lambda: rate(len(posters), lambda: extractor(posters, [0])),
         "plain tf.function": lambda: rate(
             len(posters),
-            lambda: extract_with_tensorflow(posters, backbone=backbone, batch_size=settings.batch_size),
+            lambda: extract_with_tensorflow(posters, [0], backbone=backbone, batch_size=settings.batch_size),
         ),
         "Keras predict": lambda: rate(len(posters), lambda: backbone.tapped.predict(prepared, verbose=0)),
     }

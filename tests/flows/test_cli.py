@@ -35,7 +35,7 @@ def call(*arguments: object, cwd: Path | None = None, **environment: str) -> sub
         (["run", "--set", "training.epoch=3"], "did you mean training.epochs?"),
         (["run", "--set", "training.epochs=0"], "bad value for training.epochs"),
         (["run", "--recipe", "best"], "bad value for training.recipe (the option for training.recipe)"),
-        (["run", "--set", "features.taps=[block_99_relu]"], "expected some of these, each once: Conv1_relu, expanded_"),
+        (["run", "--set", "features.taps=[block_99_relu]"], "expected some of these, each once, alone or with :std"),
         (["run", "--min-posters", "0"], "bad value for dataset.min_posters_per_genre"),
         (["run", "--settings", "none.yaml"], "none.yaml can't be read"),
         (["compare", "--catalog", "none.csv"], "no catalog at none.csv"),

@@ -32,6 +32,7 @@ def test_every_field_of_every_group_is_listed() -> None:
         ("training.batch_size", "256", "integer from 1", False),
         ("training.patience", "10", "integer from 1 or null", True),
         ("training.loss", "soft_f1", BY_NAME["training.loss"].values, True),
+        ("features.image_size", "[224, 224]", "integer and integer", False),
         ("evaluation.baselines", "[seed, seed_bce]", "list of default, seed or seed_bce", False),
         ("registry.publish_to", "null", "text or null", False),
     ],

@@ -4,8 +4,17 @@ from typing import Any, get_args
 import pytest
 from pydantic import Field, ValidationError
 
+from tasks.features.views import Views
 from tasks.fingerprints import Inputs
-from tasks.settings import RECIPE_SETTINGS, RECIPES, Settings, StageSettings, TrainingSettings, operational
+from tasks.settings import (
+    RECIPE_SETTINGS,
+    RECIPES,
+    Settings,
+    StageSettings,
+    TrainingSettings,
+    operational,
+    parse_tap,
+)
 
 
 def test_recipe_sets_what_is_not_given() -> None:
@@ -55,11 +64,30 @@ def test_seed_recipe_is_the_articles() -> None:
         {"seed": -1},
         {"features": {"taps": ["Conv1"]}},
         {"features": {"taps": ["Conv1_relu", "Conv1_relu"]}},
+        {"features": {"taps": ["Conv1_relu", "Conv1_relu:std"]}},
+        {"features": {"taps": ["Conv1_relu:std+mean"]}},
+        {"features": {"taps": ["out_relu"]}},
+        {"features": {"image_size": [224, 200]}},
+        {"features": {"image_size": [64, 96]}},
+        {"features": {"image_size": [384]}},
+        {"features": {"views": 17}},
+        {"export": {"views": 2}},
+        {"training": {"num_heads": 2}, "heads": {"embedding": 1}},
     ],
 )
 def test_unknown_names_and_bad_values_are_refused(given: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate(given)
+
+
+def test_features_and_views() -> None:
+    taps = ("block_6_expand_relu:mean+std", "Conv1_relu", "block_16_expand_relu:std", "out_relu:std")
+    features = {"image_size": (384, 256), "views": 8, "taps": taps}
+    settings = Settings.model_validate({"features": features, "export": {"views": 2}})
+    assert (settings.features.image_size, settings.features.taps) == ((384, 256), taps)
+    assert settings.views == Views(train=8, predicted=2)
+    assert [parse_tap(tap)[1] for tap in taps] == [("mean", "std"), ("mean",), ("std",), ("std",)]
+    assert Settings().views == Views(1, 1)
 
 
 def test_settings_are_frozen_and_survive_json() -> None:
@@ -102,7 +130,7 @@ def change(group: Any, path: tuple[str, ...]) -> Any:
         return group.model_copy(update={name: change(value, tuple(rest))})
     choices = get_args(type(group).model_fields[name].annotation)
     if isinstance(value, tuple):
-        value = value[1:]
+        value = tuple(2 * item for item in value) if name == "image_size" else value[1:]
     elif choices:  # of a Literal, or of a number that may be null
         value = next(choice for choice in (*choices, 2) if choice != value and not isinstance(choice, type))
     else:

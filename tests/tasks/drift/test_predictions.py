@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.special import logit
 
 from tasks.dataset.films import FILMS_SCHEMA
 from tasks.dataset.task import Dataset
@@ -38,7 +39,8 @@ def champion(tmp_path: Path) -> ModelFolder:
     model = ModelFolder(tmp_path / "m1")
     model.path.mkdir()
     inputs = keras.Input((2,))
-    keras.Model(inputs, {"genres": keras.layers.Identity()(inputs)}).save(model.head_path)
+    logits = keras.layers.Identity(name="logits")(inputs)
+    keras.Model(inputs, {"genres": keras.layers.Activation("sigmoid")(logits)}).save(model.head_path)
     model.labels_path.write_text(json.dumps(["Comedy", "Drama"]))
     model.write_manifest({"id": "m1", "features": "f"})
     return model
@@ -49,7 +51,7 @@ def dataset(tmp_path: Path) -> Dataset:
     write_films(tmp_path / "films.parquet", {film: (f"{film}", "test") for film in (1, 2, 3, 4)})
     folder = tmp_path / "f" / "gathered-0123"
     folder.mkdir(parents=True)
-    np.save(folder / "test.npy", FEATURES.astype(np.float16))
+    np.save(folder / "test.npy", logit(FEATURES).astype(np.float16))
     return Dataset(tmp_path, ["Drama"], {}, "0123")
 
 

@@ -93,12 +93,12 @@ def trained(tmp_path: Path) -> TrainedHead:
     keras.utils.set_random_seed(0)
     features = keras.Input((NUM_FEATURES,), name="features")
     hidden = keras.layers.Dense(8, "relu", name=HIDDEN)(features)
-    confidences = keras.layers.Dense(2, "sigmoid")(hidden)
+    confidences = GenresOutput(GENRES).build(hidden)
     folder = tmp_path / "head"
     folder.mkdir()
     keras.Model(features, {GenresOutput.name: confidences}).save(folder / "head.keras")
     output = GenresOutput(GENRES)
-    return TrainedHead(folder, tmp_path / "features", TrainingSettings(), [output], 1, 1, 0.5, 1.0)
+    return TrainedHead(folder, tmp_path / "features", TrainingSettings(), 1, [output], 1, 1, 0.5, 1.0)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tasks.dataset.task import Dataset
 from tasks.evaluation.rivals import CandidatePredictions, Rivals, compare_with_rivals
-from tasks.features.matrix import FeatureMatrix
+from tasks.features.matrix import FeatureMatrix, FeatureViews
 from tasks.model_folder import ModelFolder
 from tasks.training.examples import Examples
 
@@ -38,7 +38,8 @@ def work(tmp_path: Path) -> Path:
     champion.mkdir()
     features = keras.Input((2,))
     # As an earlier version wrote them, without a dict.
-    head = keras.Model(features, keras.layers.Activation("sigmoid", name="confidences")(features))
+    logits = keras.layers.Identity(name="logits")(features)
+    head = keras.Model(features, keras.layers.Activation("sigmoid", name="confidences")(logits))
     head.save(champion / "head.keras")
     write_films(champion / "films.parquet", [], [])
     write_films(tmp_path / "films.parquet", [], [])
@@ -70,7 +71,7 @@ def compare_all(
     dataset = Dataset(work, candidate_genres or ["Comedy", "Drama"], {"test": 6}, "")
     np.save(work / "test.npy", FEATURES.astype(np.float16))
     films = pd.DataFrame({"imdb_id": range(6), "sha256": HASHES})
-    test = Examples(films, FeatureMatrix(work / "test.npy"), TARGETS)
+    test = Examples(films, FeatureViews([FeatureMatrix(work / "test.npy")]), TARGETS)
     candidate = CandidatePredictions(dataset, work / "f", test, CANDIDATE > 0.5)
     return compare_with_rivals(Rivals(rivals, min_films, work / "posters"), candidate)
 

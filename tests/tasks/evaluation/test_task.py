@@ -77,7 +77,7 @@ def write_head(folder: Path, features_folder: Path, settings: TrainingSettings, 
     calibrated = [
         output.with_calibration(calibration) if isinstance(output, GenresOutput) else output for output in outputs
     ]
-    return TrainedHead(folder, features_folder, settings, calibrated, 1, settings.epochs, 0.3, 4.5)
+    return TrainedHead(folder, features_folder, settings, 1, calibrated, 1, settings.epochs, 0.3, 4.5)
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.special import expit
+from sklearn.preprocessing import normalize
 
 from tasks.export.classifier import Classifier, write_saved_model
+from tasks.features.conversion import convert
 from tasks.features.image_size import IMAGE_SIZE
+from tasks.features.litert import LiteRTNetwork
+from tasks.features.preprocessing import cut_view, prepare_posters
 from tasks.outputs.calibration import Calibration
 from tasks.outputs.decade import DecadeOutput
 from tasks.outputs.decisions import DecisionRule
@@ -61,11 +66,12 @@ class RefuseEmptyBatch(keras.layers.Layer):
             return tf.identity(pixels)
 
 
-@pytest.fixture(scope="module")
-def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=[(IMAGE_SIZE, 1), ((128, 96), 3)], ids=["whole posters", "three views"])
+def classifier(request: pytest.FixtureRequest) -> Classifier:
     """A small model of all outputs with convolution and batch normalisation, as the backbone has them."""
+    size, num_views = request.param
     keras.utils.set_random_seed(0)
-    pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3))
+    pixels = keras.Input((*size, 3))
     maps = keras.layers.Conv2D(8, 3, strides=16)(RefuseEmptyBatch()(pixels))
     maps = keras.layers.ReLU(6.0)(keras.layers.BatchNormalization()(maps))
     backbone = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(maps))
@@ -73,8 +79,13 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     genres = GenresOutput(GENRES, DecisionRule("calibrated", 2), Calibration(zeros + 1, zeros, zeros))
     outputs: list[Output] = [genres, DecadeOutput([1990, 2000]), ScoreOutput(6.0, 1.0)]
     head = build_head(outputs, TrainingSettings(hidden_units=4), 8, None, seed=0)
+    return Classifier(backbone, head, outputs, num_views)
+
+
+@pytest.fixture(scope="module")
+def saved_model(classifier: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("classifier") / "saved_model"
-    write_saved_model(Classifier(backbone, head, outputs), folder)
+    write_saved_model(classifier, folder)
     return folder
 
 
@@ -128,3 +139,25 @@ def test_the_batch_is_the_first_dimension_of_everything(saved_model: Path) -> No
         for tensor in [*arguments.values(), *outputs.values()]:
             assert tensor.shape[0] is None
             assert tensor.shape.rank == 1 or all(tensor.shape[1:]) or tensor.name.startswith("images")
+
+
+def test_every_format_averages_the_views(classifier: Classifier, saved_model: Path) -> None:
+    rng = np.random.default_rng(1)
+    files = [tf.io.encode_jpeg(rng.integers(0, 256, (268, 182, 3), np.uint8)).numpy() for _ in range(4)]
+    pixels = prepare_posters(tf.constant(files), classifier.image_size)
+    views = [classifier.network(cut_view(pixels, view), training=False) for view in range(classifier.num_views)]
+    expected = {name: np.mean([view[name] for view in views], axis=0) for name in views[0]}
+    confidences = expit(expected["genres"])
+    assert np.abs(confidences - expit(views[0]["genres"])).max() > (1e-3 if classifier.num_views > 1 else -1)
+
+    signatures = tf.saved_model.load(str(saved_model)).signatures
+    served = signatures["probabilities"](image_bytes=tf.constant(files))
+    np.testing.assert_allclose(served["confidences"], confidences, atol=1e-5)
+    np.testing.assert_allclose(served["decade_probabilities"], expected["decade"], atol=1e-5)
+    np.testing.assert_allclose(served["score"], expected["score"].ravel(), atol=1e-4)
+    embedding = signatures["embedding"](image_bytes=tf.constant(files))["embedding"]
+    np.testing.assert_allclose(embedding, normalize(expected["embedding"]), atol=1e-5)
+    columns = classifier.build_flat_model()(pixels, training=False)
+    np.testing.assert_allclose(columns[:, :3], confidences, atol=1e-5)
+    lite = LiteRTNetwork(convert(classifier.build_flat_model()))
+    np.testing.assert_allclose(lite.predict_images(files), columns, atol=1e-4)

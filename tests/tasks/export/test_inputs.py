@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tasks.export.inputs import blank_failed, prepare_files, prepare_pixels
+from tasks.features.image_size import IMAGE_SIZE, ImageSize
 from tasks.features.preprocessing import prepare_posters
 
 
@@ -38,16 +39,16 @@ FAULTS = {
 
 
 def test_whole_files_are_prepared_as_in_training() -> None:
-    pixels, errors = tf.function(prepare_files)(tf.constant(FILES))
+    pixels, errors = tf.function(prepare_files)(tf.constant(FILES), IMAGE_SIZE)
     np.testing.assert_array_equal(pixels, prepare_posters(tf.constant(FILES)))
     assert errors.numpy().tolist() == [b""] * 3
-    pixels, errors = prepare_files(tf.constant([], tf.string))
+    pixels, errors = prepare_files(tf.constant([], tf.string), IMAGE_SIZE)
     assert (pixels.shape, errors.shape) == ((0, 224, 224, 3), (0,))
 
 
 def test_broken_files_are_named_and_cost_no_other() -> None:
     files = [content for pair in zip(FAULTS, [*FILES, *FILES], strict=False) for content in pair]
-    pixels, errors = prepare_files(tf.constant(files))
+    pixels, errors = prepare_files(tf.constant(files), IMAGE_SIZE)
     assert errors.numpy().astype(str).tolist() == [text for reason in FAULTS.values() for text in (reason, "")]
     np.testing.assert_array_equal(pixels[1::2], prepare_posters(tf.constant(files[1::2])))
     assert not pixels[::2].numpy().any()
@@ -61,37 +62,39 @@ def test_rows_of_broken_files_are_blank() -> None:
     assert blanked["error"].numpy().tolist() == [b"empty", b""]
 
 
-def measure(height: int, width: int) -> NDArray[np.float32]:
+def measure(height: int, width: int, size: ImageSize) -> NDArray[np.float32]:
     """Returns the differences between a JPEG file and its pixels, prepared, of 255."""
     content = encode(draw(height, width))
     decoded = np.asarray(Image.open(io.BytesIO(content)))
-    pixels, _ = prepare_files(tf.constant([content]))
-    return np.abs(pixels - prepare_pixels(tf.constant(decoded[np.newaxis])))
+    pixels, _ = prepare_files(tf.constant([content]), size)
+    return np.abs(pixels - prepare_pixels(tf.constant(decoded[np.newaxis]), size))
 
 
 # One size in each range of scales; the rest of a block at an edge; and the largest.
-@example(447, 447)
-@example(448, 449)
-@example(451, 667)
-@example(675, 1001)
-@example(903, 1351)
-@example(1799, 2700)
-@example(3000, 3000)
+@example(447, 447, IMAGE_SIZE)
+@example(448, 449, IMAGE_SIZE)
+@example(451, 667, IMAGE_SIZE)
+@example(675, 1001, IMAGE_SIZE)
+@example(903, 1351, IMAGE_SIZE)
+@example(1799, 2700, IMAGE_SIZE)
+@example(3000, 3000, IMAGE_SIZE)
+@example(768, 512, (384, 256))
+@example(1600, 511, (384, 256))
 @settings(max_examples=15, deadline=None)
-@given(st.integers(32, 3000), st.integers(32, 3000))
-def test_pixels_are_prepared_as_the_file_at_every_size(height: int, width: int) -> None:
-    differences = measure(height, width)
+@given(st.integers(32, 3000), st.integers(32, 3000), st.sampled_from([IMAGE_SIZE, (384, 256)]))
+def test_pixels_are_prepared_as_the_file_at_every_size(height: int, width: int, size: ImageSize) -> None:
+    differences = measure(height, width, size)
     assert differences.mean() <= 1
     assert np.quantile(differences, 0.99) <= 6
 
 
 def test_pixels_of_any_number_type_and_batches_of_any_size() -> None:
     images = np.stack([draw(900, 700), draw(900, 700)[::-1]])
-    prepared = prepare_pixels(tf.constant(images))
+    prepared = prepare_pixels(tf.constant(images), IMAGE_SIZE)
     assert (prepared.dtype, prepared.shape) == (tf.float32, (2, 224, 224, 3))
-    np.testing.assert_allclose(prepare_pixels(tf.constant(images, tf.float32)), prepared, atol=1e-3)
-    np.testing.assert_allclose(prepare_pixels(tf.constant(images[1:])), prepared[1:], atol=1e-3)
-    assert tf.function(prepare_pixels)(tf.constant(images[:0])).shape == (0, 224, 224, 3)
+    np.testing.assert_allclose(prepare_pixels(tf.constant(images, tf.float32), IMAGE_SIZE), prepared, atol=1e-3)
+    np.testing.assert_allclose(prepare_pixels(tf.constant(images[1:]), IMAGE_SIZE), prepared[1:], atol=1e-3)
+    assert tf.function(prepare_pixels)(tf.constant(images[:0]), IMAGE_SIZE).shape == (0, 224, 224, 3)
 
 
 @pytest.mark.parametrize("size", [448, 450])
@@ -99,4 +102,4 @@ def test_blocks_are_averaged_to_the_edge(size: int) -> None:
     pixels = np.zeros((1, size, size, 3), np.uint8)
     pixels[:, :, 1::2] = 200
     # Columns of 0 and 200, whose means are 100: not one of the two.
-    np.testing.assert_allclose(prepare_pixels(tf.constant(pixels)), 100, atol=1e-3)
+    np.testing.assert_allclose(prepare_pixels(tf.constant(pixels), IMAGE_SIZE), 100, atol=1e-3)

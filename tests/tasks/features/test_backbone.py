@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -8,7 +9,11 @@ from tasks.errors import BackboneError
 from tasks.features import backbone as backbone_module
 from tasks.features import hub_weights, wheel_weights
 from tasks.features.backbone import Backbone, build_network, load_backbone, make_probe_images, tap_network
+from tasks.features.extraction import make_feature_extractor
+from tasks.sample.drawing import draw_poster
 from tasks.settings import TAPS, FeatureSettings
+
+RNG = np.random.default_rng(0)
 
 
 @pytest.mark.backbone
@@ -95,6 +100,35 @@ def test_taps_are_the_averages_of_inner_layers(backbone: Backbone) -> None:
     inner, first = keras.Model(backbone.network.input, layers)(make_probe_images(), training=False)
     np.testing.assert_allclose(tapped[:, 1280:2240], np.mean(inner, axis=(1, 2)), atol=1e-4)
     np.testing.assert_allclose(tapped[:, 2240:], np.mean(first, axis=(1, 2)), atol=1e-4)
+
+
+@pytest.mark.backbone
+def test_taps_are_the_standard_deviations_of_layers_too(backbone: Backbone) -> None:
+    taps = ("block_16_depthwise_relu:mean+std", "out_relu:std")
+    tapped = tap_network(backbone.network, taps)(make_probe_images(), training=False)
+    assert tapped.shape == (4, 1280 + 960 + 960 + 1280)
+    layers = [backbone.network.get_layer(name).output for name in ("block_16_depthwise_relu", "out_relu")]
+    inner, last = keras.Model(backbone.network.input, layers)(make_probe_images(), training=False)
+    np.testing.assert_allclose(tapped[:, 1280:2240], np.mean(inner, axis=(1, 2)), atol=1e-4)
+    np.testing.assert_allclose(tapped[:, 2240:3200], np.std(inner, axis=(1, 2)), atol=1e-4)
+    np.testing.assert_allclose(tapped[:, 3200:], np.std(last, axis=(1, 2)), atol=1e-4)
+
+
+@pytest.mark.backbone
+@pytest.mark.parametrize("engine", ["litert", "tensorflow"])
+def test_the_same_weights_take_images_of_another_size(
+    backbone: Backbone, wheel_settings: FeatureSettings, engine: Literal["litert", "tensorflow"]
+) -> None:
+    changes = {"image_size": (96, 64), "taps": ("Conv1_relu:mean+std",), "engine": engine}
+    settings = wheel_settings.model_copy(update=changes)
+    tall = load_backbone(settings)
+    assert (tall.image_size, tall.fingerprint) == ((96, 64), backbone.fingerprint)
+    assert tall.feature_key.folder_name.endswith("-96x64")
+    features = make_feature_extractor(tall, settings)([draw_poster("A (1999)", ["Drama"], RNG)], [0, 1])
+    assert features.shape == (1, 2, 1280 + 32 + 32)
+    # The first layer's average is, but for its edges, that of the mirror image, too.
+    np.testing.assert_allclose(features[0, 0, 1280:], features[0, 1, 1280:], atol=0.1)
+    assert np.abs(features[0, 0, :1280] - features[0, 1, :1280]).max() > 0.1
 
 
 def test_without_taps_the_network_is_unchanged() -> None:

@@ -14,8 +14,10 @@ from tasks.features.cache import (
     count_features,
     iterate_features,
     list_files,
+    list_view_folders,
     make_schema,
     read_hashes,
+    view_folder,
     write_features,
 )
 
@@ -67,8 +69,18 @@ def test_folder_depends_on_everything_that_decides_the_features(monkeypatch: pyt
     monkeypatch.setattr(cache.versions, "PREPROCESSING", 99)
     keys = [("abd", ()), ("abc", ()), ("abc", ("x",)), ("abc", ("x", "y")), ("abc", ("y", "x"))]
     names = {FeatureKey(*key).folder_name for key in keys}
-    names |= {FeatureKey(*key, view="upper-half").folder_name for key in keys}
+    names |= {FeatureKey(*key, image_size=(384, 256)).folder_name for key in keys}
     assert len({before, *names}) == 11
+    assert FeatureKey("abc", (), (384, 256), 2).folder_name == "abc-v2-384x256"
+
+
+def test_each_view_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    assert view_folder(tmp_path, 0) == tmp_path
+    for view in (1, 12):
+        write_features(view_folder(tmp_path, view), ["a"], RNG.random((1, 7), np.float32))
+    (tmp_path / "gathered-0").mkdir()
+    assert list_view_folders(tmp_path) == [tmp_path, *sorted(view_folder(tmp_path, view) for view in (1, 12))]
+    assert read_hashes(tmp_path) == set()
 
 
 def write_without_checksums(folder: Path, name: str, features: np.ndarray) -> Path:

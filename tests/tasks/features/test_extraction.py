@@ -6,7 +6,7 @@ from tasks.errors import BackboneError
 from tasks.features.backbone import Backbone
 from tasks.features.extraction import make_feature_extractor
 from tasks.features.litert import LiteRTNetwork
-from tasks.features.preprocessing import prepare_poster
+from tasks.features.preprocessing import cut_view, prepare_poster
 from tasks.sample.drawing import draw_poster
 from tasks.settings import FeatureSettings
 
@@ -19,13 +19,14 @@ POSTERS = [draw_poster("A (1999)", ["Drama"], np.random.default_rng(seed)) for s
 )
 def test_features_are_the_networks_by_either_engine(backbone: Backbone, settings: FeatureSettings) -> None:
     extract = make_feature_extractor(backbone, settings)
-    features = extract(POSTERS)
-    assert (features.shape, features.dtype) == ((37, 1280 + 576 + 960), np.float32)
+    features = extract(POSTERS, [0, 3])
+    assert (features.shape, features.dtype) == ((37, 2, 1280 + 576 + 960), np.float32)
     pixels = tf.stack([prepare_poster(tf.constant(poster)) for poster in POSTERS])
-    np.testing.assert_allclose(features, backbone.tapped(pixels), atol=1e-3)
-    assert extract([]).shape == (0, 2816)
+    np.testing.assert_allclose(features[:, 0], backbone.tapped(pixels), atol=1e-3)
+    np.testing.assert_allclose(features[:, 1], backbone.tapped(cut_view(pixels, 3)), atol=1e-3)
+    assert extract([], [0, 3]).shape == (0, 2, 2816)
     with pytest.raises(tf.errors.InvalidArgumentError):
-        extract([*POSTERS[:20], b"no image"])
+        extract([*POSTERS[:20], b"no image"], [0])
 
 
 @pytest.mark.backbone

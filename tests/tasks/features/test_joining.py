@@ -9,8 +9,9 @@ import pytest
 
 from tasks.dataset.task import Dataset
 from tasks.errors import RepairedError
-from tasks.features.cache import write_features
+from tasks.features.cache import view_folder, write_features
 from tasks.features.joining import join_features, open_features
+from tasks.features.views import Views
 
 # Film 3 and film 5, of other splits, show the same image.
 FILMS = [(1, "a", "train"), (2, "b", "test"), (3, "c", "train"), (4, "d", "validation"), (5, "c", "test")]
@@ -48,7 +49,7 @@ def test_a_split_without_films_has_no_rows(dataset: Dataset, features: Path) -> 
 
 def test_the_join_is_written_once_and_kept_for_its_data_set_alone(dataset: Dataset, features: Path) -> None:
     join_features(dataset, features)
-    path = open_features(dataset, features, "train").path
+    path = open_features(dataset, features, "train").paths[0]
     before = path.stat().st_mtime_ns
     join_features(dataset, features)
     assert path.stat().st_mtime_ns == before
@@ -56,7 +57,7 @@ def test_the_join_is_written_once_and_kept_for_its_data_set_alone(dataset: Datas
     with pytest.raises(FileNotFoundError, match="expected join_features to be called first"):
         open_features(other, features, "train")
     join_features(other, features)
-    assert open_features(other, features, "train").path.parent != path.parent
+    assert open_features(other, features, "train").paths[0].parent != path.parent
     assert not path.parent.exists()
 
 
@@ -70,7 +71,7 @@ def test_missing_features_are_named_and_nothing_is_left(dataset: Dataset, featur
 
 def test_a_damaged_join_is_made_again(dataset: Dataset, features: Path, caplog: pytest.LogCaptureFixture) -> None:
     join_features(dataset, features)
-    path = open_features(dataset, features, "train").path
+    path = open_features(dataset, features, "train").paths[0]
     whole = path.read_bytes()
     caplog.set_level(logging.WARNING)
     for content in (whole[:-1], b"", whole[:-3] + b"\x11" + whole[-2:], None):
@@ -103,7 +104,24 @@ def test_damaged_features_are_removed_all_at_once_and_joined_are_none(
 
 def test_an_array_of_another_size_is_refused(dataset: Dataset, features: Path) -> None:
     join_features(dataset, features)
-    path = open_features(dataset, features, "train").path
+    path = open_features(dataset, features, "train").paths[0]
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"train.npy has \d+ bytes, expected \d+"):
         open_features(dataset, features, "train")
+
+
+def test_training_films_are_joined_in_more_views(dataset: Dataset, features: Path) -> None:
+    write_features(view_folder(features, 1), list("abcd"), np.stack([VECTORS[name] + 1 for name in "abcd"]))
+    write_features(view_folder(features, 2), ["a", "c"], np.stack([VECTORS[name] + 2 for name in "ac"]))
+    views = Views(train=3, predicted=2)
+    join_features(dataset, features, views)
+    train = open_features(dataset, features, "train", 3)
+    assert [train.read(view=view)[:, 0].tolist() for view in range(3)] == [[0, 2], [1, 3], [2, 4]]
+    test = open_features(dataset, features, "test", 2)
+    assert [test.read(view=view)[:, 0].tolist() for view in range(2)] == [[1, 2], [2, 3]]
+    with pytest.raises(FileNotFoundError, match="expected join_features to be called first"):
+        open_features(dataset, features, "test", 3)
+    # More views of the test films are joined, too, once they are wanted.
+    write_features(view_folder(features, 2), ["b", "d"], np.stack([VECTORS[name] + 2 for name in "bd"]))
+    join_features(dataset, features, Views(train=3, predicted=3))
+    assert open_features(dataset, features, "test", 3).read(view=2)[:, 0].tolist() == [3, 4]

@@ -14,7 +14,7 @@ from tasks.posters.images import NotAPosterError
 @pytest.fixture(scope="module")
 def network() -> LiteRTNetwork:
     """Gives the mean red and the mean green of a picture, twice over."""
-    pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3))
+    pixels = keras.Input((*IMAGE_SIZE, 3))
     means = keras.layers.GlobalAveragePooling2D()(pixels)
     weights = keras.initializers.Constant([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]])
     return LiteRTNetwork(convert(keras.Model(pixels, keras.layers.Dense(2, kernel_initializer=weights)(means))))
@@ -38,7 +38,7 @@ def test_no_images_give_no_rows_of_the_right_width(network: LiteRTNetwork) -> No
 
 
 def test_pixels_as_they_are(network: LiteRTNetwork) -> None:
-    pixels = np.zeros((3, IMAGE_SIZE, IMAGE_SIZE, 3), np.float32)
+    pixels = np.zeros((3, *IMAGE_SIZE, 3), np.float32)
     pixels[1, ..., 0] = 255
     np.testing.assert_allclose(network.predict_pixels(pixels), [[0, 0], [255, 0], [0, 0]], atol=1e-3)
 

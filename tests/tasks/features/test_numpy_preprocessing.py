@@ -129,7 +129,7 @@ def test_exif_orientation_is_ignored_by_training_predictions_and_the_exported_gr
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     module = tf.Module()
-    module.prepare = prepare_posters
+    module.prepare = tf.function(prepare_posters, input_signature=[tf.TensorSpec([None], tf.string)])
     tf.saved_model.save(module, str(tmp_path))
     exported = tf.saved_model.load(str(tmp_path))
     for kind in ("JPEG", "PNG"):

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tasks.features.preprocessing import decode_poster, prepare_poster, resize_pixels
+from tasks.features.preprocessing import cut_view, decode_poster, prepare_poster, prepare_posters, resize_pixels
+from tasks.features.views import locate_view
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -82,3 +83,21 @@ def test_eagerly_and_in_a_graph() -> None:
 def test_bytes_that_are_no_image_raise() -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode_poster(tf.constant(b"<html>"))
+
+
+def test_views_are_parts_of_the_prepared_poster() -> None:
+    pixels = tf.constant(np.random.default_rng(0).random((2, 96, 64, 3), np.float32) * 255)
+    np.testing.assert_array_equal(cut_view(pixels, 0), pixels)
+    np.testing.assert_array_equal(cut_view(pixels, 1), pixels[:, :, ::-1])
+    (top, left, height, width), _ = locate_view(3, (96, 64))
+    expected = tf.image.resize(pixels[:, top : top + height, left : left + width], (96, 64))[:, :, ::-1]
+    np.testing.assert_array_equal(cut_view(pixels, 3), expected)
+
+
+@pytest.mark.parametrize("size", [(224, 224), (384, 256), (96, 128)])
+def test_every_size_of_the_backbones_input(size: tuple[int, int]) -> None:
+    poster = png(np.full((268, 182, 3), 200, np.uint8))
+    assert prepare_poster(tf.constant(poster), size).shape == (*size, 3)
+    prepared = prepare_posters(tf.constant([poster, poster]), size)
+    assert prepared.shape == (2, *size, 3)
+    np.testing.assert_allclose(prepared, 200, atol=1e-3)

@@ -1,7 +1,7 @@
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from tasks.features import cache
 from tasks.features.backbone import Backbone
 from tasks.features.extraction import FeatureExtractor, make_feature_extractor
 from tasks.features.task import Extraction, ExtractionPlan, extract_shard, plan_extraction
+from tasks.features.views import Views
 from tasks.sample.drawing import draw_poster
 from tasks.settings import FeatureSettings
 
@@ -80,16 +81,16 @@ def test_each_image_is_extracted_once_from_one_shard(extractor: FeatureExtractor
     ]
     extracted: Counter[bytes] = Counter()
 
-    def count_and_extract(images) -> np.ndarray:
+    def count_and_extract(images: Sequence[bytes], views: Sequence[int]) -> np.ndarray:
         extracted.update(images)
-        return extractor(images)
+        return extractor(images, views)
 
     for plan in plans:
         extract_shard.fn(plan, folder, count_and_extract)
     assert extracted == dict.fromkeys(POSTERS[:3], 1)
     found = read_features(folder)
     assert found.keys() == set(HASHES[:3])
-    np.testing.assert_allclose([found[sha256] for sha256 in HASHES[:3]], extractor(POSTERS[:3]), atol=5e-3)
+    np.testing.assert_allclose([found[sha256] for sha256 in HASHES[:3]], extractor(POSTERS[:3], [0])[:, 0], atol=5e-3)
     assert plan_extraction(dataset, folder) == []
 
 
@@ -142,7 +143,7 @@ def test_an_image_that_cannot_be_decoded_costs_no_other_its_features(
     assert caplog.messages == ["features: 1 of 2 images can't be decoded"]
     found = read_features(folder)
     assert found.keys() == {HASHES[0], HASHES[2]}
-    np.testing.assert_allclose([found[HASHES[0]]], extractor(POSTERS[:1]), atol=5e-3)
+    np.testing.assert_allclose([found[HASHES[0]]], extractor(POSTERS[:1], [0])[:, 0], atol=5e-3)
 
 
 def test_a_shard_of_undecodable_images_alone_leaves_no_features(extractor: FeatureExtractor, tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_a_shard_of_undecodable_images_alone_leaves_no_features(extractor: Featu
 
 
 def test_another_failure_of_the_extractor_is_not_taken_for_an_image_s(tmp_path: Path) -> None:
-    def fail(images) -> np.ndarray:
+    def fail(images: Sequence[bytes], views: Sequence[int]) -> np.ndarray:
         raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
 
     (plan,) = plan_extraction(make_dataset(tmp_path / "shards", {1: 0}), tmp_path / "features")
@@ -163,9 +164,37 @@ def test_another_failure_of_the_extractor_is_not_taken_for_an_image_s(tmp_path: 
 
 @pytest.mark.real_posters
 def test_real_posters(extractor: FeatureExtractor, real_posters: Path) -> None:
-    features = extractor([path.read_bytes() for path in sorted((real_posters / "posters").iterdir())[:16]])
+    posters = [path.read_bytes() for path in sorted((real_posters / "posters").iterdir())[:16]]
+    features = extractor(posters, [0])[:, 0]
     # Averages of ReLU6 layers: none below 0 or over 6, few of them 0, and no two posters alike.
     assert features.min() >= 0
     assert features.max() <= 6
     assert 0.1 < features.mean() < 1.0
     assert len(np.unique(features.round(3), axis=0)) == 16
+
+
+def test_images_are_extracted_in_the_views_that_they_lack(extractor: FeatureExtractor, tmp_path: Path) -> None:
+    dataset, folder = make_dataset(tmp_path / "shards", FILMS), tmp_path / "features"
+    for plan in plan_extraction(dataset, folder):
+        extract_shard.fn(plan, folder, extractor)
+    views = Views(train=4, predicted=2)
+    plans = plan_extraction(dataset, folder, views=views)
+    assert [(plan.hashes, plan.views) for plan in plans] == [
+        ({HASHES[2]}, (1,)),
+        ({HASHES[0]}, (1, 2, 3)),
+        ({HASHES[1]}, (1, 2, 3)),
+    ]
+    before = read_features(folder)
+    for plan in plans:
+        extract_shard.fn(plan, folder, extractor)
+    assert plan_extraction(dataset, folder, views=views) == []
+    assert {sha256: row.tolist() for sha256, row in before.items()} == {
+        sha256: row.tolist() for sha256, row in read_features(folder).items()
+    }
+    found = [read_features(cache.view_folder(folder, view)) for view in range(4)]
+    assert [sorted(of_view) for of_view in found[1:]] == [sorted(HASHES[:3]), *[sorted(HASHES[:2])] * 2]
+    expected = extractor(POSTERS[:1], range(4))[0]
+    np.testing.assert_allclose([of_view[HASHES[0]] for of_view in found], expected, atol=5e-3)
+    # A new data set, in which a test film shows the image of a training film.
+    both = make_dataset(tmp_path / "shards", {**FILMS, 102: 0})
+    assert plan_extraction(both, folder, views=views) == []

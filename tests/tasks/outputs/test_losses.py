@@ -91,18 +91,24 @@ def test_asymmetric_without_focus_and_margin_is_scikit_learns_cross_entropy() ->
     assert float(AsymmetricLoss(focus=0, margin=0)(y_true, y_pred)) == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_share_of_soft_f1_is_that_of_the_settings() -> None:
+    y_true, y_pred = np.array([[1.0], [0.0]]), np.array([[0.5], [0.25]])
+    parts = [float(make_loss(name, 0.6)(y_true, y_pred)) for name in ("soft_f1", "binary_crossentropy")]
+    assert float(make_loss("mixed_soft_f1", 0.6)(y_true, y_pred)) == pytest.approx(0.6 * parts[0] + 0.4 * parts[1])
+
+
 @pytest.mark.parametrize("name", TrainingSettings.model_json_schema()["properties"]["loss"]["enum"])
 def test_every_loss_falls_along_its_gradient(name: str) -> None:
     """With films in it that are as wrong as can be, too, where a gradient could be without bound."""
     y_true = np.array([[1, 0, 1], [0, 1, 0], [0, 0, 1]])
     logits = keras.Variable(np.where(y_true, -20.0, 20.0).astype(np.float32) * [[1.0], [0.1], [0.0]])
     with tf.GradientTape() as tape:
-        loss = make_loss(name)(y_true, keras.ops.sigmoid(logits))
+        loss = make_loss(name, 0.6)(y_true, keras.ops.sigmoid(logits))
     gradient = tape.gradient(loss, logits.value).numpy()
     assert np.isfinite(gradient).all()
     assert np.abs(gradient).max() > 0
     logits.assign_sub(0.1 * gradient)
-    assert float(make_loss(name)(y_true, keras.ops.sigmoid(logits))) < float(loss)
+    assert float(make_loss(name, 0.6)(y_true, keras.ops.sigmoid(logits))) < float(loss)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tasks.features.cache import write_features
-from tasks.features.matrix import FeatureMatrix
+from tasks.features.matrix import FeatureViews
 from tasks.registry.reproduction import (
     Comparison,
     Weights,
@@ -23,7 +23,7 @@ FEATURES = {"a": [1.0, 2.0], "b": [3.0, 4.0], "c": [5.0, 6.0]}
 
 
 @pytest.fixture
-def made(make_matrix) -> dict[str, FeatureMatrix]:
+def made(make_matrix) -> dict[str, FeatureViews]:
     train, test = [FEATURES["a"], FEATURES["a"], FEATURES["c"]], [FEATURES["b"]]
     return {"train": make_matrix(np.array(train)), "test": make_matrix(np.array(test))}
 
@@ -41,14 +41,14 @@ def made(make_matrix) -> dict[str, FeatureMatrix]:
     ],
 )
 def test_features(
-    made: dict[str, FeatureMatrix], tmp_path: Path, kept: dict[str, list[float]], expected: Comparison
+    made: dict[str, FeatureViews], tmp_path: Path, kept: dict[str, list[float]], expected: Comparison
 ) -> None:
     if kept:
         write_features(tmp_path / "net", list(kept), np.array(list(kept.values()), np.float32))
     assert compare_features(FILMS, made, tmp_path / "net", tmp_path / "scratch" / "net") == expected
 
 
-def test_features_of_another_network(made: dict[str, FeatureMatrix]) -> None:
+def test_features_of_another_network(made: dict[str, FeatureViews]) -> None:
     found = compare_features(FILMS, made, Path("net-v1"), Path("net-v2"))
     assert found == Comparison("features", False, "they are those of net-v2, expected net-v1")
 

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
+from scipy.special import expit, softmax
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
+from tasks.features.matrix import FeatureViews
 from tasks.outputs.embedding import EmbeddingOutput
 from tasks.outputs.genres import GenresOutput
 from tasks.outputs.losses import MacroSoftF1
@@ -18,8 +20,15 @@ from tasks.settings import HeadSettings, TrainingSettings
 from tasks.training import fitting
 from tasks.training import head as head_module
 from tasks.training.examples import Examples, TrainingData
-from tasks.training.fitting import fit_head, write_tensorboard
-from tasks.training.head import build_embedding_model, build_head, fit_scaler, predict
+from tasks.training.fitting import fit_head, fit_heads, write_tensorboard
+from tasks.training.head import (
+    build_embedding_model,
+    build_head,
+    build_logits_model,
+    fit_scaler,
+    predict,
+    predict_confidences,
+)
 
 GENRES = ["a", "b"]
 SETTINGS = TrainingSettings(hidden_units=32, epochs=8, batch_size=64, learning_rate=3e-3)
@@ -265,3 +274,62 @@ def test_without_taps_a_head_learns_from_the_last_layer_alone(make_matrix) -> No
     np.testing.assert_array_equal(*predicted)
     with_taps = fit_head(TrainingData(examples, examples, GENRES), settings.model_copy(update={"taps": True}), seed=0)
     assert with_taps.head.input.shape == (None, 1290)
+
+
+def test_heads_are_averaged_into_one(train: Examples, validation: Examples) -> None:
+    data = TrainingData(train, validation, GENRES)
+    settings = SETTINGS.model_copy(update={"num_heads": 3, "epochs": 2})
+    outputs = HeadSettings(decade=0.5, score=0.5)
+    averaged = fit_heads(data, settings, seed=1, heads=outputs)
+    alone = [fit_head(data, settings, seed, outputs) for seed in (3, 4, 5)]
+    predicted = predict(build_logits_model(averaged.head), validation.features)
+    expected = [predict(build_logits_model(fitted.head), validation.features) for fitted in alone]
+    for name in ("genres", "score"):
+        np.testing.assert_allclose(predicted[name], np.mean([each[name] for each in expected], axis=0), atol=1e-4)
+    # Of the decades the scores before the softmax.
+    logarithms = np.mean([np.log(each["decade"]) for each in expected], axis=0)
+    np.testing.assert_allclose(predicted["decade"], softmax(logarithms, axis=1), atol=1e-4)
+    assert averaged.head.get_layer("hidden").units == 3 * 32
+    assert averaged.history.equals(alone[0].history)
+    assert np.ptp([each["genres"] for each in expected], axis=0).max() > 0.01
+
+
+def test_a_head_learns_from_the_views_that_its_recipe_takes(train: Examples, validation: Examples, make_matrix) -> None:
+    data = TrainingData(train, validation, GENRES)
+    whole = train.features.read()
+    # A view whose first two features, which decide, are exchanged.
+    swapped = make_matrix(whole[:, [1, 0, *range(2, 12)]])
+    views = FeatureViews([*train.features._matrices, *swapped._matrices])
+    both = TrainingData(replace(train, features=views), validation, GENRES)
+    settings = SETTINGS.model_copy(update={"epochs": 20, "learning_rate": 1e-2, "dropout": 0.1})
+    alone = fit_head(data, settings, seed=0)
+    assert alone.validation_macro_f1 > 0.85
+    assert fit_head(both, settings, seed=0).validation_macro_f1 < 0.8
+    from_whole = fit_head(both, settings.model_copy(update={"views": False}), seed=0)
+    for found, expected in zip(from_whole.head.get_weights(), alone.head.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_predictions_are_averaged_over_the_views(train: Examples, make_matrix) -> None:
+    other = make_matrix(train.features.read()[::-1])
+    views = FeatureViews([*train.features._matrices, *other._matrices])
+    head = build_head([GENRES_OUTPUT], SETTINGS, 12, None, seed=0)
+    model = build_logits_model(head)
+    first, second, both = (predict(model, features)["genres"] for features in (train.features, other, views))
+    np.testing.assert_allclose(both, (first + second) / 2, atol=1e-6)
+    np.testing.assert_allclose(
+        predict_confidences(head, views, 5)["genres"], expit((first + second) / 2)[:5], atol=1e-6
+    )
+    scaler = fit_scaler(views)
+    both_features = np.concatenate([train.features.read(), other.read()]).astype(float)
+    np.testing.assert_allclose(scaler.mean_, both_features.mean(axis=0))
+    np.testing.assert_allclose(scaler.var_, both_features.var(axis=0))
+
+
+def test_weight_decay_keeps_weights_small(train: Examples, validation: Examples) -> None:
+    data = TrainingData(train, validation, GENRES)
+    norms = []
+    for weight_decay in (0.0, 0.1):
+        settings = SETTINGS.model_copy(update={"weight_decay": weight_decay, "epochs": 8, "patience": None})
+        norms.append(float(np.linalg.norm(fit_head(data, settings, seed=0).head.get_layer("hidden").kernel)))
+    assert norms[1] < 0.99 * norms[0]
