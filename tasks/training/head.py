@@ -85,17 +85,16 @@ def average_heads(heads: Sequence[keras.Model], outputs: Sequence[Output], setti
             hidden = layer(hidden)
     hidden = keras.layers.Dense(settings.hidden_units * len(heads), activation="relu", name=HIDDEN)(hidden)
     averaged = keras.Model(features, {output.name: output.build(hidden) for output in outputs}, name="head")
-    for layer, *layers in zip(*map(_list_dense_layers, (averaged, *heads)), strict=True):
-        kernels, biases = zip(*(each.get_weights() for each in layers), strict=True)
+    for layer in averaged.layers:
+        if not isinstance(layer, keras.layers.Dense):
+            continue
+        # By name: the order of a model's layers is not that of another.
+        kernels, biases = zip(*(head.get_layer(layer.name).get_weights() for head in heads), strict=True)
         if layer.name == HIDDEN:
             layer.set_weights([np.concatenate(kernels, axis=1), np.concatenate(biases)])
         else:
             layer.set_weights([np.concatenate(kernels) / len(heads), np.mean(biases, axis=0)])
     return averaged
-
-
-def _list_dense_layers(head: keras.Model) -> list[keras.layers.Dense]:
-    return [layer for layer in head.layers if isinstance(layer, keras.layers.Dense)]
 
 
 def build_logits_model(head: keras.Model) -> keras.Model:
