@@ -162,7 +162,7 @@ def _locate(model: ModelFolder, settings: Settings) -> KeptFilms:
 def _extract_features(dataset: Dataset, films: pd.DataFrame, settings: Settings, scratch: Path) -> Path:
     """Extracts the features of all images of a data set from the posters, and joins them with its films."""
     from tasks.features.backbone import load_backbone
-    from tasks.features.cache import view_folder, write_features
+    from tasks.features.cache import write_views
     from tasks.features.extraction import extract_decodable, make_feature_extractor
     from tasks.features.joining import join_features
 
@@ -170,15 +170,14 @@ def _extract_features(dataset: Dataset, films: pd.DataFrame, settings: Settings,
     folder = scratch / "features" / backbone.feature_key.folder_name
     extractor = make_feature_extractor(backbone, settings.features)
     hash_of_film: dict[int, str] = dict(films.drop_duplicates("sha256")[["imdb_id", "sha256"]].itertuples(index=False))
+    views = range(settings.views.train)
     posters = ledger.iterate_posters(settings.workspace.folder("posters"), hash_of_film.keys())
     while batch := list(islice(posters, _IMAGES_AT_ONCE)):
         images = {hash_of_film[imdb_id]: content for imdb_id, content in batch}
-        views = range(settings.views.train)
         features, undecodable = extract_decodable(images, views, extractor)
         if undecodable:
             raise ReproductionError(f"{len(undecodable)} images can't be decoded any more, {undecodable[0]} first")
-        for view in views:
-            write_features(view_folder(folder, view), hashes=list(images), features=features[:, view])
+        write_views(folder, list(images), features, views)
     join_features(dataset, folder, settings.views)
     return folder
 

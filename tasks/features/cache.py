@@ -158,6 +158,19 @@ def write_features(folder: Path, hashes: Sequence[str], features: NDArray[np.flo
     return path
 
 
+def write_views(folder: Path, hashes: Sequence[str], features: NDArray[np.float32], views: Sequence[int]) -> None:
+    """Writes the features of several views; see `write_features`.
+
+    Args:
+        folder: Folder of the features of one `FeatureKey`.
+        hashes: Hashes of the images.
+        features: Features of the images, shape `(len(hashes), len(views), num_features)`.
+        views: Numbers of the views.
+    """
+    for column, view in enumerate(views):
+        write_features(view_folder(folder, view), hashes, features[:, column])
+
+
 def iterate_features(path: Path) -> Iterator[tuple[list[str], NDArray[np.float16]]]:
     """Yields hashes and features, shape `(num_images, num_features)`, of some hundreds of images of a file at a time.
 

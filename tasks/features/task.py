@@ -104,8 +104,7 @@ def extract_shard(plan: ExtractionPlan, folder: Path, extractor: FeatureExtracto
     features, undecodable = extract_decodable(images, plan.views, extractor)
     hashes = [sha256 for sha256 in images if sha256 not in undecodable]
     if hashes:
-        for column, view in enumerate(plan.views):
-            cache.write_features(cache.view_folder(folder, view), hashes=hashes, features=features[:, column])
+        cache.write_views(folder, hashes, features, plan.views)
     rate = len(hashes) / (time.monotonic() - start)
     shard, views = plan.shard.stem, f" in {len(plan.views)} views" if len(plan.views) > 1 else ""
     logger.info("features: %s, %d images%s extracted, %.0f/s", shard, len(hashes), views, rate, extra={"part": shard})

@@ -48,17 +48,19 @@ def measure_agreement(expected: NDArray[np.float32], found: NDArray[np.float32])
 
 def measure_rates(model: bytes, images: Sequence[bytes]) -> dict[str, Any]:
     """Returns images/s of the LiteRT model, prepared by NumPy and by TensorFlow, in turns."""
-    networks = {
-        "NumPy and Pillow": LiteRTNetwork(model),
-        "TensorFlow": LiteRTNetwork(model, lambda some, size: prepare_posters(tf.constant(some), size).numpy()),
-    }
-    for network in networks.values():
-        network.predict_images(images[:BATCH_SIZE])
+    network = LiteRTNetwork(model)
+
+    def predict_prepared(batch: Sequence[bytes]) -> NDArray[np.float32]:
+        return network.predict_pixels(prepare_posters(tf.constant(batch), network.image_size).numpy())
+
     ways = {
-        name: lambda network=network: rate(len(images), lambda: network.predict_images(images))
-        for name, network in networks.items()
+        "NumPy and Pillow": network.predict_images,
+        "TensorFlow": lambda some: network.map_batches(predict_prepared, some),
     }
-    return compare("images/s", take_turns(ways))
+    for predict in ways.values():
+        predict(images[:BATCH_SIZE])
+    rates = {name: lambda predict=predict: rate(len(images), lambda: predict(images)) for name, predict in ways.items()}
+    return compare("images/s", take_turns(rates))
 
 
 def main() -> None:
