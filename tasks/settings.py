@@ -124,6 +124,13 @@ class CatalogSettings(StageSettings):
 class PosterSettings(StageSettings):
     """The download of the posters."""
 
+    image_width: int | None = Field(
+        None,
+        ge=32,
+        le=2000,
+        description="Width in pixels that is asked of servers whose addresses carry it, as IMDB's do "
+        "(`UX182_CR0,0,182,268`); where there is none, the catalog's address is requested. null: the catalog's.",
+    )
     connections: int = Field(32, ge=4, le=256, description="Number of open connections, over all parts under way.")
     connections_per_host: int = Field(
         32, ge=1, le=256, description="Maximum number of connections to one host, over all parts under way."

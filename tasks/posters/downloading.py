@@ -34,7 +34,7 @@ def download_part(
         posters_dir: Folder of the parts.
         part: Number of the part.
         num_parts: Number of parts.
-        films: Films of the part, with `imdb_id` and `poster_url`.
+        films: Films of the part, as in `PartPlan`.
         settings: Settings of the stage, as `PosterSettings` has them.
         share: Share of this call in the connections and rates of the run, in (0, 1].
         left_alone: Hosts that are left alone, with the reasons, as other calls returned them.
@@ -114,7 +114,7 @@ class _SegmentWriter:
 
 def _build_request(film: Mapping[str, Any]) -> PosterRequest:
     validators = Validators(etag=film["etag"], last_modified=film["last_modified"]) if "sha256" in film else None
-    return PosterRequest(film["poster_url"], validators)
+    return PosterRequest(film["poster_url"], validators, film.get("fallback_url"))
 
 
 def _outcome(film: Mapping[str, Any], fetched: Fetched) -> str:

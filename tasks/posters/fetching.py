@@ -54,10 +54,12 @@ class PosterRequest:
     Attributes:
         url: Address of the poster.
         validators: Validators of the copy that exists already; None for an unconditional request.
+        fallback_url: Address on the same host, for when there is no poster at the first; None: there is none.
     """
 
     url: str
     validators: Validators | None = None
+    fallback_url: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,11 @@ class Fetched:
     etag: str | None = None
     last_modified: str | None = None
     unchanged: bool = False
+
+    @property
+    def is_final_failure(self) -> bool:
+        """Whether the server answered, and has no poster there."""
+        return self.reason is not None and self.http_status is not None and not is_transient(self.http_status)
 
 
 class _FetchError(Exception):
@@ -176,8 +183,14 @@ async def _stream_posters(
         for number in waiting:
             # Waits without a connection, and before the poster's deadline begins.
             await hosts[host].wait_for_turn()
+            request = requests[number]
             async with free_connections:
-                on_fetched(number, await fetcher.fetch(requests[number], host))
+                fetched = await fetcher.fetch(request, host)
+            if request.fallback_url and fetched.is_final_failure:
+                await hosts[host].wait_for_turn()
+                async with free_connections:
+                    fetched = await fetcher.fetch(PosterRequest(request.fallback_url, request.validators), host)
+            on_fetched(number, fetched)
 
     async with client, asyncio.TaskGroup() as tasks:
         waiting = {host: iter(numbers) for host, numbers in queues.items()}

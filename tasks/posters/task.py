@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.errors import DownloadError
 from tasks.posters import ledger, segments
+from tasks.posters.image_width import request_width
 from tasks.posters.progress import Progress
 from tasks.posters.workers import Workers
 from tasks.settings import PosterSettings
@@ -27,7 +28,8 @@ class PartPlan:
     Attributes:
         number: Number of the part.
         num_parts: Number of parts.
-        films: All films of the part, as dicts with `imdb_id` and `poster_url`.
+        films: All films of the part, as dicts with `imdb_id`, `poster_url` and, if that is not the catalog's address,
+            `fallback_url`, which is.
         num_requests: Number of posters to download.
     """
 
@@ -85,7 +87,9 @@ def plan_downloads(films: pa.Table, posters_dir: Path, settings: PosterSettings)
     for part in segments.list_parts(posters_dir):
         part.remove_leftovers()
     plans = []
-    for number, part_films in enumerate(ledger.split_into_parts(films, num_parts)):
+    for number, catalog_films in enumerate(ledger.split_into_parts(films, num_parts)):
+        width = settings.image_width
+        part_films = [request_width(film, width) for film in catalog_films] if width else catalog_films
         rows = ledger.read_rows(segments.find_lineage(posters_dir, number, num_parts))
         selected = ledger.select_films(part_films, rows, settings)
         if selected:

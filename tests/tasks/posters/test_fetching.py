@@ -47,6 +47,23 @@ def test_poster_is_unaltered(server) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "falls_back"),
+    [
+        ("status-404", True),
+        ("tiny", True),
+        ("good", False),
+        # These may pass: the poster is requested again by the next run, not kept in another width.
+        ("status-503", False),
+        ("hangup", False),
+    ],
+)
+def test_another_address_is_requested_where_there_is_no_poster(server, path: str, falls_back: bool) -> None:
+    (fetched,) = fetch_posters([PosterRequest(server.url(path), fallback_url=server.url("good"))], SETTINGS)
+    assert server.requests["good"] == (falls_back or path == "good")
+    assert (fetched.content == server.poster) == (falls_back or path == "good")
+
+
+@pytest.mark.parametrize(
     ("path", "reason", "http_status", "attempts"),
     [
         ("status-404", "http 404", 404, 1),

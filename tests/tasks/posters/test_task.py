@@ -157,3 +157,19 @@ def test_segments_are_bounded_by_bytes(server, tmp_path: Path, monkeypatch: pyte
     download(films, tmp_path / "posters", SETTINGS.model_copy(update={"posters_per_part": 1000}))
     rows = [segments.read_segment(path).num_rows for path in (tmp_path / "posters").glob("*.parquet")]
     assert sorted(rows) == [2, 5, 5]
+
+
+def test_another_width_is_downloaded_once_and_the_catalogs_where_there_is_none(server, tmp_path: Path) -> None:
+    # The test server answers 404 to both addresses of the second film.
+    paths = {1: "good._V1_UX182_CR0,0,182,268_AL_.jpg", 2: "status-404-a._V1_UX182_CR0,0,182,268_AL_.jpg"}
+    films = make_films({number: server.url(path) for number, path in paths.items()})
+    assert download(films, tmp_path / "posters") == {"new": 1, "failed": 1}
+    wider = SETTINGS.model_copy(update={"image_width": 364})
+    assert download(films, tmp_path / "posters", wider) == {"new": 1, "failed": 1}
+    assert download(films, tmp_path / "posters", wider) == {}
+    assert server.requests == {
+        **dict.fromkeys(paths.values(), 1),
+        paths[2]: 2,  # as the fall back
+        "good._V1_UX364_CR0,0,364,536_AL_.jpg": 1,
+        "status-404-a._V1_UX364_CR0,0,364,536_AL_.jpg": 1,
+    }
