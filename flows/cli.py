@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from flows.train import Run
     from tasks.prediction.images import ImageResult
-    from tasks.settings import PosterSettings, RecipeName, Settings
+    from tasks.recipes import RecipeName
+    from tasks.settings import PosterSettings, Settings
 
 app = typer.Typer(
     help="Learn to name a film's genres from its poster.",
@@ -29,6 +30,8 @@ app = typer.Typer(
 
 # Of the errors in how a command was called, Typer names only this one in public; its base is all of them.
 _UsageError: Any = typer.BadParameter.__bases__[0]
+
+_RECIPES = "default, fast, best, or the article's: seed, seed_bce."
 
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="Settings, as YAML or TOML.")]
 Assignments = Annotated[
@@ -69,7 +72,7 @@ def run(
     assignments: Assignments = None,
     catalog: CatalogSource = None,
     min_posters: MinPosters = None,
-    recipe: Annotated[str | None, typer.Option(help="default, seed or seed_bce.")] = None,
+    recipe: Annotated[str | None, typer.Option(help=_RECIPES)] = None,
     retry_failed: Annotated[
         bool | None, typer.Option("--retry-failed", help="Request posters again that failed in an earlier run.")
     ] = None,
@@ -110,13 +113,18 @@ def compare(
     catalog: CatalogSource = None,
     min_posters: MinPosters = None,
     recipes: Annotated[
-        list[str] | None, typer.Option("--recipe", help="One of those to compare; default, seed and seed_bce.")
+        list[str] | None,
+        typer.Option("--recipe", help=f"One of those to compare: {_RECIPES} By default default, seed and seed_bce."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many splits and trainings of each.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="How many splits and trainings of each, from the setting on.")] = 3,
+    held_out: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of films, by image hash, that are the test split of every seed."),
+    ] = None,
 ) -> None:
     """Compare recipes over several seeds; nothing is published."""
     from flows.configuration import load_settings
-    from tasks.settings import RECIPES
+    from tasks.recipes import RECIPES
 
     chosen = load_settings(
         settings,
@@ -127,9 +135,11 @@ def compare(
     unknown = sorted(set(recipes or ()) - set(RECIPES))
     if unknown:
         raise SettingsError(f"no recipe {unknown[0]!r}: expected one of {', '.join(RECIPES)} (--recipe)")
+    from flows.compare import RECIPES_COMPARED
     from flows.compare import compare as compare_recipes
 
-    comparison = compare_recipes(chosen, cast("tuple[RecipeName, ...]", tuple(recipes or RECIPES)), seeds)
+    compared = cast("tuple[RecipeName, ...]", tuple(recipes or RECIPES_COMPARED))
+    comparison = compare_recipes(chosen, compared, seeds, held_out)
     _print(f"\n{comparison.table}\n\neach seed   {comparison.folder}/comparison.json")
 
 

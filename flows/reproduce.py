@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from pydantic import ValidationError
 
 from tasks.checking import DamagedFileError
 from tasks.dataset.films import FILMS_FILE
@@ -30,6 +29,7 @@ from tasks.hashing import hash_file
 from tasks.locking import locked
 from tasks.model_folder import ModelFolder
 from tasks.posters import ledger
+from tasks.recipes import RECIPES
 from tasks.registry.kept_films import KeptFilms, compare_films, read_model_films
 from tasks.registry.provenance import list_changes
 from tasks.registry.reproduction import Comparison
@@ -93,8 +93,12 @@ def reproduce(model: ModelFolder, data_dir: Path | None = None) -> Reproduction:
 
 def _read_settings(model: ModelFolder) -> Settings:
     try:
-        return Settings.model_validate_json(model.settings_path.read_bytes())
-    except ValidationError as error:
+        values = json.loads(model.settings_path.read_bytes())
+        for group, names in RECIPES["fast"].items():
+            # A setting that a model's version did not have yet had the value that is the recipe's `fast` today.
+            values[group] = {**names, **values[group]}
+        return Settings.model_validate(values)
+    except (ValueError, LookupError, TypeError) as error:  # pydantic's ValidationError is a ValueError
         raise ReproductionError(
             f"{model.settings_path} is not of this version: install the version that published {model.id} "
             f"({one_line(error)})"
@@ -131,7 +135,7 @@ def _reproduce(model: ModelFolder, settings: Settings, scratch: Path) -> Iterato
     )
     dataset.folder.mkdir()
     dataset.films_path.write_bytes(model.films_path.read_bytes())
-    folder = _extract_features(dataset, films, settings, scratch)
+    folder, num_last_features = _extract_features(dataset, films, settings, scratch)
     matrices = {split: open_features(dataset, folder, split, settings.views.count(split)) for split in SPLITS}
     kept_folder = settings.workspace.folder("features") / model.features
     yield compare_features(films, matrices, kept_folder, folder)
@@ -143,6 +147,7 @@ def _reproduce(model: ModelFolder, settings: Settings, scratch: Path) -> Iterato
         seed=settings.seed,
         heads=settings.heads,
         views=settings.views,
+        num_last_features=num_last_features,
     )
     yield from _compare_heads(model, trained, dataset, published)
 
@@ -159,8 +164,12 @@ def _locate(model: ModelFolder, settings: Settings) -> KeptFilms:
     )
 
 
-def _extract_features(dataset: Dataset, films: pd.DataFrame, settings: Settings, scratch: Path) -> Path:
-    """Extracts the features of all images of a data set from the posters, and joins them with its films."""
+def _extract_features(dataset: Dataset, films: pd.DataFrame, settings: Settings, scratch: Path) -> tuple[Path, int]:
+    """Extracts the features of all images of a data set from the posters, and joins them with its films.
+
+    Returns:
+        Their folder, and how many of them are of the backbone's last layer.
+    """
     from tasks.features.backbone import load_backbone
     from tasks.features.cache import write_views
     from tasks.features.extraction import extract_decodable, make_feature_extractor
@@ -179,7 +188,7 @@ def _extract_features(dataset: Dataset, films: pd.DataFrame, settings: Settings,
             raise ReproductionError(f"{len(undecodable)} images can't be decoded any more, {undecodable[0]} first")
         write_views(folder, list(images), features, views)
     join_features(dataset, folder, settings.views)
-    return folder
+    return folder, backbone.num_last_features
 
 
 def _compare_heads(

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.settings import RECIPE_SETTINGS, RECIPES, Settings, TrainingSettings
+from tasks.recipes import RECIPE_SETTINGS, RECIPES
+from tasks.settings import ExportSettings, FeatureSettings, Settings, StageSettings, TrainingSettings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,7 +56,7 @@ class Setting:
 def list_settings() -> list[Setting]:
     """Returns all settings in the order of their declaration, those of nested groups by their dotted names."""
     schema = Settings.model_json_schema()
-    in_recipe = {f"training.{name}" for name in _list_recipe_fields()}
+    in_recipe = set(_list_recipe_settings())
     return [
         Setting(
             name, _as_yaml(node.get("default")), _describe_values(node), node.get("description", ""), name in in_recipe
@@ -75,11 +76,13 @@ def render_markdown() -> str:
         (f"`{setting.name}`{' *' * setting.in_recipe}", setting.default, setting.values, setting.description)
         for setting in list_settings()
     ]
-    recipes = {name: TrainingSettings.model_validate({"recipe": name}).model_dump(mode="json") for name in RECIPES}
-    recipe_rows = [
-        (f"`training.{field}`", *(_as_yaml(values[field]) for values in recipes.values()))
-        for field in _list_recipe_fields()
-    ]
+    recipes = {
+        name: Settings.model_validate({"training": {"recipe": name}}).model_dump(mode="json") for name in RECIPES
+    }
+    recipe_rows = []
+    for setting in _list_recipe_settings():
+        group, name = setting.split(".")
+        recipe_rows.append((f"`{setting}`", *(_as_yaml(values[group][name]) for values in recipes.values())))
     tables = (
         _render_table(("setting", "default", "values", "description"), rows),
         "## Recipes\n",
@@ -126,9 +129,19 @@ def _find_group(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapp
     return None
 
 
-def _list_recipe_fields() -> list[str]:
-    """Returns the fields of `TrainingSettings` that some recipe changes, in the order of declaration."""
-    return [name for name in TrainingSettings.model_fields if name in RECIPE_SETTINGS]
+def _list_recipe_settings() -> list[str]:
+    """Returns the dotted names of the settings that some recipe changes, in the order of declaration."""
+    groups: dict[str, type[StageSettings]] = {
+        "features": FeatureSettings,
+        "training": TrainingSettings,
+        "export": ExportSettings,
+    }
+    return [
+        f"{group}.{name}"
+        for group, model in groups.items()
+        for name in model.model_fields
+        if name in RECIPE_SETTINGS[group]
+    ]
 
 
 def _describe_values(node: Mapping[str, Any]) -> str:

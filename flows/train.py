@@ -177,7 +177,7 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
         features = extract_features(dataset, backbone, settings)
         join_features(dataset, features, settings.views)
     with _timed("training", seconds):
-        heads = _train_heads(dataset, features, settings)
+        heads = _train_heads(dataset, features, backbone.num_last_features, settings)
     with _timed("evaluation", seconds):
         # Another model may have been promoted since the start.
         circumstances = Circumstances.read(data.counts, settings, data.store_champion_id)
@@ -216,7 +216,7 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
     return model
 
 
-def _train_heads(dataset: Dataset, features: Path, settings: Settings) -> "TrainedHeads":
+def _train_heads(dataset: Dataset, features: Path, num_last_features: int, settings: Settings) -> "TrainedHeads":
     from tasks.evaluation.task import TrainedHeads
     from tasks.training.task import cross_fit_heads, train_head
 
@@ -227,6 +227,7 @@ def _train_heads(dataset: Dataset, features: Path, settings: Settings) -> "Train
         training_dir=settings.workspace.folder("training"),
         seed=settings.seed,
         views=settings.views,
+        num_last_features=num_last_features,
     )
     trained = train_recipe(settings=settings.training, heads=settings.heads)
     baselines = [train_recipe(settings=baseline) for baseline in _list_baselines(settings)]
@@ -240,6 +241,7 @@ def _train_heads(dataset: Dataset, features: Path, settings: Settings) -> "Train
             num_folds=settings.evaluation.label_error_folds,
             seed=settings.seed,
             views=settings.views,
+            num_last_features=num_last_features,
         )
     return TrainedHeads(trained, baselines, cross_fitted)
 

@@ -20,8 +20,8 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
-from tasks.features.image_size import IMAGE_SIZE
 from tasks.features.views import MAX_VIEWS, Views
+from tasks.recipes import RECIPE_SETTINGS, RecipeName, find_values, name_recipe
 from tasks.web.addresses import has_credentials, redact
 from tasks.workspace import FOLDERS, Workspace
 
@@ -233,18 +233,18 @@ class FeatureSettings(StageSettings):
         64, ge=1, description="Posters in one forward pass of TensorFlow; LiteRT takes one for each core."
     )
     image_size: tuple[int, int] = Field(
-        IMAGE_SIZE,
+        (384, 256),
         description="Height and width of the backbone's input in pixels, multiples of 32; posters are two by three.",
     )
     views: int = Field(
-        1,
+        2,
         ge=1,
         le=MAX_VIEWS,
-        description="Number of views of each training poster: 1: as it is; 2: mirrored, too; more: crops of it. A "
+        description="Number of views of each training poster: the whole of it, and crops, every other one mirrored. A "
         "head learns from one of them in each epoch.",
     )
     taps: tuple[str, ...] = Field(
-        ("block_13_expand_relu", "block_16_expand_relu"),
+        ("block_6_expand_relu", "block_13_expand_relu", "block_16_expand_relu"),
         description="Inner layers whose averages over the picture are features, too; or their standard deviations, "
         "block_6_expand_relu:std, or both, block_6_expand_relu:mean+std. The error for a wrong name lists all names.",
     )
@@ -271,30 +271,6 @@ class FeatureSettings(StageSettings):
         return taps
 
 
-# The article's head: raw features of the last layer, a constant rate, no early stop, a threshold of 0.5.
-_SEED_RECIPE: dict[str, Any] = {
-    "taps": False,
-    "views": False,
-    "hidden_units": 1024,
-    "standardise": False,
-    "dropout": 0.0,
-    "learning_rate": 1e-5,
-    "schedule": "constant",
-    "epochs": 30,
-    "patience": None,
-    "thresholds": "none",
-}
-
-# What each recipe changes in the defaults of `TrainingSettings`. Settings that are given have precedence.
-RECIPES: dict[str, dict[str, Any]] = {
-    "default": {},
-    "seed": _SEED_RECIPE,
-    "seed_bce": {**_SEED_RECIPE, "loss": "binary_crossentropy"},
-}
-# The settings that some recipe changes.
-RECIPE_SETTINGS = frozenset[str]().union(*RECIPES.values())
-
-RecipeName = Literal["default", "seed", "seed_bce"]
 LossName = Literal["soft_f1", "double_soft_f1", "mixed_soft_f1", "sigmoid_f1", "asymmetric", "binary_crossentropy"]
 ThresholdMethod = Literal["calibrated", "empirical", "none"]
 
@@ -307,7 +283,9 @@ class TrainingSettings(StageSettings):
     """
 
     recipe: RecipeName = Field(
-        "default", description="Recipe; default: the best of this project; seed, seed_bce: the article's."
+        "default",
+        description="Recipe, for features, training and export; fast: the least work; best: for who can wait; seed, "
+        "seed_bce: the article's.",
     )
     taps: bool = Field(
         True, description="Whether the averages of `features.taps` are inputs, beside those of the last layer."
@@ -315,16 +293,16 @@ class TrainingSettings(StageSettings):
     views: bool = Field(
         True, description="Whether a head learns from all `features.views`, or from whole posters alone."
     )
-    hidden_units: int = Field(512, ge=1, description="Units of the one hidden layer; the article has 1024.")
+    hidden_units: int = Field(512, ge=1, description="Units of the one hidden layer of a head; the article has 1024.")
     batch_size: int = Field(
         256, ge=1, description="Batch size, the article's; soft-F1 needs several posters of a genre in a batch."
     )
     loss: LossName = Field(
-        "soft_f1",
+        "mixed_soft_f1",
         description="Loss: soft_f1, double_soft_f1, mixed_soft_f1, sigmoid_f1, asymmetric or binary_crossentropy.",
     )
     soft_f1_share: float = Field(
-        0.8, ge=0, le=1, description="Share of soft-F1 in the loss mixed_soft_f1; the rest is cross-entropy."
+        0.6, ge=0, le=1, description="Share of soft-F1 in the loss mixed_soft_f1; the rest is cross-entropy."
     )
     standardise: bool = Field(
         True, description="Whether each feature is scaled to mean 0, variance 1 over the training split."
@@ -339,16 +317,21 @@ class TrainingSettings(StageSettings):
     schedule: Literal["cosine", "constant"] = Field(
         "cosine", description="Schedule of the learning rate: cosine (down to 0) or constant."
     )
-    epochs: int = Field(20, ge=1, le=10_000, description="Maximum number of epochs.")
+    epochs: int = Field(30, ge=1, le=10_000, description="Maximum number of epochs.")
     num_heads: int = Field(
-        1,
+        3,
         ge=1,
         le=16,
-        description="Number of heads whose logits are averaged, each from other initial weights; they become one head "
-        "with as many times the hidden units.",
+        description="Number of heads whose logits are averaged, each from other initial weights; they become one head. "
+        "The embedding is that of the first.",
     )
+    # The rate falls to 0, and the last epoch ranks films best; macro-F1 at a raw 0.5 prefers epochs in which the
+    # probabilities happen to lie right for it, which the thresholds take care of.
     patience: int | None = Field(
-        10, ge=1, description="Epochs without a better validation macro-F1 (raw, at 0.5) before a stop; null: no stop."
+        None,
+        ge=1,
+        description="Epochs without a better validation macro-F1 (raw, at 0.5) before a stop, after which the best "
+        "epoch's weights are kept; null: no stop, and the last epoch's weights.",
     )
     thresholds: ThresholdMethod = Field(
         "calibrated",
@@ -368,8 +351,7 @@ class TrainingSettings(StageSettings):
                 "fine_tune was removed, it improved validation macro-F1 by 0.001 only: leave it out, or set it to 0"
             )
         given.pop("fine_tune_learning_rate", None)
-        recipe = given.get("recipe", "default")
-        filled = RECIPES[recipe] if isinstance(recipe, str) and recipe in RECIPES else {}
+        filled = find_values(given.get("recipe", "default"), "training")
         settings = validate({**filled, **given})
         # Another recipe may replace these, but not those that were given.
         settings.model_fields_set.difference_update(filled.keys() - given.keys())
@@ -377,8 +359,8 @@ class TrainingSettings(StageSettings):
 
     @property
     def name(self) -> str:
-        """Name of the recipe, marked if a setting was altered."""
-        return self.recipe if self == TrainingSettings(recipe=self.recipe) else f"{self.recipe} (altered)"
+        """Name of the recipe, marked if one of these settings was altered."""
+        return name_recipe(self.recipe, is_altered=self != TrainingSettings(recipe=self.recipe))
 
 
 # The outputs that a model can have, genres first: each is a setting of its weight, and a file in tasks/outputs.
@@ -443,7 +425,7 @@ class ExportSettings(StageSettings):
         description="Maximum number of genres in the prediction of a poster; null: all whose confidence is over 0.5.",
     )
     views: int = Field(
-        1,
+        2,
         ge=1,
         le=MAX_VIEWS,
         description="Number of views over which a prediction is averaged, at most `features.views`; each costs a pass "
@@ -455,8 +437,8 @@ class ExportSettings(StageSettings):
     )
     index: bool = Field(
         True,
-        description="Whether index.parquet is written, which `similar` searches: a kilobyte for each training film, "
-        "with 512 hidden units.",
+        description="Whether index.parquet is written, which `similar` searches: two bytes for each training film "
+        "and hidden unit.",
     )
 
 
@@ -643,6 +625,33 @@ class Settings(StageSettings):
     drift: DriftSettings = operational(DriftSettings(), "Bounds of the warnings.")
     retention: RetentionSettings = operational(RetentionSettings(), "What is kept, and for how long.")
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _fill_from_recipe(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        """Fills features and export from the recipe; the group of training does so itself."""
+        if not isinstance(given, dict):
+            return validate(given)
+        training = given.get("training", {})
+        recipe: Any = "default"
+        if isinstance(training, TrainingSettings):
+            recipe = training.recipe
+        elif isinstance(training, dict):
+            recipe = training.get("recipe", recipe)
+        values, filled = dict(given), dict[str, set[str]]()
+        for group in ("features", "export"):
+            chosen = given.get(group, {})
+            known = chosen.model_dump(exclude_unset=True) if isinstance(chosen, StageSettings) else chosen
+            if isinstance(known, dict):
+                from_recipe = find_values(recipe, group)
+                filled[group] = from_recipe.keys() - known.keys()
+                values[group] = {**from_recipe, **known}
+        settings = validate(values)
+        # Another recipe may replace these, but not those that were given.
+        for group, names in filled.items():
+            getattr(settings, group).model_fields_set.difference_update(names)
+        settings.model_fields_set.difference_update(filled.keys() - given.keys())
+        return settings
+
     @model_validator(mode="after")
     def _keep_folders_apart(self) -> "Settings":
         """Refuses folders of which one would be cleared or filled as a part of the other."""
@@ -668,13 +677,26 @@ class Settings(StageSettings):
             )
         return self
 
-    @model_validator(mode="after")
-    def _check_heads(self) -> "Settings":
-        if self.training.num_heads > 1 and self.heads.embedding is not None:
-            raise ValueError(
-                "training.num_heads is over 1, expected 1 with heads.embedding: embeddings can't be averaged"
-            )
-        return self
+    @property
+    def recipe_name(self) -> str:
+        """Name of the recipe, marked if a setting of features, training or export that recipes have was altered."""
+        recipe = self.training.recipe
+        return name_recipe(recipe, is_altered=self != self.with_recipe(recipe))
+
+    def with_recipe(self, recipe: RecipeName) -> Self:
+        """Returns these settings with all of a recipe's in their place."""
+        defaults = Settings.model_validate({"training": {"recipe": recipe}})
+        return self.model_copy(
+            update={
+                "training": defaults.training,
+                **{
+                    group: getattr(self, group).model_copy(
+                        update={name: getattr(getattr(defaults, group), name) for name in RECIPE_SETTINGS[group]}
+                    )
+                    for group in ("features", "export")
+                },
+            }
+        )
 
     @property
     def views(self) -> Views:

@@ -22,6 +22,7 @@ from xdist.scheduler import LoadFileScheduling
 from tasks.features import wheel_weights
 from tasks.features.backbone import Backbone, load_backbone
 from tasks.features.matrix import FeatureMatrix, FeatureViews
+from tasks.recipes import RECIPES
 from tasks.settings import FeatureSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,8 +72,8 @@ def hub_cache() -> Path:
 
 @pytest.fixture(scope="session")
 def wheel_settings() -> FeatureSettings:
-    """Settings that find the backbone's wheel from any folder."""
-    return FeatureSettings(source="wheel", wheel_dir=ROOT / "data" / "backbone")
+    """Settings that find the backbone's wheel from any folder, and the features of the recipe `fast`."""
+    return FeatureSettings(source="wheel", wheel_dir=ROOT / "data" / "backbone", **RECIPES["fast"]["features"])
 
 
 @pytest.fixture(scope="session")

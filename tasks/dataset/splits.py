@@ -73,6 +73,34 @@ def split_films(
     return assigned
 
 
+def split_with_held_out(
+    films: pd.DataFrame, genre_targets: NDArray[np.uint8], num_films: int, *, settings: DatasetSettings, seed: int
+) -> NDArray[np.str_]:
+    """Splits films so that the same ones are the test split for every seed: those whose images have the lowest hashes.
+
+    What is chosen by other films can then be tested on these, which no choice has seen.
+
+    Args:
+        films: Films, as in `split_films`.
+        genre_targets: Genre targets, as there.
+        num_films: Number of films of the test split; a few more, if its last image is that of several films.
+        settings: Fractions of the splits, of which that of the test split does not count.
+        seed: Seed of the split of the other films.
+
+    Returns:
+        The name of each film's split, shape `(num_films,)`.
+
+    Raises:
+        DatasetError: If a split would be empty.
+    """
+    is_test = films["sha256"].isin(films["sha256"].sort_values().iloc[:num_films])
+    held_out = films.loc[is_test, ["imdb_id", "sha256"]].assign(split="test")
+    # Their own fraction, so that no other image is dealt to the test split.
+    fraction = held_out["sha256"].nunique() / films["sha256"].nunique()
+    settings = settings.model_copy(update={"test_fraction": fraction, "new_test_fraction": 0.0})
+    return split_films(films, genre_targets, held_out, settings=settings, seed=seed)
+
+
 def count_held_out(num_new: int, num_known: Mapping[str, int], settings: DatasetSettings) -> tuple[int, int]:
     """Returns how many new images are dealt to the test and to the validation split; the rest is for training.
 

@@ -27,7 +27,7 @@ from tasks.dataset.genres import choose_genres, count_genres, encode_genres
 from tasks.dataset.known_splits import SPLIT_COLUMNS, name_splits_file, write_known_splits
 from tasks.dataset.lost_splits import SplitsBackup, find_known_splits
 from tasks.dataset.shards import assign_shards, fingerprint_films, keep_shards
-from tasks.dataset.splits import LEFT_OUT, split_films
+from tasks.dataset.splits import LEFT_OUT, split_films, split_with_held_out
 from tasks.errors import DatasetError
 from tasks.hashing import describe_file
 from tasks.model_folder import ModelFolder
@@ -73,6 +73,7 @@ def write_dataset(
     with_shards: bool = True,
     models: Sequence[ModelFolder] = (),
     among: Dataset | None = None,
+    num_held_out: int | None = None,
 ) -> Dataset:
     """Writes the data set of all films whose poster was downloaded; nothing, if it is whole and of the same inputs.
 
@@ -90,6 +91,8 @@ def write_dataset(
         with_shards: Whether to write shards, from which features are extracted; training needs only their features.
         models: Published models from whose films lost splits are restored: the champion, then the newest.
         among: Data set whose films alone are taken; None: all films.
+        num_held_out: Number of films that are the test split whatever the seed, see `split_with_held_out`; no
+            split is recorded then. None: the test split is a fraction.
 
     Raises:
         DatasetError: If fewer than two genres, or too few posters, remain, or splits are lost.
@@ -109,7 +112,10 @@ def write_dataset(
         left_out["only rare genres"] = int(without_label.sum())
         films, targets = films.loc[~without_label].reset_index(drop=True), targets[~without_label]
     films["targets"] = list(targets)
-    films = _assign_splits(films, targets, splits_dir, settings, seed, SplitsBackup(models, folder))
+    if num_held_out:
+        films = films.assign(split=split_with_held_out(films, targets, num_held_out, settings=settings, seed=seed))
+    else:
+        films = _assign_splits(films, targets, splits_dir, settings, seed, SplitsBackup(models, folder))
     if num_in_conflict := len(targets) - len(films):
         left_out["image of another split"] = num_in_conflict
     shards = assign_shards(films, settings.shard_bytes) if with_shards else {}

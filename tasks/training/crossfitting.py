@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ def cross_fit(data: TrainingData, settings: TrainingSettings, num_folds: int, se
     num_images = train.films["sha256"].nunique()
     folds = GroupKFold(min(num_folds, num_images), shuffle=True, random_state=seed)
     for others, fold in folds.split(train.films, groups=train.films["sha256"]):
-        fitted = fit_head(TrainingData(train.take(others), validation, data.genres), settings, seed)
+        fitted = fit_head(replace(data, train=train.take(others)), settings, seed)
         model = build_logits_model(fitted.head)
         validation_logits = predict(model, validation.features)[GenresOutput.name]
         calibration = calibrate(validation.genre_targets, validation_logits, "calibrated")

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tasks.dataset.task import Dataset
+from tasks.features.image_size import NUM_FEATURES
 from tasks.features.joining import open_features
 from tasks.features.matrix import FeatureViews
 from tasks.features.views import WHOLE_POSTERS, Views
@@ -61,22 +62,26 @@ class TrainingData:
 
     Attributes:
         train: Films that a head learns from.
-        validation: Films on which its best epoch is chosen and its probabilities are calibrated, in the views over
+        validation: Films on which its probabilities are calibrated and its epochs are measured, in the views over
             which predictions are averaged.
         genres: Names of the genres, in the order of the targets.
+        num_last_features: Number of the features of the backbone's last layer, which come first.
     """
 
     train: Examples
     validation: Examples
     genres: Sequence[str]
+    num_last_features: int = NUM_FEATURES
 
 
-def read_training_data(dataset: Dataset, features_folder: Path, views: Views = WHOLE_POSTERS) -> TrainingData:
+def read_training_data(
+    dataset: Dataset, features_folder: Path, views: Views = WHOLE_POSTERS, num_last_features: int = NUM_FEATURES
+) -> TrainingData:
     """Reads the training and the validation split; see `read_examples`."""
     train, validation = (
         read_examples(dataset, features_folder, split, views.count(split)) for split in ("train", "validation")
     )
-    return TrainingData(train, validation, dataset.genres)
+    return TrainingData(train, validation, dataset.genres, num_last_features)
 
 
 def read_examples(dataset: Dataset, features_folder: Path, split: str, num_views: int = 1) -> Examples:

@@ -69,7 +69,8 @@ def build_head(
 def average_heads(heads: Sequence[keras.Model], outputs: Sequence[Output], settings: TrainingSettings) -> keras.Model:
     """Returns the head whose outputs, before their activations, are the averages of those of some heads.
 
-    Their hidden units lie side by side; the weights from them are divided by the number of heads.
+    Their hidden layers lie side by side; the weights from them are divided by the number of heads. The embedding is
+    that of the first head alone: vectors of several heads have no common directions.
 
     Args:
         heads: Heads of `build_head`, of the same settings.
@@ -79,19 +80,27 @@ def average_heads(heads: Sequence[keras.Model], outputs: Sequence[Output], setti
     if len(heads) == 1:
         return heads[0]
     features = keras.Input(heads[0].input.shape[1:], name="features")
-    hidden = features
+    scaled = features
     for layer in heads[0].layers:
         if isinstance(layer, keras.layers.Normalization):
-            hidden = layer(hidden)
-    hidden = keras.layers.Dense(settings.hidden_units * len(heads), activation="relu", name=HIDDEN)(hidden)
-    averaged = keras.Model(features, {output.name: output.build(hidden) for output in outputs}, name="head")
+            scaled = layer(scaled)
+    names = [HIDDEN, *(f"{HIDDEN}_{number}" for number in range(1, len(heads)))]
+    hidden = [keras.layers.Dense(settings.hidden_units, activation="relu", name=name)(scaled) for name in names]
+    joined = keras.layers.Concatenate(name="heads")(hidden)
+    averaged = keras.Model(
+        features,
+        {output.name: output.build(hidden[0] if output.name == EMBEDDING else joined) for output in outputs},
+        name="head",
+    )
+    for name, head in zip(names, heads, strict=True):
+        averaged.get_layer(name).set_weights(head.get_layer(HIDDEN).get_weights())
     for layer in averaged.layers:
-        if not isinstance(layer, keras.layers.Dense):
+        if not isinstance(layer, keras.layers.Dense) or layer.name in names:
             continue
         # By name: the order of a model's layers is not that of another.
         kernels, biases = zip(*(head.get_layer(layer.name).get_weights() for head in heads), strict=True)
-        if layer.name == HIDDEN:
-            layer.set_weights([np.concatenate(kernels, axis=1), np.concatenate(biases)])
+        if layer.kernel.shape == kernels[0].shape:
+            layer.set_weights([kernels[0], biases[0]])
         else:
             layer.set_weights([np.concatenate(kernels) / len(heads), np.mean(biases, axis=0)])
     return averaged
@@ -107,7 +116,8 @@ def build_logits_model(head: keras.Model) -> keras.Model:
 def build_embedding_model(head: keras.Model) -> keras.Model:
     """Returns a model from features to embeddings: vectors of length 1, whose products are similarities of posters.
 
-    They are the output of that name if the head has it, otherwise the hidden layer, normalised. The weights are shared.
+    They are the output of that name if the head has it, otherwise the hidden layer, of averaged heads that of the
+    first, normalised. The weights are shared.
     """
     if EMBEDDING in head.output:
         embedding = head.output[EMBEDDING]

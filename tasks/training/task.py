@@ -15,6 +15,7 @@ from tasks import versions
 from tasks.atomic import atomic_folder
 from tasks.checking import is_whole, write_checksums
 from tasks.dataset.task import Dataset
+from tasks.features.image_size import NUM_FEATURES
 from tasks.features.views import WHOLE_POSTERS, Views
 from tasks.fingerprints import Inputs, find_current, list_versions
 from tasks.outputs.calibration import Calibration
@@ -43,7 +44,7 @@ class TrainedHead:
         settings: The recipe as it was used.
         num_views: Number of views over which its predictions are averaged.
         outputs: Its outputs, genres first, with their calibration.
-        best_epoch: The epoch whose weights were kept, by validation macro-F1; from 1.
+        best_epoch: The epoch whose weights were kept, from 1: the last, or with patience the best.
         epochs_run: Number of epochs.
         validation_macro_f1: Macro-F1 of that epoch, with thresholds from other films than it is measured on.
         seconds: Duration of the training.
@@ -85,6 +86,7 @@ def train_head(
     seed: int,
     heads: HeadSettings = GENRES_ALONE,
     views: Views = WHOLE_POSTERS,
+    num_last_features: int = NUM_FEATURES,
 ) -> TrainedHead:
     """Trains one recipe on cached features, unless a head from the same inputs exists.
 
@@ -96,6 +98,7 @@ def train_head(
         seed: Seed of the initial weights, dropout and the order of the batches.
         heads: The outputs besides the genres.
         views: Number of views that have features; a recipe without views takes whole posters.
+        num_last_features: Number of the backbone's last layer's features; a recipe without taps takes no others.
     """
     views = views if settings.views else WHOLE_POSTERS
     inputs = _collect_inputs(dataset, features_folder, settings, seed, heads, views)
@@ -104,7 +107,7 @@ def train_head(
         logger.info("training: %s is up to date", folder.name)
         return _load(folder, features_folder, description)
     start = time.monotonic()
-    data = read_training_data(dataset, features_folder, views)
+    data = read_training_data(dataset, features_folder, views, num_last_features)
     with atomic_folder(folder) as partial:
         fitted = fit_heads(data, settings, seed, heads)
         outputs, validation_macro_f1 = _calibrate(fitted, data, settings)
@@ -180,6 +183,7 @@ def cross_fit_heads(
     num_folds: int,
     seed: int,
     views: Views = WHOLE_POSTERS,
+    num_last_features: int = NUM_FEATURES,
 ) -> Path:
     """Trains heads on folds of the training split, and writes the predictions of each for its own fold.
 
@@ -195,7 +199,9 @@ def cross_fit_heads(
     if is_whole(folder):
         logger.info("training: %s is up to date", folder.name)
         return folder / _PROBABILITIES
-    probabilities = cross_fit(read_training_data(dataset, features_folder, views), settings, num_folds, seed)
+    probabilities = cross_fit(
+        read_training_data(dataset, features_folder, views, num_last_features), settings, num_folds, seed
+    )
     with atomic_folder(folder) as partial:
         np.save(partial / _PROBABILITIES, probabilities)
         write_checksums(partial)

@@ -127,9 +127,9 @@ def test_a_poster_that_tensorflow_cannot_decode_is_left_out(small_run, copied: S
     row.update(content=content, sha256=sha256, num_bytes=len(content), format="png")
     part.replace({segment.name}, [pa.Table.from_pylist(rows, schema=LEDGER)])
     quick = {
-        "training": TrainingSettings(epochs=1),
+        "training": TrainingSettings(recipe="fast", epochs=1),
         "evaluation": EvaluationSettings(baselines=(), label_error_folds=None),
-        "export": ExportSettings(tflite=False, index=False),
+        "export": ExportSettings(tflite=False, index=False, views=1),
     }
     with serve(copied.data_dir / "site", small_run.port):
         run = train(copied.model_copy(update=quick))

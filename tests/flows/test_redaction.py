@@ -122,7 +122,7 @@ def test_a_run_with_a_signed_catalog(small_run, tmp_path: Path) -> None:
             "catalog": CatalogSettings(source=f"{base_url}/MovieGenre.csv?{SIGNED}"),
             "evaluation": EvaluationSettings(baselines=(), label_error_folds=None),
             "notify": NotifySettings(block=webhook.save_block("signed")),
-            "export": ExportSettings(tflite=False, index=False),
+            "export": ExportSettings(tflite=False, index=False, views=1),
         }
         run = train(small_run.settings.model_copy(update=changes))
     assert "X-Amz-Signature=***" in run.model.settings_path.read_text("utf-8")

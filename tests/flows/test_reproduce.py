@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.cli import main
-from flows.reproduce import reproduce
+from flows.reproduce import _read_settings, reproduce
 from tasks.dataset.task import Dataset
 from tasks.errors import ReproductionError
 from tasks.features.joining import join_features
@@ -159,3 +159,18 @@ def test_models_of_other_versions_are_refused(model: ModelFolder) -> None:
     model.manifest_path.write_text(json.dumps(manifest), "utf-8")
     with pytest.raises(ReproductionError, match="model was published by an earlier version"):
         reproduce(model)
+
+
+def test_what_the_settings_of_an_earlier_version_lack_is_what_it_did(model: ModelFolder) -> None:
+    settings = json.loads(model.settings_path.read_text("utf-8"))
+    expected = Settings.model_validate(settings)
+    assert expected.training.recipe == "fast"
+    later = {"features": ["image_size", "views"], "export": ["views"], "training": ["views", "num_heads"]}
+    for group, names in later.items():
+        for name in names:
+            del settings[group][name]
+    settings["training"]["recipe"] = "default"
+    model.settings_path.write_text(json.dumps(settings), "utf-8")
+    assert _read_settings(model).features == expected.features
+    assert _read_settings(model).export == expected.export
+    assert _read_settings(model).training.model_copy(update={"recipe": "fast"}) == expected.training

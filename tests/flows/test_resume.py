@@ -14,13 +14,16 @@ import requests
 from prefect.settings import PREFECT_API_URL
 
 from tasks.features.cache import FeatureKey
+from tasks.recipes import RECIPES
 from tasks.registry.models import find_champion
 from tasks.sample.server import serve
-from tasks.settings import EvaluationSettings, ExportSettings, FeatureSettings
+from tasks.settings import EvaluationSettings, ExportSettings
 
 pytestmark = [pytest.mark.backbone, pytest.mark.recovery]
 
-FEATURES = FeatureKey("", FeatureSettings().taps).folder_name  # but for the backbone's fingerprint, which is in front
+FEATURES = FeatureKey(
+    "", RECIPES["fast"]["features"]["taps"]
+).folder_name  # but for the backbone's fingerprint, which is in front
 
 # What is about to get its final name when the process is killed, and what must be there by then, whole. Features files
 # are named by their images: FIRST and SECOND stand for those that the small run wrote first.
@@ -30,7 +33,7 @@ KILLS = [
     ("data/splits/", ["posters/part-00001-of-00004.json"]),
     ("data/shards", ["splits/seed-0.parquet"]),
     (f"{FEATURES}/SECOND", ["shards/dataset.json", "features/*/FIRST"]),
-    ("training/seed_bce-", ["features/*/SECOND", "training/default-*/training.json"]),
+    ("training/seed_bce-", ["features/*/SECOND", "training/fast-*/training.json"]),
     ("data/evaluation", ["training/seed_bce-*/training.json"]),
     ("data/export", ["evaluation/metrics.json"]),
     ("artifacts/models/", ["export/export.json"]),
@@ -66,7 +69,7 @@ def test_killed_in_every_stage_and_in_the_end_the_same(small_run, tmp_path: Path
         "data_dir": data_dir,
         "artifacts_dir": artifacts_dir,
         "evaluation": EvaluationSettings(baselines=("seed_bce",), label_error_folds=None),
-        "export": ExportSettings(tflite=False, index=False),
+        "export": ExportSettings(tflite=False, index=False, views=1),
     }
     # JSON is YAML, too.
     settings_file.write_text(small_run.settings.model_copy(update=changes).model_dump_json(), "utf-8")

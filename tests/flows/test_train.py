@@ -321,7 +321,7 @@ def grown_run(small_run, tmp_path_factory: pytest.TempPathFactory) -> GrownRun:
             "artifacts_dir": folder / "artifacts",
             "catalog": CatalogSettings(source=str(write_catalog(folder / "site", base_url))),
             "features": small_run.settings.features.model_copy(update={"views": 3}),
-            "training": TrainingSettings(epochs=15),
+            "training": TrainingSettings(recipe="fast", epochs=15),
             "heads": HeadSettings(decade=0.2, score=0.05, embedding=1.0, embedding_size=16),
             "evaluation": EvaluationSettings(baselines=(), label_error_folds=None),
             "export": ExportSettings(tflite=False, views=2),

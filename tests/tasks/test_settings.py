@@ -6,9 +6,10 @@ from pydantic import Field, ValidationError
 
 from tasks.features.views import Views
 from tasks.fingerprints import Inputs
+from tasks.recipes import RECIPE_SETTINGS, RECIPES
 from tasks.settings import (
-    RECIPE_SETTINGS,
-    RECIPES,
+    ExportSettings,
+    FeatureSettings,
     Settings,
     StageSettings,
     TrainingSettings,
@@ -22,15 +23,49 @@ def test_recipe_sets_what_is_not_given() -> None:
     assert (training.epochs, training.learning_rate, training.standardise, training.patience) == (10, 1e-5, False, None)
 
 
-def test_recipes_hold_what_they_change() -> None:
+GROUPS: dict[str, type[StageSettings]] = {
+    "features": FeatureSettings,
+    "training": TrainingSettings,
+    "export": ExportSettings,
+}
+
+
+def use_recipe(recipe: str, **groups: Any) -> Settings:
+    given = {**groups, "training": {"recipe": recipe, **groups.get("training", {})}}
+    return Settings.model_validate(given)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipes_hold_what_they_change(recipe: str) -> None:
     # A form made from the JSON schema shows the fields' defaults, which are those of the default recipe.
-    assert TrainingSettings(recipe="default") == TrainingSettings.model_construct()
-    for recipe, changes in RECIPES.items():
-        settings = TrainingSettings.model_validate({"recipe": recipe})
-        defaults = {name: field.default for name, field in TrainingSettings.model_fields.items()}
+    for group, model in GROUPS.items():
+        settings = getattr(use_recipe(recipe), group)
+        defaults = {name: field.default for name, field in model.model_fields.items()}
         changed = {name: value for name, value in settings if value != defaults[name] and name != "recipe"}
-        assert changed == changes
-    assert {"loss", "taps", "patience"} < RECIPE_SETTINGS < set(TrainingSettings.model_fields)
+        from_recipe = RECIPES[recipe].get(group, {})
+        assert changed == {name: value for name, value in from_recipe.items() if value != defaults[name]}
+        assert RECIPE_SETTINGS[group] < set(model.model_fields)
+
+
+def test_what_is_given_has_precedence_over_the_recipe() -> None:
+    features = FeatureSettings(image_size=(288, 192))
+    for given in (features, {"image_size": (288, 192)}):
+        settings = Settings.model_validate({"features": given, "training": TrainingSettings(recipe="fast")})
+        assert (settings.features.image_size, settings.features.views) == ((288, 192), 1)
+        assert settings.recipe_name == "fast (altered)"
+        # Another recipe replaces what the recipe filled in, and not what was given.
+        given_alone = settings.model_dump(exclude_unset=True)
+        assert given_alone == {"features": {"image_size": (288, 192)}, "training": {"recipe": "fast"}}
+        assert settings.with_recipe("fast") == use_recipe("fast")
+    assert features == FeatureSettings(image_size=(288, 192))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_replaces_all_settings_of_another(recipe: Any) -> None:
+    altered = use_recipe("best", features={"views": 5, "batch_size": 8}, export={"views": 4, "index": False}, seed=3)
+    expected = use_recipe(recipe, features={"batch_size": 8}, export={"index": False}, seed=3)
+    assert altered.with_recipe(recipe) == expected
+    assert expected.recipe_name == recipe
 
 
 def test_seed_bce_differs_from_seed_by_its_loss() -> None:
@@ -71,8 +106,7 @@ def test_seed_recipe_is_the_articles() -> None:
         {"features": {"image_size": [64, 96]}},
         {"features": {"image_size": [384]}},
         {"features": {"views": 17}},
-        {"export": {"views": 2}},
-        {"training": {"num_heads": 2}, "heads": {"embedding": 1}},
+        {"features": {"views": 2}, "export": {"views": 3}},
     ],
 )
 def test_unknown_names_and_bad_values_are_refused(given: dict[str, object]) -> None:
@@ -87,7 +121,7 @@ def test_features_and_views() -> None:
     assert (settings.features.image_size, settings.features.taps) == ((384, 256), taps)
     assert settings.views == Views(train=8, predicted=2)
     assert [parse_tap(tap)[1] for tap in taps] == [("mean", "std"), ("mean",), ("std",), ("std",)]
-    assert Settings().views == Views(1, 1)
+    assert use_recipe("fast").views == Views(1, 1)
 
 
 def test_settings_are_frozen_and_survive_json() -> None:

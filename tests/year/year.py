@@ -137,7 +137,7 @@ class Year:
             dataset=DatasetSettings(min_posters_per_genre=15, test_fraction=0.2),
             features=self._features,
             # Enough for the genres to be learned a little.
-            training=TrainingSettings(epochs=20, batch_size=32, hidden_units=64, learning_rate=2e-3),
+            training=TrainingSettings(recipe="fast", epochs=20, batch_size=32, hidden_units=64, learning_rate=2e-3),
             evaluation=EvaluationSettings(baselines=(), label_error_folds=None),
             export=ExportSettings(tflite=False, index=False),
             registry=RegistrySettings(publish_to=str(self.store), keep_models=KEEP_MODELS, **GATE),

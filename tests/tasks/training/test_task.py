@@ -12,7 +12,7 @@ from tasks.outputs.decade import DecadeOutput
 from tasks.settings import HeadSettings, TrainingSettings
 from tasks.training.task import cross_fit_heads, train_head
 
-SETTINGS = TrainingSettings(epochs=2, hidden_units=8, batch_size=8)
+SETTINGS = TrainingSettings(recipe="fast", epochs=2, hidden_units=8, batch_size=8)
 NUM_FILMS = 48
 
 
