@@ -30,6 +30,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from measuring import FAST_FEATURES
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -48,7 +49,7 @@ from tasks.features.joining import open_features
 from tasks.features.matrix import FeatureMatrix, FeatureViews
 from tasks.outputs.genres import GenresOutput
 from tasks.posters import ledger, segments
-from tasks.settings import DriftSettings, FeatureSettings, TrainingSettings
+from tasks.settings import DriftSettings, TrainingSettings
 from tasks.training.examples import Examples, TrainingData
 from tasks.training.fitting import fit_head
 from tasks.training.head import build_logits_model, fold_calibration, predict
@@ -122,7 +123,7 @@ def read_data(data_dir: Path, work: Path) -> Data:
     rows = ledger.find_current(ledger.read_rows(segments.list_parts(workspace.folder("posters"))))
     (head_path,) = (
         path.parent / "head.keras"
-        for path in workspace.folder("training").glob("default-*/training.json")
+        for path in workspace.folder("training").glob("fast-*/training.json")
         if json.loads(path.read_text("utf-8"))["inputs"]["dataset"] == dataset.fingerprint
     )
     return Data(catalog, rows, films, features, targets, dataset.genres, keras.saving.load_model(head_path), work)
@@ -135,7 +136,7 @@ def as_matrix(features: NDArray[np.float16], work: Path) -> FeatureViews:
 
 
 def train(data: Data, work: Path) -> keras.Model:
-    """Returns a head of the default recipe, calibrated, as the training stage makes it."""
+    """Returns a head of the recipe `fast`, calibrated, as the training stage makes it."""
 
     def take(split: str) -> Examples:
         (rows,) = np.nonzero(data.films["split"] == split)
@@ -143,7 +144,7 @@ def train(data: Data, work: Path) -> keras.Model:
         return Examples(films, as_matrix(data.features[rows], work), data.targets[rows])
 
     training = TrainingData(take("train"), take("validation"), data.genres)
-    settings = TrainingSettings()
+    settings = TrainingSettings(recipe="fast")
     fitted = fit_head(training, settings, seed=0)
     logits = predict(build_logits_model(fitted.head), training.validation.features)[GenresOutput.name]
     fold_calibration(fitted.head, calibrate(training.validation.genre_targets, logits, settings.thresholds))
@@ -266,7 +267,7 @@ def turn_grey(data: Data, original: Collected, posters_dir: Path) -> None:
         stream = io.BytesIO()
         Image.open(io.BytesIO(content)).convert("L").convert("RGB").save(stream, "JPEG", quality=85)
         grey[imdb_id] = stream.getvalue()
-    extractor = make_feature_extractor(load_backbone(FeatureSettings()), FeatureSettings())
+    extractor = make_feature_extractor(load_backbone(FAST_FEATURES), FAST_FEATURES)
     pieces = [[grey[imdb_id] for imdb_id in ids[start : start + 512]] for start in range(0, len(ids), 512)]
     features = np.concatenate([extractor(piece, [0])[:, 0].astype(np.float16) for piece in pieces])
     sizes = pd.Series({imdb_id: len(content) for imdb_id, content in grey.items()})

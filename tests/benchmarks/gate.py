@@ -1,6 +1,6 @@
 """How often the gate is wrong about a candidate's macro-F1, by the number of test films: `make gate`.
 
-Candidate and champions are heads of the default recipe, trained with several seeds on the real posters of one split.
+Candidate and champions are heads of the recipe `fast`, trained with several seeds on the real posters of one split.
 A draw is a sample of its test films, with replacement. For each drawn film the predictions of the models are dealt
 anew, so that all are truly equal; a worse candidate has those of a worse model, or of another film, for the share of
 films that makes its true macro-F1 lower by 0.03. `gate.md` is the table.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from measuring import HERE, ROOT, split_real_posters
+from measuring import FAST_FEATURES, HERE, split_real_posters
 from numpy.typing import NDArray
 
 import flows  # noqa: F401  (sets what Prefect and TensorFlow read when they are imported)
@@ -28,7 +28,7 @@ from tasks.features.task import extract_shard, plan_extraction
 from tasks.outputs.calibration import THRESHOLD
 from tasks.outputs.genres import GenresOutput
 from tasks.registry.gate import find_margin
-from tasks.settings import FeatureSettings, RegistrySettings, TrainingSettings
+from tasks.settings import RegistrySettings, TrainingSettings
 from tasks.training.examples import Examples, TrainingData, read_examples
 from tasks.training.fitting import fit_head
 from tasks.training.head import build_logits_model, predict
@@ -39,7 +39,7 @@ NUM_FILMS = (300, 500, 782)
 NUM_RIVALS = (1, 5)
 WORSE_BY = 0.03
 WORSE_MODELS = {
-    "trained for 3 epochs": TrainingSettings(epochs=3),
+    "trained for 3 epochs": TrainingSettings(recipe="fast", epochs=3),
     "the article's recipe": TrainingSettings(recipe="seed"),
 }
 OTHER_FILMS = "other films' predictions"
@@ -134,8 +134,8 @@ def _find_share(targets: NDArray[np.bool_], models: NDArray[np.bool_], worse: De
 def _predict(work: Path) -> tuple[NDArray[np.bool_], list[Decisions], dict[str, Decisions]]:
     """Returns targets of the test split, and the predictions of equal and of worse models for it."""
     dataset = split_real_posters(work)
-    backbone = load_backbone(FeatureSettings(wheel_dir=ROOT / "data" / "backbone"))
-    extractor = make_feature_extractor(backbone, FeatureSettings())
+    backbone = load_backbone(FAST_FEATURES)
+    extractor = make_feature_extractor(backbone, FAST_FEATURES)
     for plan in plan_extraction(dataset, work / "features", int(backbone.tapped.output.shape[1])):
         extract_shard.fn(plan, work / "features", extractor)
     join_features(dataset, work / "features")
@@ -158,7 +158,7 @@ def _predict(work: Path) -> tuple[NDArray[np.bool_], list[Decisions], dict[str, 
         print(f"    {settings.name}, seed {seed}", flush=True)
         return np.asarray(confidences > THRESHOLD)
 
-    equal = [decide(TrainingSettings(), seed) for seed in range(NUM_SEEDS)]
+    equal = [decide(TrainingSettings(recipe="fast"), seed) for seed in range(NUM_SEEDS)]
     worse = {name: decide(settings, 0) for name, settings in WORSE_MODELS.items()}
     return test.genre_targets.astype(bool), equal, worse
 

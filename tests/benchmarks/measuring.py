@@ -12,13 +12,16 @@ from typing import Any
 from tasks.catalog.task import read_catalog
 from tasks.dataset.task import Dataset, write_dataset
 from tasks.posters import ledger, segments
-from tasks.settings import CatalogSettings, DatasetSettings
+from tasks.recipes import RECIPES
+from tasks.settings import CatalogSettings, DatasetSettings, FeatureSettings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 REAL_POSTERS = Path(os.environ.get("POSTER_GENRES_REAL_POSTERS", ROOT.parent / "shared" / "real_posters"))
 ROUNDS = 3
 EPOCHS = 30
+# The features of the recipe `fast`, which the benchmarks measure.
+FAST_FEATURES = FeatureSettings(wheel_dir=ROOT / "data" / "backbone", **RECIPES["fast"]["features"])
 
 Results = dict[str, Any]
 

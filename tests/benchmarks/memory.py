@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from measuring import REAL_POSTERS, ROOT, Results, as_downloaded
+from measuring import FAST_FEATURES, REAL_POSTERS, Results, as_downloaded
 
 import flows  # noqa: F401  (sets what Prefect and TensorFlow read when they are imported)
 from tasks.posters import ledger
@@ -112,9 +112,8 @@ def _features(folder: Path) -> None:
     from tasks.features.backbone import load_backbone
     from tasks.features.extraction import make_feature_extractor
     from tasks.features.task import extract_shard, plan_extraction
-    from tasks.settings import FeatureSettings
 
-    settings = FeatureSettings(wheel_dir=ROOT / "data" / "backbone")
+    settings = FAST_FEATURES
     # No image has features: all are planned, and two shards extracted, each of which takes what every other would.
     plans = plan_extraction(read_dataset(folder / "shards"), folder / "none")
     extractor = make_feature_extractor(load_backbone(settings), settings)
@@ -136,8 +135,10 @@ def _training(folder: Path) -> None:
     dataset = read_dataset(folder / "shards")
     features = folder / "features" / FeatureKey(FINGERPRINT, ()).folder_name
     join_features(dataset, features)
-    trained = train_head.fn(dataset, features, folder / "training", TrainingSettings(epochs=2), 0)
-    cross_fitted = cross_fit_heads.fn(dataset, features, folder / "training", TrainingSettings(epochs=1), 2, 0)
+    trained = train_head.fn(dataset, features, folder / "training", TrainingSettings(recipe="fast", epochs=2), 0)
+    cross_fitted = cross_fit_heads.fn(
+        dataset, features, folder / "training", TrainingSettings(recipe="fast", epochs=1), 2, 0
+    )
     evaluate.fn(*(dataset, folder / "posters", trained, [], None, 5, folder / "evaluation"), cross_fitted=cross_fitted)
     write_index(dataset, features, keras.saving.load_model(trained.head_path), folder / "index.parquet")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from measuring import EPOCHS, REAL_POSTERS, ROOT, Results, compare, rate, split_real_posters, take_turns
+from measuring import EPOCHS, FAST_FEATURES, REAL_POSTERS, Results, compare, rate, split_real_posters, take_turns
 
 from tasks.dataset.task import Dataset
 from tasks.features.backbone import Backbone, load_backbone
@@ -33,7 +33,7 @@ SEEDS = (0, 1, 2)
 
 def measure(work: Path) -> Results:
     """All of it, from posters on disk to trained heads."""
-    settings = FeatureSettings(wheel_dir=ROOT / "data" / "backbone")
+    settings = FAST_FEATURES
     backbone = load_backbone(settings)
     paths = sorted((REAL_POSTERS / "posters").iterdir())
     results: Results = {"features": compare("posters/s", _pair_features(backbone, settings, paths[:NUM_POSTERS]))}
@@ -47,16 +47,16 @@ def measure(work: Path) -> Results:
     feature_seconds = time.perf_counter() - start
     join_features(dataset, folder)
     train, validation = (read_examples(dataset, folder, split) for split in ("train", "validation"))
-    recipes: tuple[RecipeName, ...] = ("default", "seed")
+    recipes: tuple[RecipeName, ...] = ("fast", "seed")
     trained = {recipe: [_fit(train, validation, dataset, recipe, seed) for seed in SEEDS] for recipe in recipes}
     keras_fit = [_fit_by_keras(train, validation, dataset, seed, epochs=5) for seed in SEEDS]
     epochs = {recipe: TrainingSettings(recipe=recipe).epochs for recipe in trained}
-    results[f"training, {epochs['default']} epochs, {len(train):,} posters"] = compare(
+    results[f"training, {epochs['fast']} epochs, {len(train):,} posters"] = compare(
         "runs/hour",
         {
-            "default recipe": [3600 / seconds for seconds, _ in trained["default"]],
-            f"Keras's fit, scaled from 5 to {epochs['default']} epochs": [
-                3600 / (seconds / 5 * epochs["default"]) for seconds in keras_fit
+            "recipe fast": [3600 / seconds for seconds, _ in trained["fast"]],
+            f"Keras's fit, scaled from 5 to {epochs['fast']} epochs": [
+                3600 / (seconds / 5 * epochs["fast"]) for seconds in keras_fit
             ],
         },
     )
@@ -103,7 +103,7 @@ def _pair_features(backbone: Backbone, settings: FeatureSettings, paths: list[Pa
 
 
 def _fit(train: Examples, validation: Examples, dataset: Dataset, recipe: RecipeName, seed: int) -> tuple[float, float]:
-    settings = TrainingSettings(recipe=recipe, patience=None)
+    settings = TrainingSettings(recipe=recipe)
     start = time.perf_counter()
     fitted = fit_head(TrainingData(train, validation, dataset.genres), settings, seed)
     seconds = time.perf_counter() - start
@@ -115,7 +115,7 @@ def _fit(train: Examples, validation: Examples, dataset: Dataset, recipe: Recipe
 
 def _fit_by_keras(train: Examples, validation: Examples, dataset: Dataset, seed: int, epochs: int) -> float:
     """Returns the seconds of Keras's `fit`, tuned: several steps in one graph, and the same fused optimizer."""
-    settings = TrainingSettings()
+    settings = TrainingSettings(recipe="fast")
     features, validation_features = (split.features.read().astype(np.float32) for split in (train, validation))
     start = time.perf_counter()
     genres = GenresOutput(dataset.genres)

@@ -34,12 +34,12 @@ def call(*arguments: object, cwd: Path | None = None, **environment: str) -> sub
         (["run", "--catalog", "none.csv"], "no catalog at none.csv"),
         (["run", "--set", "training.epoch=3"], "did you mean training.epochs?"),
         (["run", "--set", "training.epochs=0"], "bad value for training.epochs"),
-        (["run", "--recipe", "best"], "bad value for training.recipe (the option for training.recipe)"),
+        (["run", "--recipe", "finest"], "bad value for training.recipe (the option for training.recipe)"),
         (["run", "--set", "features.taps=[block_99_relu]"], "expected some of these, each once, alone or with :std"),
         (["run", "--min-posters", "0"], "bad value for dataset.min_posters_per_genre"),
         (["run", "--settings", "none.yaml"], "none.yaml can't be read"),
         (["compare", "--catalog", "none.csv"], "no catalog at none.csv"),
-        (["compare", "--catalog", "s3://bucket/films.csv", "--recipe", "best"], "no recipe 'best'"),
+        (["compare", "--catalog", "s3://bucket/films.csv", "--recipe", "finest"], "no recipe 'finest'"),
         (["compare", "--seeds", "0"], "Invalid value for '--seeds'"),
         (["predict", "champion", "poster.jpg"], "there is no champion in artifacts"),
         (["predict", "none", "poster.jpg"], "no model 'none'"),
@@ -70,9 +70,12 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path: Path, arguments: list[s
 
 def test_comparing_a_recipe_that_is_none_is_a_mistake_too(tmp_path: Path) -> None:
     (tmp_path / "MovieGenre.csv").touch()
-    done = call("compare", "--recipe", "seed", "--recipe", "best", cwd=tmp_path)
+    done = call("compare", "--recipe", "seed", "--recipe", "finest", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == "poster-genres: no recipe 'best': expected one of default, seed, seed_bce (--recipe)\n"
+    assert (
+        done.stderr
+        == "poster-genres: no recipe 'finest': expected one of default, fast, best, seed, seed_bce (--recipe)\n"
+    )
 
 
 def test_flow_as_a_module_has_the_same_options_and_errors(tmp_path: Path) -> None:

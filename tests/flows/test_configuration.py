@@ -72,7 +72,10 @@ def test_lists() -> None:
             r"bad value for training.epochs \(--set training.epochs=0\): input should be .*received 0",
         ),
         ("training.epochs=many", "bad value for training.epochs .*valid integer.*received 'many'"),
-        ("training.recipe=best", "bad value for training.recipe .*'default', 'seed' or 'seed_bce'.*received 'best'"),
+        (
+            "training.recipe=finest",
+            "bad value for training.recipe .*'default', 'fast', 'best', 'seed' or 'seed_bce'.*received 'finest'",
+        ),
         ("training.epochs", "--set training.epochs: expected name=value"),
         ("seed.x=1", "bad value for seed"),
         ("training=3", "bad value for training"),

@@ -100,7 +100,7 @@ SMALL_DEMO = [
         pytest.param(
             signal.SIGINT,
             SMALL_DEMO,
-            "Task run 'train head default",
+            "Task run 'train head fast",
             marks=[pytest.mark.backbone, pytest.mark.recovery],
         ),
     ],
@@ -126,7 +126,7 @@ def test_the_next_run_goes_on(folder: Path) -> None:
     done = Interrupted(SMALL_DEMO, "Task run 'evaluate", [signal.SIGINT], folder, PREFECT_HOME=str(folder / "prefect"))
     assert done.code == 128 + signal.SIGINT
     assert not any("Task run 'download posters" in line for line in done.lines)
-    assert any("training: default-" in line and "is up to date" in line for line in done.lines)
+    assert any("training: fast-" in line and "is up to date" in line for line in done.lines)
 
 
 def test_a_second_signal_ends_it_without_waiting(tmp_path: Path) -> None:

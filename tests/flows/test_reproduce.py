@@ -18,6 +18,7 @@ from flows.cli import main
 from flows.reproduce import _read_settings, reproduce
 from tasks.dataset.task import Dataset
 from tasks.errors import ReproductionError
+from tasks.features.image_size import NUM_FEATURES
 from tasks.features.joining import join_features
 from tasks.model_folder import ModelFolder
 from tasks.settings import Settings
@@ -46,11 +47,11 @@ def data_dir(small_run, tmp_path: Path) -> Path:
 def kept_features(small_run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Features are copied, which takes less time than their extraction."""
 
-    def copy(dataset: Dataset, films: pd.DataFrame, settings: Settings, scratch: Path) -> Path:
+    def copy(dataset: Dataset, films: pd.DataFrame, settings: Settings, scratch: Path) -> tuple[Path, int]:
         name = small_run.run.model.features
         folder = Path(shutil.copytree(small_run.data_dir / "features" / name, scratch / "features" / name))
         join_features(dataset, folder)
-        return folder
+        return folder, NUM_FEATURES
 
     monkeypatch.setattr("flows.reproduce._extract_features", copy)
 
