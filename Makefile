@@ -56,7 +56,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Takes half an hour: what each part of the default recipe adds, on the validation split.
+# Takes an hour: what each part of the recipes adds, on the validation split.
 ablation: setup
 	$(BIN)/python tests/benchmarks/ablation.py
 
