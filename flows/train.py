@@ -256,6 +256,7 @@ def _collect_context(
     posters_dir = settings.workspace.folder("posters")
     min_films = settings.registry.min_films_to_judge_genre
     return EvaluationContext(
+        recipe=settings.recipe_name,
         top_k=settings.export.top_k,
         rivals=Rivals(circumstances.models, min_films, posters_dir) if circumstances.models else None,
         earlier_verdicts=count_verdicts(settings.artifacts_dir),

@@ -24,7 +24,7 @@ _FAST: dict[str, dict[str, Any]] = {
     "export": {"views": 1},
 }
 
-# Six times the work of `default` for the training films, and as much for a prediction.
+# Three times the work of `default` for the training films, and as much for a prediction.
 _BEST: dict[str, dict[str, Any]] = {
     "features": {"views": 6},
     "training": {"num_heads": 5},

@@ -67,6 +67,7 @@ class EvaluationContext:
     """What a model is seen beside.
 
     Attributes:
+        recipe: Name of the run's recipe; None: that of the head's settings alone.
         top_k: Maximum number of genres in a prediction of the exported model, `export.top_k`.
         rivals: Present and earlier champions, to compare the model with; None: there are none.
         earlier_verdicts: Verdicts of the gate that films have given before, by imdbId.
@@ -74,6 +75,7 @@ class EvaluationContext:
         catalog_counts: `dropped` rows and `doubtful` films of the catalog by reason, for the report.
     """
 
+    recipe: str | None = None
     top_k: int | None = None
     rivals: Rivals | None = None
     earlier_verdicts: Mapping[int, int] = field(default_factory=dict)
@@ -137,7 +139,7 @@ def evaluate(
     points = find_operating_points(validation.targets, validation.scores.calibrated, genres)
     metrics: dict[str, Any] = {
         **inputs.as_description(),
-        "recipe": trained.settings.name,
+        "recipe": context.recipe or trained.settings.name,
         "threshold": THRESHOLD,
         "rule": rule.get_config(),
         "ranking": {**ranking, "first_genre_right": _score_first_genres(test, context.top_k)},
@@ -199,6 +201,7 @@ def _collect_inputs(dataset: Dataset, heads: TrainedHeads, context: EvaluationCo
             "catalog": context.catalog_counts,
             "verdicts": fingerprint_verdicts(context.earlier_verdicts),
             "drift": drift and drift.fingerprint,
+            "recipe": context.recipe,
             "top_k": context.top_k,
             "cross_fitted": heads.cross_fitted_path and heads.cross_fitted_path.parent.name,
         }

@@ -335,6 +335,7 @@ def test_new_films_touch_only_their_own(small_run, grown_run: GrownRun, tmp_path
     run, folder = grown_run.run, grown_run.folder
     assert any("requested now: {'new': 3}" in path.read_text("utf-8") for path in (folder / "data" / "logs").iterdir())
     assert run.is_new
+    assert (small_run.run.metrics["recipe"], run.metrics["recipe"]) == ("fast", "fast (altered)")
     before, after = grown_run.films_before, read_films(folder / "data")
     assert len(after) == len(before) + 3
     assert {imdb_id: after[imdb_id] for imdb_id in before} == before

@@ -258,6 +258,7 @@ def test_nothing_is_done_twice(
         "catalog": CATALOG,
         "verdicts": evaluated.metrics["inputs"]["verdicts"],
         "drift": None,
+        "recipe": None,
         "top_k": 1,
         "cross_fitted": heads.cross_fitted_path and heads.cross_fitted_path.parent.name,
     }
