@@ -108,12 +108,17 @@ def save_module(network: keras.Model, folder: Path) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize(("depth_multiplier", "num_last"), [(0.5, 1280), (1.4, 1792)])
-def test_other_depth_multipliers_are_read_from_the_module(
-    tmp_path: Path, depth_multiplier: float, num_last: int
-) -> None:
+@pytest.mark.parametrize("depth_multiplier", backbone_module.DEPTH_MULTIPLIERS)
+def test_depth_multipliers_are_told_by_the_weights(depth_multiplier: float) -> None:
+    network = build_network((96, 96), depth_multiplier)
+    weights = {variable.path: variable.numpy() for variable in network.weights}
+    assert backbone_module._find_depth_multiplier(weights, "there") == depth_multiplier
+
+
+def test_a_module_of_another_depth_multiplier_is_taken(tmp_path: Path) -> None:
+    num_last = 1792
     keras.utils.set_random_seed(0)
-    network = build_network(depth_multiplier=depth_multiplier)
+    network = build_network(depth_multiplier=1.4)
     handle = save_module(network, tmp_path)
     settings = FeatureSettings(source="hub", hub_handle=handle, image_size=(96, 64 + 32), taps=("block_6_expand_relu",))
     loaded = load_backbone(settings)

@@ -89,5 +89,5 @@ def test_calibration_is_in_all_served_scores() -> None:
 
 
 def test_its_loss_is_the_recipes(context: OutputContext) -> None:
-    assert GenresOutput.from_context(context).loss.name == "macro_soft_f1"
+    assert GenresOutput.from_context(context).loss.get_config() == {"share": 0.6, "name": "mixed_soft_f1"}
     assert [metric.name for metric in GenresOutput.from_context(context).metrics][:2] == ["macro_f1", "precision"]

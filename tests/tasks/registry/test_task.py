@@ -34,7 +34,7 @@ def make_inputs(settings: Settings = SETTINGS, dataset: Dataset = DATASET, backb
     ("changed", "name"),
     [
         (make_inputs(Settings(seed=1)), "settings.seed 0 -> 1"),
-        (make_inputs(Settings(training=TrainingSettings(epochs=5))), "settings.training.epochs 20 -> 5"),
+        (make_inputs(Settings(training=TrainingSettings(epochs=5))), "settings.training.epochs 30 -> 5"),
         (make_inputs(dataset=Dataset(Path("shards"), [], {}, "4567")), 'dataset "0123" -> "4567"'),
         (make_inputs(backbone="hub"), 'backbone "wheel" -> "hub"'),
     ],
