@@ -11,6 +11,7 @@ import typer
 from flows.interruption import ending_on_signals
 from tasks.errors import PosterGenresError, SettingsError, describe_os_error
 from tasks.inert import for_terminal
+from tasks.recipes import RECIPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,7 @@ app = typer.Typer(
 # Of the errors in how a command was called, Typer names only this one in public; its base is all of them.
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
-_RECIPES = "default, fast, best, or the article's: seed, seed_bce."
+_RECIPES = f"{', '.join(RECIPES)}."
 
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="Settings, as YAML or TOML.")]
 Assignments = Annotated[
@@ -124,7 +125,6 @@ def compare(
 ) -> None:
     """Compare recipes over several seeds; nothing is published."""
     from flows.configuration import load_settings
-    from tasks.recipes import RECIPES
 
     chosen = load_settings(
         settings,

@@ -149,21 +149,19 @@ def _score(candidates: dict[str, Settings], sharded: Dataset, datasets: dict[int
 
 
 def _score_head(recipe: str, seed: int, trained: "TrainedHead", dataset: Dataset, top_k: int | None) -> "Scored":
+    import keras
+
     from tasks.evaluation.comparison import Scored
-    from tasks.evaluation.predictions import predict_genres, predict_logits
+    from tasks.evaluation.predictions import predict_genres
     from tasks.evaluation.scores import average_precision, measure_calibration
     from tasks.evaluation.task import score_head
     from tasks.outputs.decisions import DecisionRule
-    from tasks.outputs.genres import GenresOutput
     from tasks.training.examples import read_examples
-    from tasks.training.ranking import choose_order
+    from tasks.training.ranking import choose_order_of_head
 
     # Every recipe is scored on the test split; the choice between them is made on the validation split.
-    validation, test = (
-        read_examples(dataset, trained.features_folder, split, trained.num_views) for split in ("validation", "test")
-    )
-    validation_logits = predict_logits(trained, validation)[GenresOutput.name]
-    order, _ = choose_order(validation.genre_targets, validation_logits, trained.calibration)
+    order, _ = choose_order_of_head(dataset, trained, keras.saving.load_model(trained.head_path))
+    test = read_examples(dataset, trained.features_folder, "test", trained.num_views)
     predicted = predict_genres(trained, test)
     decisions = predicted.decide(DecisionRule(order, top_k))
     calibration = measure_calibration(test.genre_targets, predicted.calibrated, dataset.genres)

@@ -43,7 +43,7 @@ def demo_settings(
         # A twentieth of the films: drops the sample's two rare genres, and keeps the seven others.
         dataset=DatasetSettings(min_posters_per_genre=max(2, num_films // 20)),
         features=features,
-        # Drawn posters are told apart by it as well, in a fraction of the time.
+        # It recognises the genres of drawn posters as well, in a fraction of the time.
         training=TrainingSettings(recipe="fast"),
         # Its test films are too few to tell a good model from a bad one; the gate is shown all the same.
         registry=RegistrySettings(allow=("films to judge by",)),

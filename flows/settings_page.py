@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks.recipes import RECIPE_SETTINGS, RECIPES
-from tasks.settings import ExportSettings, FeatureSettings, Settings, StageSettings, TrainingSettings
+from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -56,7 +56,7 @@ class Setting:
 def list_settings() -> list[Setting]:
     """Returns all settings in the order of their declaration, those of nested groups by their dotted names."""
     schema = Settings.model_json_schema()
-    in_recipe = set(_list_recipe_settings())
+    in_recipe = {f"{group}.{name}" for group, names in RECIPE_SETTINGS.items() for name in names}
     return [
         Setting(
             name, _as_yaml(node.get("default")), _describe_values(node), node.get("description", ""), name in in_recipe
@@ -72,17 +72,19 @@ def render_json_schema() -> str:
 
 def render_markdown() -> str:
     """Returns the page `docs/settings.md`."""
+    settings = list_settings()
     rows = [
         (f"`{setting.name}`{' *' * setting.in_recipe}", setting.default, setting.values, setting.description)
-        for setting in list_settings()
+        for setting in settings
     ]
     recipes = {
         name: Settings.model_validate({"training": {"recipe": name}}).model_dump(mode="json") for name in RECIPES
     }
     recipe_rows = []
-    for setting in _list_recipe_settings():
-        group, name = setting.split(".")
-        recipe_rows.append((f"`{setting}`", *(_as_yaml(values[group][name]) for values in recipes.values())))
+    for setting in settings:
+        if setting.in_recipe:
+            group, name = setting.name.split(".")
+            recipe_rows.append((f"`{setting.name}`", *(_as_yaml(values[group][name]) for values in recipes.values())))
     tables = (
         _render_table(("setting", "default", "values", "description"), rows),
         "## Recipes\n",
@@ -127,21 +129,6 @@ def _find_group(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapp
         if "properties" in definition:
             return definition
     return None
-
-
-def _list_recipe_settings() -> list[str]:
-    """Returns the dotted names of the settings that some recipe changes, in the order of declaration."""
-    groups: dict[str, type[StageSettings]] = {
-        "features": FeatureSettings,
-        "training": TrainingSettings,
-        "export": ExportSettings,
-    }
-    return [
-        f"{group}.{name}"
-        for group, model in groups.items()
-        for name in model.model_fields
-        if name in RECIPE_SETTINGS[group]
-    ]
 
 
 def _describe_values(node: Mapping[str, Any]) -> str:

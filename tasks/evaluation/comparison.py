@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.evaluation.resampling import resample_f1
+from tasks.evaluation.resampling import find_bounds, resample_f1
 
 _SCORES = {
     "validation_macro_f1": "validation macro-F1",
@@ -75,7 +75,7 @@ def summarise_differences(scored: Sequence[Scored]) -> pd.DataFrame:
         described = _describe(macro_f1[recipe] - macro_f1[other])
         if not resampled:
             return described
-        lower, upper = np.percentile(resampled[recipe] - resampled[other], [2.5, 97.5])
+        lower, upper = find_bounds(resampled[recipe] - resampled[other])
         return f"{described} ({lower:.3f} to {upper:.3f})"
 
     return pd.DataFrame(

@@ -14,6 +14,11 @@ _WEIGHTS_AT_ONCE = 16_000_000
 Scored = tuple[NDArray[np.generic], NDArray[np.bool_]]
 
 
+def find_bounds(resampled: NDArray[np.float64]) -> list[float]:
+    """Returns lower and upper end of the 95% interval of a value in resamples, by percentiles (Efron 1979)."""
+    return [float(end) for end in np.percentile(resampled, [2.5, 97.5])]
+
+
 def score_f1(scored: Scored) -> NDArray[np.float64]:
     """Returns the F1 score of each genre, 0 where there are neither films nor predictions; shape `(num_genres,)`."""
     doubled, totals = _count(scored)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
 
-from tasks.evaluation.resampling import resample_f1, score_f1
+from tasks.evaluation.resampling import find_bounds, resample_f1, score_f1
 
 # Batch size of the article's metric.
 ARTICLE_BATCH_SIZE = 256
@@ -72,7 +72,7 @@ def find_interval(
         return [0.0, 1.0] if others is None else [-1.0, 1.0]
     models = [(genre_targets, predicted) for predicted in (decisions, others) if predicted is not None]
     macro_f1, *other = (scores.mean(axis=1) for scores in resample_f1(models))
-    return [float(end) for end in np.percentile(macro_f1 - other[0] if other else macro_f1, [2.5, 97.5])]
+    return find_bounds(macro_f1 - other[0] if other else macro_f1)
 
 
 def mean_batch_macro_f1(genre_targets: NDArray[np.uint8], decisions: NDArray[np.bool_]) -> float:

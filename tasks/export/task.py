@@ -28,14 +28,13 @@ from tasks.features.backbone import Backbone
 from tasks.features.litert import LiteRTNetwork
 from tasks.fingerprints import Inputs, find_current
 from tasks.model_folder import ModelFolder
-from tasks.outputs.decisions import DecisionRule, Order
-from tasks.outputs.genres import GenresOutput
+from tasks.outputs.decisions import DecisionRule
 from tasks.outputs.output import Output, split_columns
 from tasks.posters import ledger
 from tasks.settings import ExportSettings
 from tasks.training.examples import read_examples
-from tasks.training.head import build_logits_model, predict, predict_confidences
-from tasks.training.ranking import choose_order
+from tasks.training.head import predict_confidences
+from tasks.training.ranking import choose_order_of_head
 from tasks.training.task import TrainedHead
 
 logger = logging.getLogger(__name__)
@@ -102,7 +101,7 @@ def export_model(
         return Export(folder, known["outputs"], known["check"])
     head = keras.saving.load_model(trained.head_path)
     network = backbone.tapped if trained.settings.taps else backbone.network
-    order, ranking = _choose_order(dataset, trained, head)
+    order, ranking = choose_order_of_head(dataset, trained, head)
     outputs = [output.with_rule(DecisionRule(order, settings.top_k)) for output in trained.outputs]
     classifier = Classifier(network, head, outputs, trained.num_views)
     test = read_examples(dataset, trained.features_folder, "test", trained.num_views)
@@ -151,12 +150,6 @@ def _collect_inputs(backbone: Backbone, trained: TrainedHead, settings: ExportSe
             "export": settings.model_dump(mode="json"),
         }
     )
-
-
-def _choose_order(dataset: Dataset, trained: TrainedHead, head: keras.Model) -> tuple[Order, dict[Order, float]]:
-    validation = read_examples(dataset, trained.features_folder, "validation", trained.num_views)
-    logits = predict(build_logits_model(head), validation.features)[GenresOutput.name]
-    return choose_order(validation.genre_targets, logits, trained.calibration)
 
 
 def _write_json(path: Path, value: object) -> None:

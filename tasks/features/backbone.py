@@ -27,7 +27,7 @@ from tasks.settings import HUB_HANDLE, FeatureSettings, parse_tap
 
 logger = logging.getLogger(__name__)
 
-# Those of the published modules. The channels of the last block tell them apart.
+# Those of the published modules. The last block has another number of channels for each.
 DEPTH_MULTIPLIERS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 Weights = dict[str, NDArray[np.float32]]
 

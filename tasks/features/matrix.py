@@ -115,7 +115,9 @@ class FeatureViews:
     def read_mixed(self, start: int, stop: int, rng: np.random.Generator) -> NDArray[np.float16]:
         """Returns rows from `start` up to `stop`, each of a view that is drawn for it."""
         rows = self.read(start, stop)
-        views = rng.integers(self.num_views, size=len(rows)) if self.num_views > 1 else np.zeros(len(rows), int)
+        if self.num_views == 1:
+            return rows
+        views = rng.integers(self.num_views, size=len(rows))
         for view in range(1, self.num_views):
             drawn = views == view
             rows[drawn] = self.read(start, stop, view)[drawn]

@@ -14,6 +14,7 @@ from tasks.checking import DamagedFileError
 from tasks.dataset.description import remove_shard
 from tasks.dataset.records import read_images
 from tasks.dataset.shards import locate_films
+from tasks.dataset.splits import SPLITS
 from tasks.dataset.task import Dataset
 from tasks.features import cache
 from tasks.features.extraction import FeatureExtractor, extract_decodable
@@ -67,12 +68,15 @@ def plan_extraction(
         ValueError: If such images exist and the data set was written without shards.
     """
     films = pq.read_table(dataset.films_path, columns=["imdb_id", "sha256", "split"]).to_pandas()
-    num_views = films["split"].map(views.count).groupby(films["sha256"]).transform("max")
+    num_views_by_split = {split: views.count(split) for split in SPLITS}
+    num_views = films["split"].map(num_views_by_split).groupby(films["sha256"]).transform("max")
     known = [cache.read_hashes(cache.view_folder(folder, view), num_features) for view in range(views.train)]
     lacks = np.stack([(view < num_views) & ~films["sha256"].isin(hashes) for view, hashes in enumerate(known)], axis=1)
-    films = films.assign(views=[tuple(np.flatnonzero(row).tolist()) for row in lacks])[lacks.any(axis=1)]
+    incomplete = lacks.any(axis=1)
+    films, lacks = films[incomplete], lacks[incomplete]
     if films.empty:
         return []
+    films = films.assign(views=[tuple(np.flatnonzero(row).tolist()) for row in lacks])
     if not dataset.shard_names:
         raise ValueError(f"{dataset.folder} was written without shards, from which features are extracted")
     films["shard"] = locate_films(films["imdb_id"], films["split"], shard_names=dataset.shard_names)

@@ -40,8 +40,8 @@ def locate_view(view: int, size: ImageSize) -> tuple[Box, bool]:
 
     View 0 shows all of it. The sizes and places of the others are those of the Halton sequence (bases 2, 3 and 5, from
     its second number on), so that any number of views is spread evenly: Halton, "Algorithm 247: Radical-inverse
-    quasi-random point sequence" (1964). A mirrored
-    crop adds more to the poster than its mirror image does: docs/quality.md.
+    quasi-random point sequence" (1964). A mirrored crop adds more to the poster than its mirror image does:
+    docs/quality.md.
 
     Args:
         view: Number of the view, from 0.

@@ -179,17 +179,18 @@ async def _stream_posters(
     client = Client(connections, settings.connect_timeout_seconds, settings.allow_private_hosts)
     fetcher = _Fetcher(client, settings, hosts)
 
+    async def fetch(request: PosterRequest, host: str) -> Fetched:
+        # Waits without a connection, and before the poster's deadline begins.
+        await hosts[host].wait_for_turn()
+        async with free_connections:
+            return await fetcher.fetch(request, host)
+
     async def fetch_next(host: str, waiting: Iterable[int]) -> None:
         for number in waiting:
-            # Waits without a connection, and before the poster's deadline begins.
-            await hosts[host].wait_for_turn()
-            request = requests[number]
-            async with free_connections:
-                fetched = await fetcher.fetch(request, host)
-            if request.fallback_url and fetched.is_final_failure:
-                await hosts[host].wait_for_turn()
-                async with free_connections:
-                    fetched = await fetcher.fetch(PosterRequest(request.fallback_url, request.validators), host)
+            fetched = await fetch(requests[number], host)
+            fallback_url = requests[number].fallback_url
+            if fallback_url and fetched.is_final_failure:
+                fetched = await fetch(dataclasses.replace(requests[number], url=fallback_url), host)
             on_fetched(number, fetched)
 
     async with client, asyncio.TaskGroup() as tasks:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
+from sklearn.preprocessing import StandardScaler
 
 from tasks.outputs.output import Output, OutputContext, make_outputs
 from tasks.settings import GENRES_ALONE, HeadSettings, TrainingSettings
@@ -51,25 +52,21 @@ class Fitted:
     validation_macro_f1: float
 
 
-def fit_heads(data: TrainingData, settings: TrainingSettings, seed: int, heads: HeadSettings = GENRES_ALONE) -> Fitted:
-    """Trains `settings.num_heads` heads, and returns the one that averages them; see `fit_head`.
-
-    Its history is that of the first.
-    """
-    seeds = range(seed * settings.num_heads, (seed + 1) * settings.num_heads)
-    fitted = [fit_head(data, settings, head_seed, heads) for head_seed in seeds]
-    return replace(fitted[0], head=average_heads([each.head for each in fitted], fitted[0].outputs, settings))
-
-
 def fit_head(data: TrainingData, settings: TrainingSettings, seed: int, heads: HeadSettings = GENRES_ALONE) -> Fitted:
-    """Trains a head, and keeps the weights of the last epoch, or with `training.patience` of the best one.
+    """Trains one head, whatever `settings.num_heads` is; see `fit_heads`."""
+    return fit_heads(data, settings.model_copy(update={"num_heads": 1}), seed, heads)
 
-    Features are read from disk a chunk at a time, in another order each epoch, and the films of a chunk are shuffled.
+
+def fit_heads(data: TrainingData, settings: TrainingSettings, seed: int, heads: HeadSettings = GENRES_ALONE) -> Fitted:
+    """Trains `settings.num_heads` heads, and returns the one that averages them, with the history of the first.
+
+    Each keeps the weights of the last epoch, or with `training.patience` of the best one. Features are read from disk a
+    chunk at a time, in another order each epoch, and the films of a chunk are shuffled.
 
     Args:
         data: The films; with patience epochs are compared by the genres' macro-F1 at 0.5 on the validation split.
         settings: The recipe.
-        seed: Seed of the initial weights, dropout and the order of the batches.
+        seed: Seed of the initial weights, dropout and the order of the batches, from which each head has its own.
         heads: The outputs besides the genres.
 
     Raises:
@@ -78,8 +75,19 @@ def fit_head(data: TrainingData, settings: TrainingSettings, seed: int, heads: H
     num_features = None if settings.taps else data.num_last_features
     num_views = None if settings.views else 1
     train, validation = (examples.take_features(num_features, num_views) for examples in (data.train, data.validation))
-    outputs = make_outputs(OutputContext(data.genres, train, settings, heads))
+    data = replace(data, train=train, validation=validation)
     scaler = fit_scaler(train.features) if settings.standardise else None
+    seeds = range(seed * settings.num_heads, (seed + 1) * settings.num_heads)
+    fitted = [_fit(data, settings, head_seed, heads, scaler) for head_seed in seeds]
+    return replace(fitted[0], head=average_heads([each.head for each in fitted], fitted[0].outputs, settings))
+
+
+def _fit(
+    data: TrainingData, settings: TrainingSettings, seed: int, heads: HeadSettings, scaler: StandardScaler | None
+) -> Fitted:
+    """Trains one head on all features and views of `data`."""
+    train, validation = data.train, data.validation
+    outputs = make_outputs(OutputContext(data.genres, train, settings, heads))
     head = build_head(outputs, settings, train.features.num_columns, scaler, seed)
     train_chunks = _Chunks(train, outputs, settings.batch_size)
     validation_chunks = _Chunks(validation, outputs, settings.batch_size)

@@ -69,8 +69,8 @@ def build_head(
 def average_heads(heads: Sequence[keras.Model], outputs: Sequence[Output], settings: TrainingSettings) -> keras.Model:
     """Returns the head whose outputs, before their activations, are the averages of those of some heads.
 
-    Their hidden layers lie side by side; the weights from them are divided by the number of heads. The embedding is
-    that of the first head alone: vectors of several heads have no common directions.
+    Their hidden layers lie side by side; the weights from them are divided by the number of heads. The embedding
+    is that of the first head alone: vectors of several heads have no common directions.
 
     Args:
         heads: Heads of `build_head`, of the same settings.

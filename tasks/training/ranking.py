@@ -1,11 +1,30 @@
 """Choose what the genres of a prediction are ranked by."""
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import label_ranking_average_precision_score
 
+from tasks.dataset.task import Dataset
 from tasks.outputs.calibration import Calibration
 from tasks.outputs.decisions import Order
+from tasks.outputs.genres import GenresOutput
+from tasks.training.examples import read_examples
+from tasks.training.head import build_logits_model, predict
+from tasks.training.task import TrainedHead
+
+
+def choose_order_of_head(dataset: Dataset, trained: TrainedHead, head: keras.Model) -> tuple[Order, dict[Order, float]]:
+    """Returns `choose_order` on the validation split.
+
+    Args:
+        dataset: Data set with the films.
+        trained: The trained head.
+        head: The same, as it was read.
+    """
+    validation = read_examples(dataset, trained.features_folder, "validation", trained.num_views)
+    logits = predict(build_logits_model(head), validation.features)[GenresOutput.name]
+    return choose_order(validation.genre_targets, logits, trained.calibration)
 
 
 def choose_order(

@@ -21,9 +21,8 @@ from tasks.settings import EvaluationSettings, ExportSettings
 
 pytestmark = [pytest.mark.backbone, pytest.mark.recovery]
 
-FEATURES = FeatureKey(
-    "", RECIPES["fast"]["features"]["taps"]
-).folder_name  # but for the backbone's fingerprint, which is in front
+# The folder of the features but for the backbone's fingerprint, which is in front.
+FEATURES = FeatureKey("", RECIPES["fast"]["features"]["taps"]).folder_name
 
 # What is about to get its final name when the process is killed, and what must be there by then, whole. Features files
 # are named by their images: FIRST and SECOND stand for those that the small run wrote first.

@@ -109,7 +109,7 @@ def save_module(network: keras.Model, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("depth_multiplier", backbone_module.DEPTH_MULTIPLIERS)
-def test_depth_multipliers_are_told_by_the_weights(depth_multiplier: float) -> None:
+def test_depth_multipliers_are_found_by_the_weights(depth_multiplier: float) -> None:
     network = build_network((96, 96), depth_multiplier)
     weights = {variable.path: variable.numpy() for variable in network.weights}
     assert backbone_module._find_depth_multiplier(weights, "there") == depth_multiplier
