@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,13 @@ from tasks.prediction.predictor import PredictColumns
 
 logger = logging.getLogger(__name__)
 
-# At 384 x 256 a batch of 64 would take 2 GB, and no less time.
-_BATCH_SIZE = 8
-
 
 def open_saved_model(folder: Path) -> tuple[list[Output], PredictColumns]:
     """Returns the outputs of a SavedModel, and the function that computes their columns."""
     logger.info("no classifier.tflite beside %s: predicting with TensorFlow, which is slower", folder)
 
     def predict_columns(images: Sequence[bytes]) -> NDArray[np.float32]:
-        return _in_batches(
-            images,
-            lambda batch: np.column_stack(
-                [columns for _, columns in _find_outputs(_call(folder, "probabilities", batch))]
-            ),
-        )
+        return np.column_stack([columns for _, columns in _find_outputs(_call(folder, "probabilities", images))])
 
     # Not an empty batch, on which models of earlier versions fail where the CPU has AVX-512.
     blank = bytes(tf.io.encode_png(tf.zeros([1, 1, 3], tf.uint8)).numpy())
@@ -40,14 +32,7 @@ def open_saved_model(folder: Path) -> tuple[list[Output], PredictColumns]:
 
 def embed_images(folder: Path, images: Sequence[bytes]) -> NDArray[np.float32]:
     """Returns the embeddings of a SavedModel, shape `(len(images), size)`."""
-    return _in_batches(images, lambda batch: np.asarray(_call(folder, "embedding", batch)["embedding"], np.float32))
-
-
-def _in_batches(
-    images: Sequence[bytes], predict: Callable[[Sequence[bytes]], NDArray[np.float32]]
-) -> NDArray[np.float32]:
-    starts = range(0, max(len(images), 1), _BATCH_SIZE)
-    return np.concatenate([predict(images[start : start + _BATCH_SIZE]) for start in starts])
+    return np.asarray(_call(folder, "embedding", images)["embedding"], np.float32)
 
 
 @functools.lru_cache(maxsize=1)
