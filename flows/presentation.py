@@ -14,9 +14,12 @@ from tasks.posters.task import PosterCounts
 def show_counts(catalog: Catalog, counts: PosterCounts) -> None:
     """Shows the numbers of films and posters, and of those left out by reason."""
     rows = [
-        *(("catalog", f"dropped: {reason}", count) for reason, count in catalog.dropped.items()),
         ("catalog", "films", catalog.num_films),
-        *(("catalog", f"doubtful: {what}", count) for what, count in catalog.count_doubts().items()),
+        *(
+            ("catalog", f"{kind}: {what}", count)
+            for kind, counts in catalog.count().items()
+            for what, count in counts.items()
+        ),
         *(("posters", f"requested now: {outcome}", count) for outcome, count in counts.outcomes.items()),
         *(("posters", f"failed: {reason}", count) for reason, count in counts.failed.items()),
         ("posters", "available", counts.num_ok),

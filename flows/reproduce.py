@@ -154,11 +154,14 @@ def _reproduce(model: ModelFolder, settings: Settings, scratch: Path) -> Iterato
 
 def _locate(model: ModelFolder, settings: Settings) -> KeptFilms:
     workspace = settings.workspace
-    now = json.loads(workspace.read("catalog/dropped.json") or b"{}").get("sha256")
-    then = model.read_manifest()["provenance"]["catalog_sha256"]
+    read = json.loads(workspace.read("catalog/dropped.json") or b"{}")
+    provenance = model.read_manifest()["provenance"]
+    now, then = read.get("sha256"), provenance["catalog_sha256"]
+    # A model of an earlier version has no corrections.
+    same_corrections = read.get("corrections_sha256") == provenance.get("corrections_sha256")
     return KeptFilms(
         catalog_path=workspace.folder("catalog") / FILMS_FILE,
-        same_catalog=now is not None and now == then,
+        same_catalog=now is not None and now == then and same_corrections,
         posters_dir=workspace.folder("posters"),
         splits_path=workspace.folder("splits") / name_splits_file(settings.seed),
     )

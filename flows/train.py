@@ -209,7 +209,7 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
             evaluation=evaluation,
             export=export,
             verdict=judge(findings, settings.registry, circumstances.values),
-            catalog_sha256=data.catalog.sha256,
+            catalog={"catalog_sha256": data.catalog.sha256, "corrections_sha256": data.catalog.corrections_sha256},
         )
         model = publish_model(candidate, settings)
     presentation.show_evaluation(model, evaluation.metrics)
@@ -268,7 +268,7 @@ def _collect_context(
             champion=find_champion(settings.artifacts_dir),
             settings=settings.drift,
         ),
-        catalog_counts={"dropped": data.catalog.dropped, "doubtful": data.catalog.count_doubts()},
+        catalog_counts=data.catalog.count(),
     )
 
 

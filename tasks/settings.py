@@ -113,6 +113,12 @@ class CatalogSettings(StageSettings):
         repr=False,
         description="Path or address of MovieGenre.csv: http(s), or any that fsspec supports (s3, gs).",
     )
+    corrections: Address | None = Field(
+        None,
+        repr=False,
+        description="Path or address of a CSV with the columns `imdbId` and `genres`, which replace the catalog's "
+        "genres of these films; other columns, such as `note`, are for people. null: none.",
+    )
     excluded_genres: tuple[str, ...] = Field(("Adult",), description="Genres whose films are dropped.")
     max_bytes: int = operational(
         CATALOG_MAX_BYTES,

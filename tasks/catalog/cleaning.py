@@ -30,6 +30,8 @@ FILMS = pa.schema(
     ]
 )
 
+ID_PATTERN = r"^[0-9]{1,18}$"
+
 _GENRES_TYPE = FILMS.field("genres").type
 
 
@@ -142,7 +144,7 @@ def clean(rows: pa.Table, excluded_genres: Collection[str]) -> CleanedRows:
 
 def _find_unusable_rows(text: Mapping[str, pa.StringArray], genres: _GenreColumn) -> dict[str, NDArray[np.bool_]]:
     """Returns for each reason the rows it applies to, shape `(num_rows,)`."""
-    no_digits = pc.invert(pc.match_substring_regex(text["imdbId"], r"^[0-9]{1,18}$"))
+    no_digits = pc.invert(pc.match_substring_regex(text["imdbId"], ID_PATTERN))
     no_http = pc.invert(pc.match_substring_regex(text["Poster"], r"^https?://[^/\s]+"))
     return {
         "no id": np.asarray(pc.equal(text["imdbId"], "")),

@@ -1,4 +1,4 @@
-"""Read MovieGenre.csv as text columns, from a path, an http(s) address or an object store."""
+"""Read MovieGenre.csv, or another CSV of films, as text columns: a path, an http(s) address or an object in a store."""
 
 import csv
 import hashlib
@@ -23,16 +23,16 @@ from tasks.web.addresses import redact
 from tasks.web.client import Client, RequestError, read_address
 
 COLUMNS = ("imdbId", "Imdb Link", "Title", "IMDB Score", "Genre", "Poster")
-_EXPECTED = "expected the path of MovieGenre.csv, or its address (http(s), s3, gs or another that fsspec knows)"
+_EXPECTED = "expected the path of a CSV file, or its address (http(s), s3, gs or another that fsspec knows)"
 _CONNECT_TIMEOUT_SECONDS = 10
 _HTTP_SECONDS = 300
 _HTTP_ATTEMPTS = 4
 _BACKOFF_SECONDS = 0.5
 _HTTP_ADVICE = {
     "private address": "; name its host in posters.allow_private_hosts if you trust it",
-    "address with credentials": "; download the file and name its path (--catalog)",
+    "address with credentials": "; download the file and name its path",
     "no length announced": ", so that a file cut short would look like a whole one; download the file and name "
-    "its path (--catalog)",
+    "its path",
 }
 _MIN_BLOCK_BYTES = 1 << 20
 
@@ -158,9 +158,7 @@ def read_bytes(source: str, max_bytes: int, private_hosts: Collection[str] = ())
         with Path(source).open("rb") as file:
             return _read_bounded(file, os.fstat(file.fileno()).st_size, max_bytes, source)
     except OSError as error:
-        raise CatalogError(
-            f"the catalog can't be read from {source}: {error.strerror}; {_EXPECTED} (--catalog)"
-        ) from error
+        raise CatalogError(f"{source} can't be read: {error.strerror}; {_EXPECTED}") from error
 
 
 def _read_bounded(file: BinaryIO, size: int | None, max_bytes: int, source: str) -> bytes:
@@ -201,7 +199,7 @@ def _read_http(address: str, max_bytes: int, private_hosts: Collection[str]) -> 
         return retrying(read_address, address, max_bytes=max_bytes, seconds=_HTTP_SECONDS, client=client)
     except RequestError as error:
         raise CatalogError(
-            f"the catalog can't be read from {redact(address)}: {error.reason}{_HTTP_ADVICE.get(error.reason, '')}"
+            f"{redact(address)} can't be read: {error.reason}{_HTTP_ADVICE.get(error.reason, '')}"
         ) from error
 
 
@@ -234,7 +232,7 @@ def _find_object(address: str) -> tuple[Any, str]:
 def _reading_error(address: str, error: Exception) -> CatalogError:
     # The message of fsspec's FileNotFoundError is often the path alone.
     message = "no such file" if isinstance(error, FileNotFoundError) else one_line(error)
-    return CatalogError(f"the catalog can't be read from {address}: {message}; {_EXPECTED} (--catalog)")
+    return CatalogError(f"{address} can't be read: {message}; {_EXPECTED}")
 
 
 def _read_header(source: str, content: bytes, required: Sequence[str]) -> tuple[list[str], int]:

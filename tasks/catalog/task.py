@@ -14,11 +14,14 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.atomic import atomic_file, write_text
 from tasks.catalog.cleaning import clean
+from tasks.catalog.corrections import apply_corrections, read_corrections
 from tasks.catalog.reading import read_rows
 from tasks.errors import CatalogError, SettingsError
 from tasks.settings import CatalogSettings
 
 logger = logging.getLogger(__name__)
+
+_NUM_EXAMPLES = 10  # of ids in a warning
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Catalog:
         dropped: Number of rows dropped, by reason.
         doubts: Doubtful values, as in `tasks.catalog.cleaning.CleanedRows`.
         sha256: Hash of MovieGenre.csv as it was read, hexadecimal.
+        corrections: Number of films by what became of their correction, as in `tasks.catalog.corrections.Corrected`;
+            empty without corrections.
+        corrections_sha256: Hash of the corrections as they were read; None: there are none.
     """
 
     num_rows: int
@@ -40,6 +46,8 @@ class Catalog:
     dropped: dict[str, int]
     doubts: dict[str, Any]
     sha256: str
+    corrections: dict[str, int]
+    corrections_sha256: str | None
 
     def read_addresses(self) -> pa.Table:
         """Returns the columns `imdb_id` and `poster_url` of the films."""
@@ -53,6 +61,11 @@ class Catalog:
             counts |= {f"{name}: {genre}": number for genre, number in self.doubts[name].items()}
         return {name: number for name, number in counts.items() if number}
 
+    def count(self) -> dict[str, dict[str, int]]:
+        """Returns the numbers of `dropped` rows, `doubtful` films, and if there are any `corrections`, each by kind."""
+        counts = {"dropped": self.dropped, "doubtful": self.count_doubts()}
+        return {**counts, "corrections": self.corrections} if self.corrections else counts
+
 
 @task(name="read catalog", cache_policy=NO_CACHE, timeout_seconds=600)
 def read_catalog(settings: CatalogSettings, catalog_dir: Path, private_hosts: Collection[str] = ()) -> Catalog:
@@ -64,11 +77,21 @@ def read_catalog(settings: CatalogSettings, catalog_dir: Path, private_hosts: Co
         private_hosts: Hosts that may have private addresses, `posters.allow_private_hosts`.
 
     Raises:
-        CatalogError: If the file can't be read, or has no usable row.
+        CatalogError: If the file or its corrections can't be read, or it has no usable row.
         SettingsError: An excluded genre is unknown, and similar to a known one.
     """
     rows = read_rows(settings.source, private_hosts=private_hosts, max_bytes=settings.max_bytes)
-    cleaned = clean(rows.table, settings.excluded_genres)
+    table, corrections, corrections_sha256 = rows.table, {}, None
+    if settings.corrections:
+        read = read_corrections(settings.corrections, private_hosts, settings.max_bytes)
+        corrected = apply_corrections(table, read)
+        table, corrections, corrections_sha256 = corrected.table, corrected.counts, read.sha256
+        logger.info("catalog: corrections: %s", corrections)
+        if corrected.missing_ids:
+            some = ", ".join(map(str, corrected.missing_ids[:_NUM_EXAMPLES]))
+            more = ", ..." if len(corrected.missing_ids) > _NUM_EXAMPLES else ""
+            logger.warning("catalog: corrections of films that the catalog does not have: imdbId %s%s", some, more)
+    cleaned = clean(table, settings.excluded_genres)
     dropped = {"wrong number of fields": rows.num_malformed, **cleaned.dropped}
     _check_excluded_genres(cleaned.unknown_excluded)
     num_films = cleaned.films.num_rows
@@ -81,7 +104,8 @@ def read_catalog(settings: CatalogSettings, catalog_dir: Path, private_hosts: Co
     films_path = catalog_dir / "films.parquet"
     with atomic_file(films_path) as partial:
         pq.write_table(cleaned.films, partial)
-    accounts = {"sha256": rows.sha256, "rows": rows.number, "films": num_films, "dropped": dropped}
+    hashes = {"sha256": rows.sha256, "corrections_sha256": corrections_sha256}
+    accounts = {**hashes, "rows": rows.number, "films": num_films, "dropped": dropped, "corrections": corrections}
     write_text(catalog_dir / "dropped.json", json.dumps(accounts, indent=2) + "\n")
     write_text(catalog_dir / "doubts.json", json.dumps(cleaned.doubts, indent=2, ensure_ascii=False) + "\n")
     logger.info("catalog: %s: %s", counts, dropped)
@@ -96,6 +120,8 @@ def read_catalog(settings: CatalogSettings, catalog_dir: Path, private_hosts: Co
         dropped=dropped,
         doubts=cleaned.doubts,
         sha256=rows.sha256,
+        corrections=corrections,
+        corrections_sha256=corrections_sha256,
     )
     if doubtful := catalog.count_doubts():
         logger.warning("catalog: doubtful genres: %s", doubtful)

@@ -161,12 +161,16 @@ def describe_data(metrics: Mapping[str, Any]) -> str:
     """Returns dropped rows, doubtful films and likely label errors: a section of the report."""
     lines = []
     if catalog := metrics.get("catalog"):
-        for title, counts in (
-            ("rows dropped", catalog["dropped"]),
-            ("films with doubtful genres", catalog["doubtful"]),
-        ):
-            found = ", ".join(f"{for_markdown(reason)}: {count:,}" for reason, count in counts.items() if count)
-            lines.append(f"- {title[0].upper()}{title[1:]}: {found or 'none'}.")
+        titles = {
+            "corrections": "Corrections of the catalog's genres",
+            "dropped": "Rows dropped",
+            "doubtful": "Films with doubtful genres",
+        }
+        for kind, title in titles.items():
+            if kind in catalog:
+                counts = catalog[kind].items()
+                found = ", ".join(f"{for_markdown(what)}: {count:,}" for what, count in counts if count)
+                lines.append(f"- {title}: {found or 'none'}.")
     if errors := metrics.get("label_errors"):
         lines.append(f"\n{_ABOUT_LABEL_ERRORS}")
         titles = {"not_given": "Probable, and not in the catalog", "given": "In the catalog, and improbable"}

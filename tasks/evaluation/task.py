@@ -72,7 +72,7 @@ class EvaluationContext:
         rivals: Present and earlier champions, to compare the model with; None: there are none.
         earlier_verdicts: Verdicts of the gate that films have given before, by imdbId.
         drift: The comparison with the champion's films, for metrics and report; its statistics go into the folder.
-        catalog_counts: `dropped` rows and `doubtful` films of the catalog by reason, for the report.
+        catalog_counts: Numbers of rows and films of the catalog, as `Catalog.count` returns them, for the report.
     """
 
     recipe: str | None = None

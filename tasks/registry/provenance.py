@@ -25,22 +25,20 @@ _CPU_FLAGS = (
 _CPU_VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
-def describe_provenance(catalog_sha256: str | None, root: Path = _ROOT) -> dict[str, Any]:
-    """Returns where a model comes from, beside its settings and the versions of its packages.
+def describe_provenance(root: Path = _ROOT) -> dict[str, Any]:
+    """Returns where a model comes from, beside its catalog, its settings and the versions of its packages.
 
     Args:
-        catalog_sha256: Hash of MovieGenre.csv as it was read; None: not known.
         root: Folder of the checkout; that of an installed wheel is none.
 
     Returns:
-        `git` (see `describe_revision`); `requirements_lock_sha256`, None where there is no such file; `catalog_sha256`;
+        `git` (see `describe_revision`); `requirements_lock_sha256`, None where there is no such file;
         `python`, its version; `platform`, with `system`, `machine`, `num_cores`, `cpu_flags` (None where they are not
         known) and `environment`, the variables that choose kernels.
     """
     return {
         "git": describe_revision(root),
         "requirements_lock_sha256": _hash_lock(root / "requirements.lock"),
-        "catalog_sha256": catalog_sha256,
         "python": platform.python_version(),
         "platform": {
             "system": f"{platform.system()} {platform.release()}",
@@ -122,7 +120,7 @@ def list_changes(model: ModelFolder) -> list[str]:
     now = {
         "versions": list_format_versions(),
         "packages": {"poster-genres": version("poster-genres"), **list_versions()},
-        **_pick(describe_provenance(None)),
+        **_pick(describe_provenance()),
     }
     changes = [change] if (change := Inputs(now).describe_change(then)) else []
     altered = [name for name, file in manifest["files"].items() if find_damage(model.path / name, file)]

@@ -60,7 +60,7 @@ class Candidate:
         evaluation: Its figures and report.
         export: The exported model.
         verdict: Verdict of the gate.
-        catalog_sha256: Hash of MovieGenre.csv as it was read; None: not known.
+        catalog: `catalog_sha256` and `corrections_sha256`: hashes of MovieGenre.csv and its corrections, as they were.
         num_views: Number of views over which its predictions are averaged.
     """
 
@@ -71,7 +71,7 @@ class Candidate:
     evaluation: "Evaluation"
     export: "Export"
     verdict: Verdict
-    catalog_sha256: str | None = None
+    catalog: Mapping[str, str | None]
     num_views: int = 1
 
 
@@ -146,7 +146,7 @@ def publish_model(candidate: Candidate, settings: Settings) -> ModelFolder:
                     "outputs": candidate.export.outputs,
                     "export_check": candidate.export.check,
                     "gate": gate,
-                    "provenance": describe_provenance(candidate.catalog_sha256),
+                    "provenance": describe_provenance() | dict(candidate.catalog),
                 }
             )
     outcome = "passed the gate" if why else f"stopped at the gate, the champion stays {champion_id or 'none'}"

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.cli import main
-from flows.reproduce import _read_settings, reproduce
+from flows.reproduce import _locate, _read_settings, reproduce
 from tasks.dataset.task import Dataset
 from tasks.errors import ReproductionError
 from tasks.features.image_size import NUM_FEATURES
@@ -98,6 +98,15 @@ def test_equal_though_the_catalog_has_grown(
     # Nothing was written, and nothing is left.
     assert (list_files(data_dir), list_files(model.path)) == before
     assert not list(data_dir.glob(".reproduction*"))
+
+
+def test_other_corrections_make_another_catalog(model: ModelFolder, data_dir: Path) -> None:
+    path = data_dir / "catalog" / "dropped.json"
+    read = json.loads(path.read_text("utf-8"))
+    settings = Settings(data_dir=data_dir)
+    assert _locate(model, settings).same_catalog
+    path.write_text(json.dumps({**read, "corrections_sha256": "0123"}), "utf-8")
+    assert not _locate(model, settings).same_catalog
 
 
 def test_another_seed_gives_other_weights(model: ModelFolder, kept_features: None) -> None:

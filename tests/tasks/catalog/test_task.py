@@ -27,7 +27,14 @@ def test_sample_catalog(tmp_path: Path) -> None:
     assert pq.read_schema(catalog.films_path).equals(FILMS)
     accounts = json.loads((tmp_path / "catalog" / "dropped.json").read_text())
     assert catalog.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
-    assert accounts == {"sha256": catalog.sha256, "rows": 258, "films": 250, "dropped": catalog.dropped}
+    assert accounts == {
+        "sha256": catalog.sha256,
+        "corrections_sha256": None,
+        "rows": 258,
+        "films": 250,
+        "dropped": catalog.dropped,
+        "corrections": {},
+    }
     assert catalog.num_rows == 258
 
 
@@ -64,6 +71,33 @@ def test_rows_that_do_not_add_up_are_a_bug(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(RuntimeError, match="don't add up: 2 rows = 1 films \\+ 0 dropped"):
         read_catalog.fn(settings, tmp_path / "catalog")
     assert not (tmp_path / "catalog").exists()
+
+
+def test_corrections_come_before_everything_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = write_films(tmp_path, ["Drama", "", "War", "Adult"])
+    path = tmp_path / "corrections.csv"
+    path.write_text("imdbId,genres,note\n2,Horror,had none\n3,Adult,\n4,Comedy,\n1,drama,\n77,War,\n")
+    with caplog.at_level(logging.INFO, "tasks.catalog"):
+        catalog = read_catalog.fn(settings.model_copy(update={"corrections": str(path)}), tmp_path / "catalog")
+    films = pq.read_table(catalog.films_path).to_pylist()
+    assert [(film["imdb_id"], film["genres"]) for film in films] == [(1, ["Drama"]), (2, ["Horror"]), (4, ["Comedy"])]
+    assert catalog.corrections == {"films changed": 3, "genres as before": 1, "not in the catalog": 1}
+    assert catalog.count()["corrections"] == catalog.corrections
+    assert catalog.corrections_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert json.loads((tmp_path / "catalog" / "dropped.json").read_text())["corrections"] == catalog.corrections
+    assert "catalog: corrections of films that the catalog does not have: imdbId 77" in caplog.messages
+
+
+def test_wrong_corrections_leave_the_catalog_of_before(tmp_path: Path) -> None:
+    settings = write_films(tmp_path, ["Drama", "War"])
+    read_catalog.fn(settings, tmp_path / "catalog")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "catalog").iterdir()}
+    (tmp_path / "corrections.csv").write_text("imdbId,genres\n1,Dramma\n")
+    with pytest.raises(CatalogError, match=r"film 1 has the genre 'Dramma'; expected 'Drama'\?"):
+        read_catalog.fn(
+            settings.model_copy(update={"corrections": str(tmp_path / "corrections.csv")}), tmp_path / "catalog"
+        )
+    assert {path.name: path.read_bytes() for path in (tmp_path / "catalog").iterdir()} == before
 
 
 def test_a_misspelt_excluded_genre_is_refused(tmp_path: Path) -> None:

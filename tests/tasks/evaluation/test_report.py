@@ -85,7 +85,11 @@ def metrics() -> dict[str, Any]:
             "predict_everything": make_scores(0.2, improvement_interval=[0.2, 0.3]),
         },
         "verdicts": {"largest": 1},
-        "catalog": {"dropped": {"no id": 1234, "no genre": 0}, "doubtful": {"<none>": 0}},
+        "catalog": {
+            "dropped": {"no id": 1234, "no genre": 0},
+            "doubtful": {"<none>": 0},
+            "corrections": {"films changed": 2, "genres as before": 0, "not in the catalog": 1},
+        },
         "drift": {"against": None},
         "label_errors": {"given": [error], "not_given": [{**error, "title": "Eight", "genre": "Comedy"}]},
         "rivals": [

@@ -91,20 +91,20 @@ def test_git_can_neither_fail_nor_hang_a_run(
 
 
 def test_lock_catalog_python_and_machine(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert describe_provenance(None, checkout)["requirements_lock_sha256"] is None
+    assert describe_provenance(checkout)["requirements_lock_sha256"] is None
     (checkout / "requirements.lock").write_text("numpy==2.0\n")
     for name in ("ONEDNN_MAX_CPU_ISA", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    found = describe_provenance("89ab", checkout)
+    found = describe_provenance(checkout)
     assert found["requirements_lock_sha256"] == hashlib.sha256(b"numpy==2.0\n").hexdigest()
-    assert (found["catalog_sha256"], found["python"]) == ("89ab", platform.python_version())
+    assert found["python"] == platform.python_version()
     assert found["git"]["dirty"]
     machine = found["platform"]
     assert (machine["machine"], machine["environment"]) == (platform.machine(), {"TF_ENABLE_ONEDNN_OPTS": "0"})
     assert (machine["system"], machine["num_cores"]) == (f"{platform.system()} {platform.release()}", os.cpu_count())
     assert machine["cpu_flags"] == read_cpu_flags()
-    assert describe_provenance(None)["requirements_lock_sha256"]  # of this checkout
+    assert describe_provenance()["requirements_lock_sha256"]  # of this checkout
 
 
 @pytest.mark.parametrize(
@@ -130,12 +130,12 @@ def test_changes_since_a_model_was_made(tmp_path: Path) -> None:
     described = {
         "id": "m1",
         "inputs": {"versions": made_of, "packages": packages, "settings": {"seed": 1}},
-        "provenance": describe_provenance("89ab"),
+        "provenance": describe_provenance(),
     }
     model.write_manifest(described)
     assert list_changes(model) == []
     described["inputs"] = {"versions": {**made_of, "TRAINING": 0}, "packages": {**packages, "keras": "1.0"}}
-    described["provenance"] = {**describe_provenance("89ab"), "python": "2.7"}
+    described["provenance"] = {**describe_provenance(), "python": "2.7"}
     model.write_manifest(described)
     model.labels_path.write_text('["Drama"]')
     change, altered = list_changes(model)

@@ -141,7 +141,7 @@ def make_candidate(tmp_path: Path, champion_id: str | None, *, passed: bool) -> 
         evaluation=Evaluation(stages["evaluation"], metrics),
         export=Export(stages["export"], ["genres"], {"posters": 64}),
         verdict=make_verdict(champion_id, passed=passed),
-        catalog_sha256="89ab",
+        catalog={"catalog_sha256": "89ab", "corrections_sha256": None},
     )
 
 
@@ -167,6 +167,7 @@ def test_a_candidate_that_passed_is_published_whole_and_champion(tmp_path: Path,
     assert manifest["gate"]["made_champion"]
     assert count_verdicts(settings.artifacts_dir) == {1: 1}
     assert manifest["provenance"]["catalog_sha256"] == "89ab"
+    assert manifest["provenance"]["corrections_sha256"] is None
     assert manifest["inputs_fingerprint"] == make_inputs().fingerprint
     assert Settings.model_validate(json.loads(model.settings_path.read_text())) == settings
     assert find_current_model(settings.artifacts_dir, make_inputs()) == model
