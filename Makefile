@@ -10,6 +10,7 @@ BENCH := .bench-venv
 AUDIT := .audit-venv
 FUZZ := .fuzz-venv
 MUTANTS := .mutants-venv
+PAGES := .pages-venv
 # Seed of the random numbers of make fuzz and make soak: make fuzz SEED=3.
 SEED := 0
 # Model and posters of make latency: make latency MODEL=artifacts/models/<id> POSTERS=posters/.
@@ -19,7 +20,7 @@ NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tes
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
 # Two processes of tests are enough for two cores: threads of TensorFlow beside them would only wait for each other.
 TEST_THREADS := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1
-.PHONY: demo test coverage test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery mutants setup backbone lock clean
+.PHONY: demo test coverage test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages mutants setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -100,6 +101,10 @@ schedule: setup
 recovery: setup
 	$(BIN)/pytest -m recovery -n 2 --durations=5
 
+# Two minutes: pages in Chromium at two widths and in both themes, with axe-core. Needs Debian's chromium.
+pages: setup $(PAGES)/installed
+	PYTHONPATH=$(CURDIR)/$(PAGES)/lib/python3.11/site-packages $(BIN)/pytest -m pages
+
 # An hour and a half, then minutes: only what changed is run again. Mutants of the code that decides what is served.
 mutants: setup $(MUTANTS)/installed
 	PYTHONPATH=$(CURDIR)/$(MUTANTS)/lib/python3.11/site-packages PATH=$(CURDIR)/$(BIN):$(PATH) \
@@ -110,7 +115,8 @@ $(BENCH)/installed: tests/benchmarks/peers.lock
 $(AUDIT)/installed: tests/audit/tools.lock
 $(FUZZ)/installed: tests/fuzz/coverage.lock
 $(MUTANTS)/installed: tests/mutants/tools.lock
-$(BENCH)/installed $(AUDIT)/installed $(FUZZ)/installed $(MUTANTS)/installed:
+$(PAGES)/installed: tests/pages/tools.lock
+$(BENCH)/installed $(AUDIT)/installed $(FUZZ)/installed $(MUTANTS)/installed $(PAGES)/installed:
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	touch $@
@@ -131,6 +137,8 @@ lock:
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/audit/tools.lock
 	.lock-venv/bin/uv pip compile tests/mutants/tools.in --constraint requirements.lock --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/mutants/tools.lock
+	.lock-venv/bin/uv pip compile tests/pages/tools.in --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/pages/tools.lock
 	rm -rf .lock-venv
 
 clean:

@@ -521,7 +521,7 @@ def _print_run(run: "Run") -> None:
         _print("\nup to date: the inputs of this model have not changed")
     table = compare_recipes(run.metrics).to_markdown(index=False, floatfmt=".3f")
     taken = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in run.seconds.items())
-    _print(f"\n{table}\n\nmodel   {model.saved_model_path}\nreport  {model.report_path}")
+    _print(f"\n{table}\n\nmodel   {model.saved_model_path}\nreport  {model.best_report_path}")
     _print(f"gate    {run.rank}\ntimes   {taken}")
 
 

@@ -170,6 +170,7 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
     from tasks.export.task import export_model
     from tasks.features.backbone import load_backbone
     from tasks.features.joining import join_features
+    from tasks.report.page import collect_report
 
     workspace, dataset = settings.workspace, data.dataset
     with _timed("features", seconds):
@@ -183,6 +184,13 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
         circumstances = Circumstances.read(data.counts, settings, data.store_champion_id)
         context = _collect_context(data, heads, circumstances, settings)
         evaluation = evaluate(dataset, heads, context, workspace.folder("evaluation"))
+        report = collect_report(
+            evaluation,
+            dataset,
+            catalog_path=data.catalog.films_path,
+            posters_dir=workspace.folder("posters"),
+            with_posters=settings.evaluation.thumbnails,
+        )
     with _timed("export", seconds):
         export = export_model(
             dataset=dataset,
@@ -209,6 +217,7 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
             evaluation=evaluation,
             export=export,
             verdict=judge(findings, settings.registry, circumstances.values),
+            report=report.with_seconds(seconds),
             catalog={"catalog_sha256": data.catalog.sha256, "corrections_sha256": data.catalog.corrections_sha256},
         )
         model = publish_model(candidate, settings)

@@ -16,6 +16,8 @@ from tasks.hashing import describe_file, find_damage
 MANIFEST = "manifest.json"
 # The zip member of the LiteRT model with the names of its columns; LiteRT's own tools give labels this name.
 LABELS_MEMBER = "labels.txt"
+# Folder of an evaluation with its charts as SVG, which are parts of report.html; a published model has none.
+SVG_FOLDER = "charts"
 _NO_VERDICT = "its manifest has no result of the gate"
 
 
@@ -111,8 +113,28 @@ class ModelFolder:
 
     @property
     def report_path(self) -> Path:
-        """Report of the evaluation, with its charts beside it."""
+        """Report of the evaluation as Markdown, with its charts beside it."""
         return self.path / "report.md"
+
+    @property
+    def html_report_path(self) -> Path:
+        """The report as one page of HTML; models of earlier versions have none."""
+        return self.path / "report.html"
+
+    @property
+    def best_report_path(self) -> Path:
+        """The report that a person would open: the page, or where there is none the Markdown."""
+        return self.html_report_path if self.html_report_path.exists() else self.report_path
+
+    @property
+    def predictions_path(self) -> Path:
+        """Predictions for the test films, with their targets; see `tasks.evaluation.predictions`."""
+        return self.path / "predictions.parquet"
+
+    @property
+    def card_path(self) -> Path:
+        """Model card: what the model is for, where it fails, how it was made and how it is used."""
+        return self.path / "MODEL_CARD.md"
 
     @property
     def label_errors_path(self) -> Path:

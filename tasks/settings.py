@@ -420,6 +420,9 @@ class EvaluationSettings(StageSettings):
         description="Folds of the training split for the list of likely label errors; each trains one more head. "
         "null: no list.",
     )
+    thumbnails: bool = operational(
+        True, "Whether report.html has thumbnails of posters. They belong to their owners; without them it has titles."
+    )
 
 
 class ExportSettings(StageSettings):

@@ -25,7 +25,7 @@ PAGES = [
 # Neither quotes names that are no longer valid.
 CURRENT_PAGES = [page for page in PAGES if page.name != "CHANGELOG.md"]
 # Files of a model's folder.
-MODEL_FILES = {"report.md"}
+MODEL_FILES = {"report.md", "MODEL_CARD.md"}
 
 
 _BLOCK = re.compile(r"^```.*\n((?:.*\n)*?)```$", re.MULTILINE)

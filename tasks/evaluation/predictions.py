@@ -1,10 +1,14 @@
 """Predictions of a trained head for the films of a split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import keras
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.special import expit
 
@@ -14,6 +18,17 @@ from tasks.outputs.genres import GenresOutput
 from tasks.training.examples import Examples
 from tasks.training.head import build_logits_model, predict
 from tasks.training.task import TrainedHead
+
+# A row for each test film.
+PREDICTIONS = pa.schema(
+    [
+        pa.field("imdb_id", pa.int64(), nullable=False),
+        # For each genre of the data set: 0 or 1, 0 or 1, and the calibrated probability.
+        pa.field("targets", pa.list_(pa.uint8()), nullable=False),
+        pa.field("predicted", pa.list_(pa.uint8()), nullable=False),
+        pa.field("probabilities", pa.list_(pa.float32()), nullable=False),
+    ]
+)
 
 
 def predict_logits(trained: TrainedHead, examples: Examples) -> dict[str, NDArray[np.float32]]:
@@ -56,3 +71,23 @@ class GenreScores:
 def predict_genres(trained: TrainedHead, examples: Examples) -> GenreScores:
     """Returns a head's scores of the genres of films."""
     return GenreScores.from_logits(predict_logits(trained, examples)[GenresOutput.name], trained.calibration)
+
+
+def write_predictions(
+    path: Path,
+    imdb_ids: Sequence[int],
+    genre_targets: NDArray[np.uint8],
+    decisions: NDArray[np.bool_],
+    probabilities: NDArray[np.float32],
+) -> None:
+    """Writes a table of schema `PREDICTIONS`.
+
+    Args:
+        path: Path of the file.
+        imdb_ids: Ids of the films.
+        genre_targets: Targets, 0 or 1, shape `(num_films, num_genres)`.
+        decisions: Whether a genre is predicted, same shape.
+        probabilities: Calibrated probabilities, same shape.
+    """
+    columns = [imdb_ids, genre_targets.tolist(), decisions.astype(np.uint8).tolist(), probabilities.tolist()]
+    pq.write_table(pa.table(columns, schema=PREDICTIONS), path)

@@ -52,6 +52,25 @@ def score_decisions(
     }
 
 
+def score_decades(
+    years: NDArray[np.integer[Any]], genre_targets: NDArray[np.uint8], decisions: NDArray[np.bool_]
+) -> dict[str, dict[str, Any]]:
+    """Returns by decade, such as `1990s`, the number of its films and their micro-F1, the earliest first.
+
+    Args:
+        years: Year of each film, 0 where unknown; such films are left out.
+        genre_targets: Targets, 0 or 1, shape `(num_films, num_genres)`.
+        decisions: Whether a genre is predicted, same shape.
+    """
+    decades = years - years % 10
+    found = {}
+    for decade in np.unique(decades[years > 0]).tolist():
+        films = decades == decade
+        micro_f1 = f1_score(genre_targets[films], decisions[films], average="micro", zero_division=0)
+        found[f"{decade}s"] = {"num_films": int(films.sum()), "micro_f1": float(micro_f1)}
+    return found
+
+
 def find_interval(
     genre_targets: NDArray[np.uint8], decisions: NDArray[np.bool_], others: NDArray[np.bool_] | None = None
 ) -> list[float]:

@@ -21,13 +21,19 @@ from tasks.checking import write_checksums
 from tasks.dataset.splits import SPLITS
 from tasks.dataset.task import Dataset
 from tasks.drift.task import Drift
-from tasks.evaluation.charts import draw_calibration, draw_charts, draw_outputs, draw_thresholds
+from tasks.evaluation.charts import (
+    draw_calibration,
+    draw_charts,
+    draw_outputs,
+    draw_precision_recall,
+    draw_thresholds,
+)
 from tasks.evaluation.label_errors import describe_label_errors, find_label_errors, write_label_errors
 from tasks.evaluation.neighbours import score_embedding
-from tasks.evaluation.predictions import GenreScores, predict_genres, predict_logits
+from tasks.evaluation.predictions import GenreScores, predict_genres, predict_logits, write_predictions
 from tasks.evaluation.report import render_report
 from tasks.evaluation.rivals import CandidatePredictions, Rivals, compare_with_rivals
-from tasks.evaluation.scores import find_interval, measure_calibration, score_decisions
+from tasks.evaluation.scores import find_interval, measure_calibration, score_decades, score_decisions
 from tasks.evaluation.verdicts import fingerprint_verdicts, score_by_verdicts
 from tasks.fingerprints import Inputs, find_current
 from tasks.model_folder import ModelFolder
@@ -118,8 +124,8 @@ def evaluate(
         dataset: The films.
         heads: The heads.
         context: What the model is seen beside.
-        folder: Folder to write, with `metrics.json`, `report.md`, its charts, `operating_points.json`, and if they were
-            made `statistics.json` and `label_errors.csv`.
+        folder: Folder to write, with `metrics.json`, `report.md`, its charts, `predictions.parquet`,
+            `operating_points.json`, and if they were made `statistics.json` and `label_errors.csv`.
     """
     inputs = _collect_inputs(dataset, heads, context)
     if known := find_current(ModelFolder(folder).metrics_path, inputs):
@@ -147,6 +153,7 @@ def evaluate(
         "num_films": dataset.num_films,
         "heads": trained.output_names,
         "model": _score_model(trained, test, genres, rule),
+        "decades": score_decades(test_films.films["year"].to_numpy(), test.targets, decisions),
         "operating_points": measure_operating_points(test.targets, test.scores.calibrated, points),
         "outputs": _score_outputs(trained, test_outputs, test_films, train),
         "embedding": score_embedding(trained, train, test_films),
@@ -173,6 +180,13 @@ def evaluate(
         model.report_path.write_text(render_report(metrics, with_charts=True), "utf-8")
         described = {"split": "validation", "min_films": MIN_FILMS, "genres": points}
         model.operating_points_path.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        write_predictions(
+            model.predictions_path,
+            test_films.films["imdb_id"].tolist(),
+            test.targets,
+            decisions,
+            test.scores.calibrated,
+        )
         _draw(partial, heads, metrics, validation, test)
         if context.drift:
             context.drift.write_statistics(model)
@@ -279,6 +293,7 @@ def _draw(
         draw_outputs(folder, histories[heads.model.settings.name], heads.model.outputs)
     curves = {"raw": test.scores.raw, "calibrated": test.scores.calibrated}
     draw_calibration(folder, test.targets, curves, metrics["vocabulary"])
+    draw_precision_recall(folder, test.targets, test.scores.calibrated, metrics["vocabulary"])
     thresholds = {genre: scores["threshold"] for genre, scores in metrics["model"]["genres"].items()}
     draw_thresholds(folder, validation.targets, validation.scores.calibrated, thresholds)
 

@@ -20,7 +20,7 @@ from tasks.dataset.task import Dataset
 from tasks.errors import RefusedError
 from tasks.fingerprints import Inputs, list_format_versions, list_versions
 from tasks.hashing import hash_file
-from tasks.model_folder import ModelFolder
+from tasks.model_folder import SVG_FOLDER, ModelFolder
 from tasks.registry.gate import Verdict
 from tasks.registry.models import list_models, models_dir, promote, publication, read_champion_id, registry_lock
 from tasks.registry.provenance import describe_provenance
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     # These import TensorFlow, which a run without new inputs does not need.
     from tasks.evaluation.task import Evaluation
     from tasks.export.task import Export
+    from tasks.report.page import Report
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Candidate:
         export: The exported model.
         verdict: Verdict of the gate.
         catalog: `catalog_sha256` and `corrections_sha256`: hashes of MovieGenre.csv and its corrections, as they were.
+        report: Content of report.html; None: it is not written.
         num_views: Number of views over which its predictions are averaged.
     """
 
@@ -72,6 +74,7 @@ class Candidate:
     export: "Export"
     verdict: Verdict
     catalog: Mapping[str, str | None]
+    report: "Report | None" = None
     num_views: int = 1
 
 
@@ -122,6 +125,9 @@ def publish_model(candidate: Candidate, settings: Settings) -> ModelFolder:
         candidate: The model with all that is recorded of it.
         settings: Settings of the run.
     """
+    from tasks.registry.model_card import render_model_card
+
+    metrics = candidate.evaluation.metrics
     created = datetime.now(UTC)
     classifier_path = ModelFolder(candidate.export.folder).keras_path
     model_id = f"{created:%Y%m%d-%H%M%S}-{hash_file(classifier_path)[:6]}"
@@ -130,25 +136,28 @@ def publish_model(candidate: Candidate, settings: Settings) -> ModelFolder:
         gate = _decide(candidate.verdict, champion_id)
         why = _explain(gate) if gate["made_champion"] else None
         with publication(settings.artifacts_dir, model_id, why) as model:
+            description = {
+                "id": model_id,
+                "format": versions.MODEL,
+                "created": created.isoformat(timespec="seconds"),
+                "recipe": metrics["recipe"],
+                "macro_f1": metrics["model"]["macro_f1"],
+                "genres": candidate.dataset.genres,
+                **candidate.inputs.as_description(),
+                "features": candidate.features,
+                "num_views": candidate.num_views,
+                "backbone": dict(candidate.backbone),
+                "outputs": candidate.export.outputs,
+                "export_check": candidate.export.check,
+                "gate": gate,
+                "provenance": describe_provenance() | dict(candidate.catalog),
+            }
             _write_files(model, candidate, settings)
-            model.write_manifest(
-                {
-                    "id": model_id,
-                    "format": versions.MODEL,
-                    "created": created.isoformat(timespec="seconds"),
-                    "recipe": candidate.evaluation.metrics["recipe"],
-                    "macro_f1": candidate.evaluation.metrics["model"]["macro_f1"],
-                    "genres": candidate.dataset.genres,
-                    **candidate.inputs.as_description(),
-                    "features": candidate.features,
-                    "num_views": candidate.num_views,
-                    "backbone": dict(candidate.backbone),
-                    "outputs": candidate.export.outputs,
-                    "export_check": candidate.export.check,
-                    "gate": gate,
-                    "provenance": describe_provenance() | dict(candidate.catalog),
-                }
-            )
+            model.card_path.write_text(render_model_card(description, metrics, settings), "utf-8")
+            if candidate.report:
+                page = candidate.report.render(description, model_id if why else champion_id, settings)
+                model.html_report_path.write_text(page, "utf-8")
+            model.write_manifest(description)
     outcome = "passed the gate" if why else f"stopped at the gate, the champion stays {champion_id or 'none'}"
     logger.info("registry: published %s, %s: %s", model_id, outcome, gate["reasons"])
     return ModelFolder(models_dir(settings.artifacts_dir) / model_id)
@@ -194,7 +203,7 @@ def _explain(gate: Mapping[str, Any]) -> str:
 def _write_files(model: ModelFolder, candidate: Candidate, settings: Settings) -> None:
     for source in (candidate.export.folder, candidate.evaluation.folder):
         # The manifest has the files' hashes.
-        ignored = shutil.ignore_patterns("export.json", CHECKSUMS)
+        ignored = shutil.ignore_patterns("export.json", CHECKSUMS, SVG_FOLDER)
         shutil.copytree(source, model.path, ignore=ignored, dirs_exist_ok=True)
     write_model_films(candidate.dataset.films_path, model.films_path, count_verdicts(settings.artifacts_dir))
     _write_json(model.labels_path, candidate.dataset.genres)

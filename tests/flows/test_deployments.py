@@ -113,7 +113,7 @@ def test_a_watched_run_makes_a_model_and_the_next_is_up_to_date(
     assert model.id in artifacts["model"]
     assert "floor" in artifacts["gate"]
     assert f"{model.read_manifest()['macro_f1']:.3f}" in artifacts["report"]
-    assert artifacts["report-file"].endswith(f"/artifacts/models/{model.id}/report.md)")
+    assert artifacts["report-file"].endswith(f"/artifacts/models/{model.id}/report.html)")
     names = {
         task["name"].rsplit("-", 1)[0]
         for task in served.post("task_runs/filter", flow_runs={"id": {"any_": [first["id"]]}}, sort="NAME_ASC")

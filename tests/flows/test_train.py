@@ -83,7 +83,11 @@ def test_published_model_is_whole(small_run) -> None:
         "classifier.keras",
         "classifier.tflite",
         "metrics.json",
+        "MODEL_CARD.md",
+        "report.html",
         "report.md",
+        "precision_recall.png",
+        "predictions.parquet",
         "genres.png",
         "history.png",
         "settings.json",
@@ -492,11 +496,11 @@ def test_a_failed_run_says_why_in_an_artifact(prefect_server: None, tmp_path: Pa
     assert run.state is not None
     assert run.state.is_failed()
     assert artifact.flow_run_id == run.id
-    assert "the catalog can't be read from nowhere.csv" in str(artifact.data)
+    assert "nowhere.csv can't be read" in str(artifact.data)
     (log,) = (tmp_path / "data" / "logs").iterdir()
     last = json.loads(log.read_text("utf-8").splitlines()[-1])
     assert last["level"] == "ERROR"
-    assert last["message"].startswith("failed: CatalogError: the catalog can't be read from nowhere.csv")
+    assert last["message"].startswith("failed: CatalogError: nowhere.csv can't be read")
 
 
 def test_a_part_that_fails_is_visible_in_the_server(prefect_server: None, tmp_path: Path) -> None:

@@ -200,6 +200,7 @@ def test_settings_that_are_no_inputs_of_the_model() -> None:
         "features.hub_handle",
         "features.engine",
         "features.batch_size",
+        "evaluation.thumbnails",
     }
     inputs = {".".join(path) for path in SETTINGS if is_input(path)}
     assert {name.split(".")[0] for name in inputs} == set(Settings().model_inputs())

@@ -7,6 +7,7 @@ from tasks.evaluation.scores import (
     find_interval,
     mean_batch_macro_f1,
     measure_calibration,
+    score_decades,
     score_decisions,
 )
 
@@ -50,6 +51,17 @@ def test_the_articles_metric_is_a_mean_over_batches(monkeypatch: pytest.MonkeyPa
     # A whole that fits into one batch has no mean to take.
     monkeypatch.undo()
     assert mean_batch_macro_f1(targets, decisions) == pytest.approx((2 / 3 + 4 / 5) / 2)
+
+
+def test_decades_are_worked_by_hand() -> None:
+    targets = np.array([[1, 0], [1, 1], [0, 1], [1, 0]], np.uint8)
+    decisions = np.array([[True, False], [True, False], [True, True], [False, True]])
+    # 1990s: tp 2, fp 0, fn 1. 2000s: tp 1, fp 1, fn 0. The last film has no year.
+    assert score_decades(np.array([1990, 1999, 2001, 0]), targets, decisions) == {
+        "1990s": {"num_films": 2, "micro_f1": pytest.approx(4 / 5)},
+        "2000s": {"num_films": 1, "micro_f1": pytest.approx(2 / 3)},
+    }
+    assert score_decades(np.zeros(4, int), targets, decisions) == {}
 
 
 def test_interval_equals_the_known_one() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -21,12 +22,13 @@ from tasks import versions
 from tasks.dataset.task import Dataset
 from tasks.evaluation.label_errors import find_label_errors
 from tasks.evaluation.neighbours import score_embedding
+from tasks.evaluation.predictions import PREDICTIONS
 from tasks.evaluation.report import render_report
 from tasks.evaluation.rivals import Rivals, compare_again
 from tasks.evaluation.scores import find_interval, measure_calibration
 from tasks.evaluation.task import Evaluation, EvaluationContext, TrainedHeads, evaluate
 from tasks.fingerprints import Inputs
-from tasks.model_folder import ModelFolder
+from tasks.model_folder import SVG_FOLDER, ModelFolder
 from tasks.outputs.calibration import Calibration
 from tasks.outputs.decade import DecadeOutput
 from tasks.outputs.decisions import DecisionRule
@@ -223,22 +225,39 @@ def test_likely_label_errors_are_of_all_splits(dataset: Dataset, heads: TrainedH
 
 
 def test_what_is_written(evaluated: Evaluation) -> None:
-    pictures = {"genres", "history", "outputs", "calibration", "thresholds"}
+    pictures = {"genres", "history", "outputs", "calibration", "thresholds", "precision_recall"}
     assert {path.name for path in evaluated.folder.iterdir()} == {
         "metrics.json",
         "report.md",
         "operating_points.json",
         "label_errors.csv",
+        "predictions.parquet",
         "checksums.json",
+        SVG_FOLDER,
         *(f"{name}.png" for name in pictures),
     }
     for name in pictures:
         with Image.open(evaluated.folder / f"{name}.png") as picture:
             assert min(picture.size) >= 190, name
             assert len(picture.convert("RGB").getcolors(1 << 20)) > 20, name  # not one colour
+    charts = {path.name: path.read_text("utf-8") for path in (evaluated.folder / SVG_FOLDER).iterdir()}
+    assert charts.keys() == {f"{name}.svg" for name in pictures}
+    assert all("<path" in chart and "<text" in chart for chart in charts.values())
     assert json.loads((evaluated.folder / "metrics.json").read_text("utf-8")) == evaluated.metrics
     report = (evaluated.folder / "report.md").read_text("utf-8")
     assert report == render_report(evaluated.metrics, with_charts=True)
+
+
+def test_predictions_are_those_of_the_figures(dataset: Dataset, heads: TrainedHeads, evaluated: Evaluation) -> None:
+    films, confidences, calibrated = read(dataset, heads, "test")
+    table = pq.read_table(evaluated.folder / "predictions.parquet")
+    assert table.schema.equals(PREDICTIONS)
+    assert table["imdb_id"].to_pylist() == films.films["imdb_id"].tolist()
+    assert table["targets"].to_pylist() == films.genre_targets.tolist()
+    np.testing.assert_allclose(table["probabilities"].to_pylist(), calibrated, rtol=1e-5)
+    order = evaluated.metrics["rule"]["order"]
+    decisions = choose_one(confidences, calibrated if order == "calibrated" else confidences)
+    assert table["predicted"].to_pylist() == decisions.astype(int).tolist()
 
 
 def test_nothing_is_done_twice(

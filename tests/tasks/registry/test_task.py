@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from metrics import make_metrics
 
 from tasks import versions
 from tasks.dataset.task import Dataset
@@ -132,7 +133,7 @@ def make_candidate(tmp_path: Path, champion_id: str | None, *, passed: bool) -> 
     (stages["export"] / "classifier.keras").write_bytes(b"graph")
     (stages["export"] / "export.json").write_text("{}")
     (stages["export"] / "checksums.json").write_text("{}")
-    metrics = {"recipe": "seed", "model": {"macro_f1": 0.5}}
+    metrics = {**make_metrics(), "recipe": "seed"}
     return Candidate(
         inputs=make_inputs(),
         dataset=Dataset(stages["shards"], ["Comedy", "Drama"], {}, "0123"),
@@ -151,6 +152,7 @@ def test_a_candidate_that_passed_is_published_whole_and_champion(tmp_path: Path,
     assert read_champion_id(settings.artifacts_dir) == model.id
     manifest = model.verify()
     assert set(manifest["files"]) == {
+        "MODEL_CARD.md",
         "classifier.keras",
         "films.parquet",
         "labels.json",
@@ -158,13 +160,14 @@ def test_a_candidate_that_passed_is_published_whole_and_champion(tmp_path: Path,
         "settings.json",
         "versions.json",
     }
-    assert (manifest["id"], manifest["format"], manifest["recipe"], manifest["macro_f1"]) == (model.id, 1, "seed", 0.5)
+    assert (manifest["id"], manifest["format"], manifest["recipe"], manifest["macro_f1"]) == (model.id, 1, "seed", 0.46)
     assert (
         (manifest["genres"], manifest["features"])
         == (model.genres, model.features)
         == (["Comedy", "Drama"], "mobilenet")
     )
     assert manifest["gate"]["made_champion"]
+    assert f"name: {model.id}\n" in model.card_path.read_text("utf-8")
     assert count_verdicts(settings.artifacts_dir) == {1: 1}
     assert manifest["provenance"]["catalog_sha256"] == "89ab"
     assert manifest["provenance"]["corrections_sha256"] is None

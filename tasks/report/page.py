@@ -1,0 +1,233 @@
+"""The page: what was found in a run, arranged for the template."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from tasks.dataset.task import Dataset
+from tasks.drift.report import describe_drift, list_rows
+from tasks.evaluation.report import compare_recipes, describe_recipe, list_decades, tabulate_rivals
+from tasks.evaluation.task import Evaluation
+from tasks.inert import for_terminal
+from tasks.model_folder import SVG_FOLDER, ModelFolder
+from tasks.posters import ledger, segments
+from tasks.report.posters import KINDS, ShownFilm, choose_films, make_thumbnails
+from tasks.settings import Settings
+
+_NUM_ERRORS = 30  # likely label errors of each kind
+_NUM_CONFUSIONS = 15
+_NUM_HOSTS = 10
+_HOST = r"^https?://(?:[^/?#@]*@)?([^/?#]+)"
+
+_CHARTS = {
+    "precision_recall": "Precision and recall of each genre at every threshold, on the test split",
+    "calibration": "Share of films of a genre, by its probability, on the test split",
+    "thresholds": "F1 score of each genre by threshold, on the validation split",
+    "history": "Macro-F1 on the validation split, by epoch",
+    "outputs": "Learning curves of the outputs",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the page shows but the verdict of the gate, which comes last.
+
+    Attributes:
+        content: Values of the template by name.
+    """
+
+    content: Mapping[str, Any]
+
+    def with_seconds(self, seconds: Mapping[str, float]) -> "Report":
+        """Returns the report with the duration of each stage."""
+        return replace(self, content={**self.content, "seconds": dict(seconds)})
+
+    def render(self, manifest: Mapping[str, Any], champion_id: str | None, settings: Settings) -> str:
+        """Returns the page.
+
+        Args:
+            manifest: The model's manifest; the list of its files is not needed.
+            champion_id: Id of the champion after the publication; None: there is none.
+            settings: Settings of the run.
+        """
+        environment = Environment(
+            loader=PackageLoader("tasks.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        )
+        # Titles and genres are other people's.
+        environment.finalize = lambda value: value if isinstance(value, Markup) else _make_inert(value)
+        return environment.get_template("page.html.jinja").render(
+            manifest=manifest,
+            champion_id=champion_id,
+            settings=json.dumps(settings.model_dump(mode="json"), indent=2, ensure_ascii=False),
+            packages=manifest["inputs"]["packages"],
+            **self.content,
+        )
+
+
+def collect_report(
+    evaluation: Evaluation, dataset: Dataset, *, catalog_path: Path, posters_dir: Path, with_posters: bool
+) -> Report:
+    """Collects what the page shows.
+
+    Args:
+        evaluation: The evaluation.
+        dataset: Data set of the model.
+        catalog_path: The catalog's `films.parquet`.
+        posters_dir: Folder of the poster parts.
+        with_posters: Whether thumbnails of posters are in it, `evaluation.thumbnails`.
+    """
+    metrics, model = evaluation.metrics, ModelFolder(evaluation.folder)
+    genres = metrics["vocabulary"]
+    titles = pq.read_table(dataset.films_path, columns=["imdb_id", "title"]).to_pandas()
+    predictions = pq.read_table(model.predictions_path).to_pandas().merge(titles, on="imdb_id")
+    films = choose_films(predictions, genres)
+    genres_of_film = _read_genres(catalog_path)
+    errors = _list_label_errors(model, genres_of_film)
+    shown = {film.imdb_id for film in films} | {error["imdb_id"] for error in errors}
+    targets, predicted = (np.stack(predictions[name].tolist()) == 1 for name in ("targets", "predicted"))
+    return Report(
+        {
+            "metrics": metrics,
+            "recipe": describe_recipe(metrics["recipe"]),
+            "comparison": _list_rows(compare_recipes(metrics, in_full=True)),
+            "rivals": _compare_with_champion(metrics),
+            "rival_rows": _list_rows(tabulate_rivals(metrics["rivals"])) if metrics.get("rivals") else [],
+            "kinds": KINDS,
+            "films": _group(films),
+            "label_errors": errors,
+            "thumbnails": make_thumbnails(posters_dir, shown) if with_posters else {},
+            "genres": _list_genres(metrics),
+            "decades": _list_rows(list_decades(metrics["decades"])),
+            "confusions": find_confusions(targets, predicted, genres),
+            "frequencies": _count_genres(genres_of_film, genres),
+            "drift": _describe_drift(metrics),
+            "failures": count_failures(ledger.find_current(ledger.read_rows(segments.list_parts(posters_dir)))),
+            "charts": {name: (title, chart) for name, title in _CHARTS.items() if (chart := _read_chart(model, name))},
+            "seconds": {},
+        }
+    )
+
+
+def _compare_with_champion(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the comparison with the champion before in numbers; None if there was none."""
+    if not metrics.get("rivals"):
+        return None
+    champion = metrics["rivals"][0]
+    difference = champion["candidate_macro_f1"] - champion["rival_macro_f1"]
+    return {**champion, "difference": difference, "is_noise": abs(difference) <= champion["noise"]}
+
+
+def _describe_drift(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the comparison with the champion's films; None if there is none."""
+    drift = metrics.get("drift")
+    if not drift or drift["against"] is None:
+        return None
+    return {"summary": describe_drift(drift), "warnings": drift["warnings"], "rows": list_rows(drift)}
+
+
+def _list_genres(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = [{"name": name, **scores} for name, scores in metrics["model"]["genres"].items()]
+    return sorted(rows, key=lambda row: -row["f1"])
+
+
+def _group(films: Sequence[ShownFilm]) -> dict[str, list[ShownFilm]]:
+    return {kind: [film for film in films if film.kind == kind] for kind in KINDS}
+
+
+def _read_genres(catalog_path: Path) -> dict[int, list[str]]:
+    """Returns all genres of each film by imdbId, those that are not learned, too."""
+    films = pq.read_table(catalog_path, columns=["imdb_id", "genres"])
+    return dict(zip(films["imdb_id"].to_pylist(), films["genres"].to_pylist(), strict=True))
+
+
+def _count_genres(genres_of_film: Mapping[int, Sequence[str]], learned: Sequence[str]) -> list[dict[str, Any]]:
+    """Returns for each genre of the catalog its number of films, and whether it is learned; most films first."""
+    counts = pd.Series([genre for genres in genres_of_film.values() for genre in genres], dtype=object).value_counts()
+    return [{"name": name, "films": number, "is_learned": name in learned} for name, number in counts.items()]
+
+
+def _list_label_errors(model: ModelFolder, genres_of_film: Mapping[int, Sequence[str]]) -> list[dict[str, Any]]:
+    """Returns likely label errors with `genres`, all that the catalog has for the film; the most likely first."""
+    if not model.label_errors_path.exists():
+        return []
+    errors = pd.read_csv(model.label_errors_path)
+    shown = pd.concat([errors[errors["given"] == given].head(_NUM_ERRORS) for given in (False, True)])
+    shown["genres"] = shown["imdb_id"].map(genres_of_film)
+    return _list_rows(shown)
+
+
+def find_confusions(
+    targets: NDArray[np.bool_], predicted: NDArray[np.bool_], genres: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Returns which genres are taken for which: of the films of a genre that were missed, those wrongly called another.
+
+    Args:
+        targets: Whether a film has a genre, shape `(num_films, num_genres)`.
+        predicted: Whether it is predicted, same shape.
+        genres: Names of the genres, in the order of the columns.
+
+    Returns:
+        Rows of `genre`, `taken_for`, `num_films` and `share`, of the missed films of the genre; the most films first.
+    """
+    missed, wrong = targets & ~predicted, predicted & ~targets
+    counts = missed.T.astype(int) @ wrong.astype(int)
+    num_missed = missed.sum(axis=0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:_NUM_CONFUSIONS]
+    return [
+        {
+            "genre": genres[row],
+            "taken_for": genres[column],
+            "num_films": int(counts[row, column]),
+            "share": float(counts[row, column] / num_missed[row]),
+        }
+        for row, column in zip(*np.unravel_index(order, counts.shape), strict=True)
+        if counts[row, column]
+    ]
+
+
+def count_failures(rows: pa.Table) -> list[dict[str, Any]]:
+    """Returns the films without a poster by host and reason, the most first, and those of all other hosts together.
+
+    Args:
+        rows: Rows of the ledger, one a film.
+    """
+    failed = rows.select(["url", "status", "reason"]).to_pandas()
+    failed = failed[failed["status"] == segments.FAILED]
+    if failed.empty:
+        return []
+    hosts = failed["url"].str.extract(_HOST, expand=False)
+    frequent = hosts.value_counts().index[:_NUM_HOSTS]
+    hosts = hosts.where(hosts.isin(frequent), "other hosts")
+    counts = failed.groupby([hosts.rename("host"), "reason"]).size().sort_values(ascending=False, kind="stable")
+    return _list_rows(counts.rename("films").reset_index())
+
+
+def _list_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _read_chart(model: ModelFolder, name: str) -> Markup | None:
+    """Returns a chart as part of a page: its colours follow the page's, its ids are its own. None: it was not drawn."""
+    path = model.path / SVG_FOLDER / f"{name}.svg"
+    if not path.exists():
+        return None
+    svg = path.read_text("utf-8")
+    svg = svg[svg.index("<svg") :].replace("#000000", "currentColor")
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+    # The size is the page's to choose.
+    return Markup(re.sub(r'(<svg [^>]*?)(width|height)="[^"]*pt" ?', r"\1", svg, count=2))
+
+
+def _make_inert(value: object) -> object:
+    return for_terminal(value) if isinstance(value, str) else value

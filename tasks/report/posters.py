@@ -1,0 +1,100 @@
+"""The posters of the report: which test films are shown, and their thumbnails."""
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from tasks.posters.ledger import iterate_posters
+
+# How sure the model is, and whether it is right: by the most probable genre of a film.
+KINDS = ("right", "wrong", "unsure")
+
+_PER_GENRE = 3
+_WIDTH, _HEIGHT = 120, 180  # of a thumbnail, in pixels: at most 8 KB
+_QUALITY = 70
+
+
+@dataclass(frozen=True)
+class ShownFilm:
+    """A test film of the report.
+
+    Attributes:
+        imdb_id: Its id.
+        title: Its title.
+        kind: One of `KINDS`.
+        genres: Its genres in the catalog, of those that were learned.
+        predicted: Predicted genres with their calibrated probabilities, the most probable first.
+    """
+
+    imdb_id: int
+    title: str
+    kind: str
+    genres: list[str]
+    predicted: list[tuple[str, float]]
+
+
+def choose_films(films: pd.DataFrame, genres: Sequence[str]) -> list[ShownFilm]:
+    """Chooses test films: up to three of each genre and kind.
+
+    Surely right and surely wrong are the films whose most probable genre has the highest probability; unsure those
+    where it has the lowest.
+
+    Args:
+        films: Predictions of the test films, as `tasks.evaluation.predictions.write_predictions` writes them, and their
+            `title`.
+        genres: Names of the genres, in the order of the columns.
+    """
+    targets, predicted, probabilities = (
+        np.stack(films[name].tolist()) for name in ("targets", "predicted", "probabilities")
+    )
+    first = probabilities.argmax(axis=1)
+    rows = np.arange(len(films))
+    sureness, is_right = probabilities[rows, first], targets[rows, first] == 1
+    order = np.argsort(-sureness, kind="stable")
+    by_kind = {
+        "right": order[is_right[order]],
+        "wrong": order[~is_right[order]],
+        "unsure": order[::-1],
+    }
+    names = np.array(genres, object)
+    shown = []
+    for kind in KINDS:
+        num_shown: Counter[str] = Counter()
+        for row in by_kind[kind].tolist():
+            of_film = [*names[targets[row] == 1], names[first[row]]]
+            if all(num_shown[genre] >= _PER_GENRE for genre in of_film):
+                continue
+            num_shown.update(set(of_film))
+            ranked = [column for column in np.argsort(-probabilities[row], kind="stable") if predicted[row, column]]
+            shown.append(
+                ShownFilm(
+                    imdb_id=int(films["imdb_id"].iloc[row]),
+                    title=str(films["title"].iloc[row]),
+                    kind=kind,
+                    genres=names[targets[row] == 1].tolist(),
+                    predicted=[(str(names[column]), float(probabilities[row, column])) for column in ranked],
+                )
+            )
+    return shown
+
+
+def make_thumbnails(posters_dir: Path, imdb_ids: Collection[int]) -> Mapping[int, str]:
+    """Returns small JPEG images of the posters of some films as addresses of the scheme `data:`, by imdbId."""
+    return {imdb_id: _make_thumbnail(content) for imdb_id, content in iterate_posters(posters_dir, imdb_ids)}
+
+
+def _make_thumbnail(content: bytes) -> str:
+    with Image.open(io.BytesIO(content)) as image:
+        image.draft("RGB", (_WIDTH, _HEIGHT))
+        small = image.convert("RGB")
+    small.thumbnail((_WIDTH, _HEIGHT))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=_QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,72 @@
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from ledger_rows import make_row, write_ledger
+from PIL import Image
+
+from tasks.report.posters import choose_films, make_thumbnails
+
+GENRES = ["Comedy", "Drama", "War"]
+
+
+def make_films(rows: Sequence[tuple[Sequence[int], Sequence[float]]]) -> pd.DataFrame:
+    """Returns predictions of targets and probabilities; what is over 0.3 is predicted."""
+    return pd.DataFrame(
+        {
+            "imdb_id": number,
+            "title": f"Film {number}",
+            "targets": np.array(targets, np.uint8),
+            "predicted": (np.array(probabilities) > 0.3).astype(np.uint8),
+            "probabilities": np.array(probabilities, np.float32),
+        }
+        for number, (targets, probabilities) in enumerate(rows)
+    )
+
+
+def test_films_are_chosen_by_their_most_probable_genre() -> None:
+    films = make_films(
+        [
+            ([1, 0, 0], [0.9, 0.4, 0.1]),
+            ([1, 1, 0], [0.2, 0.1, 0.8]),
+            ([0, 0, 1], [0.1, 0.2, 0.35]),
+            ([0, 0, 0], [0.7, 0.5, 0.1]),
+        ]
+    )
+    shown = choose_films(films, GENRES)
+    by_kind = {kind: [film.imdb_id for film in shown if film.kind == kind] for kind in ("right", "wrong", "unsure")}
+    assert by_kind == {"right": [0, 2], "wrong": [1, 3], "unsure": [2, 3, 1, 0]}
+    first = shown[0]
+    assert (first.title, first.genres) == ("Film 0", ["Comedy"])
+    assert [genre for genre, _ in first.predicted] == ["Comedy", "Drama"]
+    assert [round(probability, 4) for _, probability in first.predicted] == [0.9, 0.4]
+    assert next(film for film in shown if film.imdb_id == 3).genres == []
+
+
+def test_a_genre_has_three_films_of_a_kind() -> None:
+    films = make_films(
+        [([1, 0, 0], [0.9 - number / 100, 0.1, 0.1]) for number in range(9)] + [([0, 1, 0], [0.1, 0.6, 0])]
+    )
+    right = [film.imdb_id for film in choose_films(films, GENRES) if film.kind == "right"]
+    assert right == [0, 1, 2, 9]
+
+
+def test_thumbnails_are_small_pictures_of_every_mode(tmp_path: Path) -> None:
+    contents = []
+    for mode, size, kind in (("RGB", (300, 450), "JPEG"), ("P", (400, 100), "PNG"), ("CMYK", (50, 60), "JPEG")):
+        file = io.BytesIO()
+        Image.new(mode, size, None if mode == "P" else "red").save(file, kind)
+        contents.append(file.getvalue())
+    write_ledger(tmp_path, [*(make_row(number, content) for number, content in enumerate(contents)), make_row(7, None)])
+    thumbnails = make_thumbnails(tmp_path, {0, 1, 2, 7})
+    sizes = {}
+    for imdb_id, address in thumbnails.items():
+        head, _, encoded = address.partition(",")
+        assert head == "data:image/jpeg;base64"
+        with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
+            sizes[imdb_id] = (image.mode, image.size)
+    # The shape stays; a small picture is not enlarged.
+    assert sizes == {0: ("RGB", (120, 180)), 1: ("RGB", (120, 30)), 2: ("RGB", (50, 60))}
