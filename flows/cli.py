@@ -50,6 +50,12 @@ Precision = Annotated[
     float | None,
     typer.Option("--precision", help="Name the genres that are right so often: 0.5, 0.6 ... 0.9. May be none."),
 ]
+ImageSources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE...", help="Files, folders, patterns, http(s) addresses; -: these from standard input."
+    ),
+]
 ArtifactsDir = Annotated[Path, typer.Option("--artifacts", help="Folder of the published models.")]
 StoreAddress = Annotated[
     str | None, typer.Option("--store", help="Not of this machine, but of this store: folder, s3://..., gs://...")
@@ -146,39 +152,38 @@ def compare(
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="Id of a published model, 'champion', or a model's folder.")],
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files, folders and http(s) addresses.")],
+    images: ImageSources,
     artifacts: ArtifactsDir = Path("artifacts"),
     assignments: PosterAssignments = None,
     precision: Precision = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, confidences in full.")] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", help="CSV to write, in place of the table.")] = None,
+    parquet: Annotated[Path | None, typer.Option("--parquet", help="The same as Parquet.")] = None,
+    annotated: Annotated[
+        Path | None, typer.Option("--annotate", help="Folder for the posters with their genres below them.")
+    ] = None,
 ) -> None:
     """Name the genres of posters."""
-    from tasks.outputs.calibration import THRESHOLD
-    from tasks.prediction.images import list_images, process_images
+    from flows.predictions import make_terminal_table, predict_posters
+    from tasks.prediction.images import list_images
     from tasks.prediction.predictor import Predictor
     from tasks.registry.models import find_model
 
     predictor = Predictor.open(find_model(model, artifacts).path, precision)
-    results = list(process_images(list_images(images), predictor.predict, _load_poster_settings(assignments)))
+    settings = _load_poster_settings(assignments)
+    results = list(predict_posters(predictor, list_images(images), settings, annotated))
+    if csv or parquet:
+        from tasks.prediction.tables import make_table, write_csv, write_parquet
+
+        table = make_table(results)
+        if csv:
+            write_csv(table, csv)
+        if parquet:
+            write_parquet(table, parquet)
     if as_json:
         _print_json([(result, result.result.as_dict() if result.result else {}) for result in results])
-    else:
-        from rich.table import Table
-        from rich.text import Text
-
-        predictions = [result.result for result in results if result.result]
-        others = list(dict.fromkeys(name for prediction in predictions for name in prediction.others))
-        table = Table("image", "genres (confidence over 0.5 in bold)", "probability", *others)
-        for result in results:
-            if not result.result:
-                table.add_row(_cell(result.image), _cell(str(result.error), "red"))
-                continue
-            pairs = zip(result.result.labels, result.result.confidences, strict=True)
-            genres = [_cell(f"{label} {value:.2f}", "bold" if value > THRESHOLD else "dim") for label, value in pairs]
-            probabilities = ", ".join(f"{value:.0%}" for value in result.result.calibrated)
-            values = [_describe(result.result.others.get(name)) for name in others]
-            table.add_row(_cell(result.image), Text(", ").join(genres), probabilities, *values)
-        _print(table)
+    elif not (csv or parquet):
+        _print(make_terminal_table(results))
     if any(result.error for result in results):
         raise typer.Exit(1)
 
@@ -186,7 +191,7 @@ def predict(
 @app.command()
 def similar(
     model: Annotated[str, typer.Argument(help="Id of a published model, 'champion', or a model's folder.")],
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files, folders and http(s) addresses.")],
+    images: ImageSources,
     num: Annotated[int, typer.Option(min=1, help="How many films for each.")] = 10,
     artifacts: ArtifactsDir = Path("artifacts"),
     assignments: PosterAssignments = None,
@@ -487,10 +492,6 @@ def _print_json(results: "Sequence[tuple[ImageResult[Any], dict[str, Any]]]") ->
         for result, fields in results
     ]
     print(json.dumps(rows, indent=2, ensure_ascii=False))
-
-
-def _describe(value: str | float | None) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else value or ""
 
 
 def _load_poster_settings(assignments: list[str] | None) -> "PosterSettings":

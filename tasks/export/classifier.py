@@ -14,8 +14,8 @@ from tasks.features.preprocessing import cut_view
 from tasks.outputs.output import Output
 from tasks.training.head import EMBEDDING, build_embedding_model, build_logits_model
 
-# Posters that a SavedModel looks at together. At 384 x 256 all 64 of a batch at once took 3.1 GB, where pieces take 1.3,
-# and up to a quarter more time.
+# Posters that a SavedModel looks at together. At 384 x 256 all 64 of a batch at once took 3.1 GB, and up to a quarter
+# more time; pieces take 1.3 GB.
 _POSTERS_AT_ONCE = 8
 
 

@@ -1,9 +1,11 @@
 """Posters to predict: files, folders and addresses, read in batches while the model predicts the one before."""
 
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -35,23 +37,36 @@ class ImageResult(Generic[Result]):
 
 
 def list_images(sources: Sequence[str]) -> list[str]:
-    """Returns files and addresses as given, and of each folder the JPEG and PNG files below it, by name.
+    """Returns the images that sources name.
+
+    Args:
+        sources: Files and http(s) addresses, which are returned as given; folders: the JPEG and PNG files below them;
+            patterns such as `posters/**/*.jpg`: the files that match; `-`: standard input, a source a line. Files of
+            folders and patterns are in the order of their names.
 
     Raises:
-        SettingsError: A source is neither file, folder nor http(s) address, or a folder has no images.
+        SettingsError: A source is nothing of these, or has no images.
     """
     images: list[str] = []
     for source in sources:
         path = Path(source)
-        if source.startswith(SCHEMES) or path.is_file():
+        if source == "-":
+            lines = [line.strip() for line in sys.stdin]
+            if not any(lines):
+                raise SettingsError("standard input is empty: expected a file, a folder or an http(s) address a line")
+            images += list_images([line for line in lines if line])
+        elif source.startswith(SCHEMES) or path.is_file():
             images.append(source)
         elif path.is_dir():
             found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
             if not found:
                 raise SettingsError(f"no images in {source}: expected files ending in {', '.join(_SUFFIXES)}")
             images += found
+        # Not Path.glob, which takes no absolute patterns.
+        elif matching := sorted(file for file in glob(source, recursive=True) if Path(file).is_file()):  # noqa: PTH207
+            images += matching
         else:
-            raise SettingsError(f"no image at {source}: expected a file, a folder or an http(s) address")
+            raise SettingsError(f"no image at {source}: expected a file, a folder, a pattern or an http(s) address")
     return images
 
 

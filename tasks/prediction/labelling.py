@@ -4,7 +4,6 @@ Everything is written to one folder: the result, and in `work` the downloaded po
 that a run that was killed goes on where it was, and the next one requests and predicts only what is new.
 """
 
-import csv
 import hashlib
 import json
 import logging
@@ -26,13 +25,12 @@ from tasks.catalog.reading import read_rows
 from tasks.checking import DamagedFileError, parquet_damage
 from tasks.errors import SettingsError
 from tasks.hashing import hash_file
-from tasks.inert import for_csv
 from tasks.model_folder import ModelFolder
-from tasks.outputs.output import find_output_classes
 from tasks.posters import ledger, segments
 from tasks.posters.images import NotAPosterError
 from tasks.prediction.images import SCHEMES, ImageResult, list_images, make_result, process_contents, read_file
-from tasks.prediction.predictor import Prediction, Predictor
+from tasks.prediction.predictor import Predictor
+from tasks.prediction.tables import make_schema, make_table, write_csv, write_parquet
 
 logger = logging.getLogger(__name__)
 
@@ -40,21 +38,8 @@ FILES = ("labels.parquet", "labels.csv")
 WORK = "work"
 
 _MALFORMED = "wrong number of fields"
-_ROWS_PER_GROUP = 1024
 # Files of a piece: predictions that a killed run loses.
 _FILES_PER_PIECE = 512
-
-
-def make_schema() -> pa.Schema:
-    """Returns the schema of `labels.parquet`, whose names are the columns of `labels.csv`, too."""
-    return pa.schema(
-        [
-            pa.field("id", pa.string()),  # imdbId, where the CSV has one
-            pa.field("image", pa.string(), nullable=False),
-            *(field for output in find_output_classes() for field in output.prediction_fields()),
-            pa.field("error", pa.string()),  # why there is no prediction
-        ]
-    )
 
 
 @dataclass(frozen=True)
@@ -159,8 +144,8 @@ def write_labels(
     column = found.schema.get_field_index("error")
     found = found.set_column(column, found.field(column), pc.coalesce(posters["error"], found["error"]))
     errors = Counter(found["error"].drop_null().to_pylist())
-    _write_parquet(found, output_dir / FILES[0])
-    _write_csv(found, output_dir / FILES[1])
+    write_parquet(found, output_dir / FILES[0])
+    write_csv(found, output_dir / FILES[1])
     logger.info("label: %d images; failed: %s", found.num_rows, dict(errors.most_common()) or "none")
     return Labelled(output_dir, found.num_rows - errors.total(), dict(errors.most_common()))
 
@@ -218,11 +203,10 @@ class _Pieces:
         if kept is not None:
             return kept
         results = zip(images, process_contents(contents, self._predictor.predict), strict=True)
-        rows = [_make_row(make_result(image, result)) for image, result in results]
-        table = pa.Table.from_pylist(rows, schema=make_schema())
+        table = make_table(make_result(image, result) for image, result in results)
         with atomic_file(path) as partial:
             pq.write_table(table, partial, write_page_checksum=True)
-        logger.info("label: %s, %d images predicted", name, len(rows))
+        logger.info("label: %s, %d images predicted", name, table.num_rows)
         return table
 
 
@@ -255,28 +239,4 @@ def _list_failed(posters_dir: Path, films: pa.Table) -> pa.Table:
 
 
 def _make_error_rows(reasons: Sequence[tuple[str, str]]) -> pa.Table:
-    rows = [_make_row(ImageResult(image, error=reason)) for image, reason in reasons]
-    return pa.Table.from_pylist(rows, schema=make_schema())
-
-
-def _write_parquet(rows: pa.Table, path: Path) -> None:
-    with atomic_file(path) as partial:
-        pq.write_table(rows, partial, row_group_size=_ROWS_PER_GROUP)
-
-
-def _write_csv(rows: pa.Table, path: Path) -> None:
-    with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, rows.column_names, lineterminator="\n")
-        table.writeheader()
-        for batch in rows.to_batches(max_chunksize=_ROWS_PER_GROUP):
-            for row in batch.to_pylist():
-                numbers = {
-                    name: "|".join(f"{value:.4f}" for value in row[name]) for name in ("confidences", "calibrated")
-                }
-                texts = {**row, "labels": "|".join(row["labels"]), **numbers}
-                table.writerow({name: for_csv(value) for name, value in texts.items()})
-
-
-def _make_row(result: ImageResult[Prediction]) -> dict[str, Any]:
-    prediction = result.result or Prediction([], [])
-    return {"image": result.image, **prediction.as_dict(), "error": result.error}
+    return make_table(ImageResult(image, error=reason) for image, reason in reasons)

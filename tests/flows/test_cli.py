@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from prefect.settings import PREFECT_API_URL
 from small_stores import make_store, write_keys
@@ -22,10 +24,14 @@ COMMAND = [sys.executable, "-m", "flows.cli"]
 LOOPBACK = ("--set", "posters.allow_private_hosts=[127.0.0.1]")  # the sample's server
 
 
-def call(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def call(
+    *arguments: object, cwd: Path | None = None, stdin: str | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     command = [*COMMAND, *map(str, arguments)]
     env = {**os.environ, **environment}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd, env=env, check=False)
+    return subprocess.run(
+        command, input=stdin, capture_output=True, text=True, timeout=300, cwd=cwd, env=env, check=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -163,7 +169,30 @@ def test_predict_answers_what_it_can_and_says_what_it_can_not(small_run, tmp_pat
 def test_predict_prints_a_table(small_run) -> None:
     done = call("predict", "champion", small_run.posters[0], "--artifacts", small_run.artifacts_dir)
     assert done.returncode == 0
-    assert re.search(r"(Action|Animation|Comedy|Drama|Horror|Romance|Sci-Fi) [01]\.\d\d", done.stdout)
+    assert re.search(r"(Action|Animation|Comedy|Drama|Horror|Romance|Sci-Fi) .*\d%", done.stdout)
+
+
+@pytest.mark.backbone
+def test_predictions_are_written_in_place_of_the_table(small_run, tmp_path: Path) -> None:
+    folder = tmp_path / "posters"
+    for name in ("a/1.jpg", "b/1.jpg", "c.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(small_run.posters[0], folder / name)
+    done = call(
+        *("predict", small_run.run.model.path, f"{folder}/*/*.jpg", "-", "--csv", tmp_path / "p.csv"),
+        *("--parquet", tmp_path / "p.parquet", "--annotate", tmp_path / "annotated"),
+        stdin=f"{folder / 'c.txt'}\n",
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    images = [str(folder / name) for name in ("a/1.jpg", "b/1.jpg", "c.txt")]
+    rows = pq.read_table(tmp_path / "p.parquet").to_pylist()
+    assert [row["image"] for row in rows] == images
+    assert rows[0]["labels"] == rows[1]["labels"]
+    with (tmp_path / "p.csv").open(encoding="utf-8", newline="") as file:
+        assert [(row["image"], row["labels"].split("|")) for row in csv.DictReader(file)] == [
+            (row["image"], row["labels"]) for row in rows
+        ]
+    assert sorted(path.name for path in (tmp_path / "annotated").iterdir()) == ["1-2.png", "1.png", "c.png"]
 
 
 @pytest.mark.backbone

@@ -15,8 +15,9 @@ from flows.label import label
 from tasks.errors import LockedError, RegistryError, SettingsError
 from tasks.locking import locked
 from tasks.prediction import labelling
-from tasks.prediction.labelling import Labelled, make_schema
+from tasks.prediction.labelling import Labelled
 from tasks.prediction.predictor import Prediction, Predictor
+from tasks.prediction.tables import make_schema
 from tasks.sample.server import serve
 from tasks.settings import PosterSettings
 

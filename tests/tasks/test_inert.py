@@ -13,7 +13,7 @@ from flows import cli
 from tasks.evaluation.label_errors import write_label_errors
 from tasks.evaluation.report import describe_data, list_genres
 from tasks.inert import for_csv, for_markdown, for_terminal
-from tasks.prediction.labelling import _write_csv, make_schema
+from tasks.prediction.tables import make_schema, write_csv
 
 FORMULA = '=HYPERLINK("http://evil/","Heat (1995)")'
 MARKUP = "<img src=x> [Heat](http://evil/) ![x](y) `a` | *b* & https://evil/\x1b[31m\nnext"
@@ -72,7 +72,7 @@ def test_report() -> None:
 def test_labels(tmp_path: Path) -> None:
     numbers = {"confidences": [0.9, 0.1], "calibrated": [0.8, 0.05]}
     row = {"id": "@1", "image": "=1.jpg", "labels": ["-x", "y"], **numbers, "error": "+x"}
-    _write_csv(pa.Table.from_pylist([row], schema=make_schema()), tmp_path / "labels.csv")
+    write_csv(pa.Table.from_pylist([row], schema=make_schema()), tmp_path / "labels.csv")
     with (tmp_path / "labels.csv").open(encoding="utf-8", newline="") as file:
         (found,) = csv.DictReader(file)
     assert (found["id"], found["image"], found["labels"], found["error"]) == ("'@1", "'=1.jpg", "'-x|y", "'+x")

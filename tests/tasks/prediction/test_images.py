@@ -1,3 +1,4 @@
+import io
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,26 @@ def test_files_folders_and_addresses(tmp_path: Path) -> None:
         *(str(tmp_path / name) for name in ("a.png", "b.JPG", "deep/c.jpeg")),
         "http://x/1.jpg",
     ]
+
+
+def test_patterns_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("b.jpg", "a.txt", "deep/er/c.jpg", "[x].jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.jpg").mkdir()
+    assert list_images([f"{tmp_path}/*.jpg"]) == [str(tmp_path / name) for name in ("[x].jpg", "b.jpg")]
+    assert list_images([f"{tmp_path}/**/*.jpg"]) == [
+        str(tmp_path / name) for name in ("[x].jpg", "b.jpg", "deep/er/c.jpg")
+    ]
+    # A file whose name looks like a pattern.
+    assert list_images([str(tmp_path / "[x].jpg")]) == [str(tmp_path / "[x].jpg")]
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"  {tmp_path / 'a.txt'}\n\nhttps://x/1.jpg\n{tmp_path / 'deep'}"))
+    assert list_images(["-"]) == [str(tmp_path / "a.txt"), "https://x/1.jpg", str(tmp_path / "deep/er/c.jpg")]
+    with pytest.raises(SettingsError, match=r"standard input is empty: expected"):
+        list_images(["-"])
+    monkeypatch.setattr("sys.stdin", io.StringIO("none.jpg\n"))
+    with pytest.raises(SettingsError, match=r"no image at none\.jpg: expected a file, a folder, a pattern or"):
+        list_images(["-"])
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:

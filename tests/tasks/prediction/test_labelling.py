@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import CatalogError, SettingsError
-from tasks.prediction.labelling import list_posters, make_schema
+from tasks.prediction.labelling import list_posters
+from tasks.prediction.tables import make_schema
 
 
 def test_posters_of_a_csv_with_and_without_ids(tmp_path: Path) -> None:

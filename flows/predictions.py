@@ -1,0 +1,132 @@
+"""Predictions of `poster-genres predict`: their progress, their table in a terminal, and annotated posters."""
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from rich.console import Console, RenderableType
+from rich.progress import track
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tasks.atomic import atomic_file
+from tasks.inert import for_terminal
+from tasks.outputs.calibration import THRESHOLD
+from tasks.prediction.images import SCHEMES, ImageResult, process_images
+from tasks.prediction.predictor import Prediction, Predictor
+from tasks.settings import PosterSettings
+
+_BAR_WIDTH = 20
+_LONGEST_STEM = 100
+_LONG = 200  # images, which take seconds
+
+
+def predict_posters(
+    predictor: Predictor, images: Sequence[str], settings: PosterSettings, annotated: Path | None = None
+) -> Iterator[ImageResult[Prediction]]:
+    """Yields the prediction for each image; a long list has a progress bar on a terminal's standard error.
+
+    Args:
+        predictor: The model.
+        images: Files and http(s) addresses.
+        settings: Settings of the downloads.
+        annotated: Folder to write for the posters with their genres; None: they are not drawn.
+    """
+    if annotated:
+        results = annotate_results(process_images(images, partial(_predict_and_keep, predictor), settings), annotated)
+    else:
+        results = process_images(images, predictor.predict, settings)
+    console = Console(stderr=True)
+    hidden = len(images) < _LONG or not console.is_terminal
+    return iter(track(results, "posters", len(images), console=console, transient=True, disable=hidden))
+
+
+def _predict_and_keep(predictor: Predictor, contents: Sequence[bytes]) -> list[tuple[Prediction, bytes]]:
+    return list(zip(predictor.predict(contents), contents, strict=True))
+
+
+def make_terminal_table(results: Sequence[ImageResult[Prediction]]) -> Table:
+    """Returns a table of a line for each predicted genre, with a bar of its probability.
+
+    Paths are folded, not cut: the rows of two images never look the same.
+    """
+    found = [result.result for result in results if result.result]
+    others = list(dict.fromkeys(name for prediction in found for name in prediction.others))
+    # A model of version 0.1.0 has confidences alone.
+    measure = "probability" if any(prediction.calibrated for prediction in found) else "confidence"
+    table = Table()
+    for title in ("image", "genre", measure, "", *others):
+        table.add_column(title, overflow="fold")
+    for result in results:
+        if not result.result:
+            table.add_row(_cell(result.image), _cell(str(result.error), "red"), end_section=True)
+            continue
+        # Thresholds for a precision may leave no genre.
+        rows: list[tuple[RenderableType, ...]] = list(_list_rows(result.result)) or [(_cell("none", "dim"), "", "")]
+        values = [_describe(result.result.others.get(name)) for name in others]
+        for number, row in enumerate(rows):
+            first = number == 0
+            table.add_row(
+                _cell(result.image) if first else "", *row, *(values if first else ()), end_section=row is rows[-1]
+            )
+    return table
+
+
+def _list_rows(prediction: Prediction) -> Iterator[tuple[Text, ProgressBar, str]]:
+    shares = prediction.calibrated or prediction.confidences
+    for label, share, confidence in zip(prediction.labels, shares, prediction.confidences, strict=True):
+        style = "bold" if confidence > THRESHOLD else "dim"
+        yield _cell(label, style), ProgressBar(total=1, completed=share, width=_BAR_WIDTH), f"{share:.0%}"
+
+
+def annotate_results(
+    results: Iterable[ImageResult[tuple[Prediction, bytes]]], folder: Path
+) -> Iterator[ImageResult[Prediction]]:
+    """Yields the results, and writes each poster with its genres into a folder, as PNG.
+
+    A file is named by its image; where several have one name, the later ones get a number.
+
+    Args:
+        results: Predictions, each with its JPEG or PNG file.
+        folder: Folder to write, created if needed.
+    """
+    # Imports matplotlib, for its font.
+    from tasks.prediction.annotation import annotate
+
+    folder.mkdir(parents=True, exist_ok=True)
+    taken: set[str] = set()
+    for result in results:
+        if result.result is None:
+            yield ImageResult(result.image, error=result.error)
+            continue
+        prediction, content = result.result
+        stem = _make_stem(result.image)
+        name = next(
+            name
+            for number in itertools.count(1)
+            if (name := f"{stem}-{number}" if number > 1 else stem).casefold() not in taken
+        )
+        taken.add(name.casefold())
+        with atomic_file(folder / f"{name}.png") as path:
+            annotate(content, prediction).save(path, "PNG")
+        yield ImageResult(result.image, prediction)
+
+
+def _make_stem(image: str) -> str:
+    """Returns the name of an image without its ending, of an address the last part of its path."""
+    path = unquote(urlsplit(image).path) if image.startswith(SCHEMES) else image
+    # The server's name for it may be anything.
+    stem = re.sub(r"[^\w .()-]", "_", Path(path).stem)[:_LONGEST_STEM].strip(" .")
+    return stem or "poster"
+
+
+def _cell(text: str, style: str = "") -> Text:
+    return Text(for_terminal(text), style)
+
+
+def _describe(value: str | float | None) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else value or ""

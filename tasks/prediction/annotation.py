@@ -1,0 +1,55 @@
+"""A poster with its predicted genres drawn below it."""
+
+import io
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+from PIL import Image, ImageDraw, ImageFont
+
+from tasks.inert import for_terminal
+from tasks.outputs.calibration import THRESHOLD
+from tasks.prediction.predictor import Prediction
+
+# Posters of the catalog are 182 pixels wide, on which no text is legible.
+_MIN_WIDTH = 360
+_LINE, _MARGIN, _FONT_SIZE = 28, 10, 18  # in pixels
+_BACKGROUND, _TEXT, _MUTED, _BAR = "#17191c", "#ececec", "#b3b3b3", "#27506f"
+
+
+def annotate(content: bytes, prediction: Prediction) -> Image.Image:
+    """Returns a poster above a line for each predicted genre: a bar of its probability, name and percentage.
+
+    A genre that is named though its confidence is not over 0.5, since none is, is grey. The poster itself is not drawn
+    on; a small one is enlarged.
+
+    Args:
+        content: JPEG or PNG file.
+        prediction: Its prediction.
+    """
+    with Image.open(io.BytesIO(content)) as image:
+        poster = image.convert("RGB")
+    if poster.width < _MIN_WIDTH:
+        height = round(poster.height * _MIN_WIDTH / poster.width)
+        poster = poster.resize((_MIN_WIDTH, height), Image.Resampling.LANCZOS)
+    # A model of version 0.1.0 has confidences alone.
+    shares = prediction.calibrated or prediction.confidences
+    lines = list(zip(prediction.labels, shares, prediction.confidences, strict=True))
+    picture = Image.new("RGB", (poster.width, poster.height + _LINE * len(lines) + 2 * _MARGIN), _BACKGROUND)
+    picture.paste(poster)
+    draw = ImageDraw.Draw(picture)
+    left, right = _MARGIN, poster.width - _MARGIN
+    for number, (genre, share, confidence) in enumerate(lines):
+        top = poster.height + _MARGIN + number * _LINE
+        draw.rectangle((left, top + 2, left + share * (right - left), top + _LINE - 3), fill=_BAR)
+        color = _TEXT if confidence > THRESHOLD else _MUTED
+        middle = top + _LINE / 2
+        draw.text((left + 6, middle), for_terminal(genre), fill=color, font=_load_font(), anchor="lm")
+        draw.text((right - 6, middle), f"{share:.0%}", fill=color, font=_load_font(), anchor="rm")
+    return picture
+
+
+@cache
+def _load_font() -> ImageFont.FreeTypeFont:
+    # Pillow's own has Latin letters alone; names of genres are the catalog's.
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", _FONT_SIZE)
