@@ -13,6 +13,8 @@ MUTANTS := .mutants-venv
 PAGES := .pages-venv
 # Seed of the random numbers of make fuzz and make soak: make fuzz SEED=3.
 SEED := 0
+# Report of make screenshots.
+REPORT :=
 # Model and posters of make latency: make latency MODEL=artifacts/models/<id> POSTERS=posters/.
 MODEL :=
 POSTERS := data/sample/site/posters
@@ -20,7 +22,7 @@ NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tes
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
 # Two processes of tests are enough for two cores: threads of TensorFlow beside them would only wait for each other.
 TEST_THREADS := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1
-.PHONY: demo test coverage test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages mutants setup backbone lock clean
+.PHONY: demo test coverage test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages screenshots mutants setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -104,6 +106,10 @@ recovery: setup
 # Two minutes: pages in Chromium at two widths and in both themes, with axe-core. Needs Debian's chromium.
 pages: setup $(PAGES)/installed
 	PYTHONPATH=$(CURDIR)/$(PAGES)/lib/python3.11/site-packages $(BIN)/pytest -m pages
+
+# The pictures of docs/images, of a report of the sample: make screenshots REPORT=artifacts/sample/models/<id>/report.html
+screenshots: setup $(PAGES)/installed
+	PYTHONPATH=$(CURDIR)/$(PAGES)/lib/python3.11/site-packages $(BIN)/python tests/pages/screenshots.py $(REPORT)
 
 # An hour and a half, then minutes: only what changed is run again. Mutants of the code that decides what is served.
 mutants: setup $(MUTANTS)/installed

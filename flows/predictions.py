@@ -1,7 +1,7 @@
 """Predictions of `poster-genres predict`: their progress, their table in a terminal, and annotated posters."""
 
-import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.atomic import atomic_file
+from tasks.errors import SettingsError
 from tasks.inert import for_terminal
 from tasks.outputs.calibration import THRESHOLD
 from tasks.prediction.images import SCHEMES, ImageResult, process_images
@@ -21,7 +22,7 @@ from tasks.prediction.predictor import Prediction, Predictor
 from tasks.settings import PosterSettings
 
 _BAR_WIDTH = 20
-_LONGEST_STEM = 100
+_LONGEST_STEM = 200  # bytes: file systems take 255, of which some are for a number and the ending
 _LONG = 200  # images, which take seconds
 
 
@@ -35,8 +36,14 @@ def predict_posters(
         images: Files and http(s) addresses.
         settings: Settings of the downloads.
         annotated: Folder to write for the posters with their genres; None: they are not drawn.
+
+    Raises:
+        SettingsError: One of the images is in that folder, where it could be replaced.
     """
     if annotated:
+        for image in images:
+            if not image.startswith(SCHEMES) and Path(image).resolve().parent == annotated.resolve():
+                raise SettingsError(f"--annotate {annotated}: {image} is in it; expected another folder")
         results = annotate_results(process_images(images, partial(_predict_and_keep, predictor), settings), annotated)
     else:
         results = process_images(images, predictor.predict, settings)
@@ -99,17 +106,17 @@ def annotate_results(
 
     folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
+    next_number: Counter[str] = Counter()
     for result in results:
         if result.result is None:
             yield ImageResult(result.image, error=result.error)
             continue
         prediction, content = result.result
         stem = _make_stem(result.image)
-        name = next(
-            name
-            for number in itertools.count(1)
-            if (name := f"{stem}-{number}" if number > 1 else stem).casefold() not in taken
-        )
+        name = stem
+        while name.casefold() in taken:
+            next_number[stem] += 1
+            name = f"{stem}-{next_number[stem] + 1}"
         taken.add(name.casefold())
         with atomic_file(folder / f"{name}.png") as path:
             annotate(content, prediction).save(path, "PNG")
@@ -120,7 +127,8 @@ def _make_stem(image: str) -> str:
     """Returns the name of an image without its ending, of an address the last part of its path."""
     path = unquote(urlsplit(image).path) if image.startswith(SCHEMES) else image
     # The server's name for it may be anything.
-    stem = re.sub(r"[^\w .()-]", "_", Path(path).stem)[:_LONGEST_STEM].strip(" .")
+    stem = re.sub(r"[^\w .()-]", "_", Path(path).stem)
+    stem = stem.encode()[:_LONGEST_STEM].decode(errors="ignore").strip(" .")
     return stem or "poster"
 
 

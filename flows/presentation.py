@@ -54,7 +54,8 @@ def show_evaluation(model: ModelFolder, metrics: Mapping[str, Any]) -> None:
     )
     if "drift" in metrics:
         description = for_markdown(describe_drift(metrics["drift"]))
-        create_table_artifact(list_rows(metrics["drift"]), key="drift", description=description)
+        figures = [{**row, "figure": for_markdown(row["figure"])} for row in list_rows(metrics["drift"])]
+        create_table_artifact(figures, key="drift", description=description)
     report = model.best_report_path.resolve()
     create_link_artifact(report.as_uri(), link_text=f"{report.name}, with charts", key="report-file")
 

@@ -47,13 +47,15 @@ class Corrected:
 def read_corrections(source: str, private_hosts: Collection[str], max_bytes: int) -> Corrections:
     """Reads a CSV with the columns `imdbId` and `genres`; others, such as `note`, are for people.
 
+    Of several rows of a film the last one counts: later corrections are added at the end.
+
     Args:
         source: Path or address of the file, as that of a catalog.
         private_hosts: Hosts that may have private addresses.
         max_bytes: Maximum size of the file.
 
     Raises:
-        CatalogError: The file can't be read, or a row of it has no id, no genres, or the id of another row.
+        CatalogError: The file can't be read, or a row of it has no id or no genres.
     """
     try:
         rows = read_rows(source, COLUMNS, private_hosts=private_hosts, max_bytes=max_bytes)
@@ -70,8 +72,6 @@ def read_corrections(source: str, private_hosts: Collection[str], max_bytes: int
         imdb_id = int(text)
         if not split_genres(genres):
             raise _error(f"film {imdb_id} has no genres", "some, separated by |")
-        if imdb_id in corrections:
-            raise _error(f"film {imdb_id} has several rows", "one")
         corrections[imdb_id] = genres
     return Corrections(corrections, rows.sha256)
 

@@ -26,7 +26,7 @@ def render_drift(drift: Mapping[str, Any]) -> str:
         return f"{title}\nThere is no champion to compare with."
     warnings = [f"- {for_markdown(line)}" for line in drift["warnings"]]
     parts = [title, f"Against {drift['against']}: {_count_warnings(drift)}. {_ABOUT}\n", *warnings]
-    rows = list_rows(drift)[:_NUM_SHOWN]
+    rows = [{**row, "figure": for_markdown(row["figure"])} for row in list_rows(drift)[:_NUM_SHOWN]]
     if rows:
         parts.append(f"\nThe {len(rows)} figures that are nearest to a warning, of {len(drift['figures'])}:\n")
         parts.append(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
@@ -41,7 +41,7 @@ def list_rows(drift: Mapping[str, Any]) -> list[dict[str, str]]:
     figures.sort(key=lambda figure: -figure.nearness)
     return [
         {
-            "figure": for_markdown(f"{figure.group} {figure.name}"),
+            "figure": f"{figure.group} {figure.name}",
             "before": figure.show(figure.before),
             "now": figure.show(figure.after),
             "change": figure.show_change(figure.change),

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
@@ -13,13 +14,16 @@ from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve
 
-from tasks.evaluation.report import describe_recipe, list_genres
+from tasks.evaluation.report import describe_recipe
 from tasks.model_folder import SVG_FOLDER
 from tasks.outputs.output import Output
 from tasks.training.thresholds import trace_f1
 
 # The two colours, from Okabe and Ito (2008), are distinct for everyone.
 _BLUE, _ORANGE = "#0072B2", "#E69F00"
+
+# Names of genres are the catalog's: a "$" in one is no formula.
+matplotlib.rcParams["text.parse_math"] = False
 
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
@@ -39,14 +43,15 @@ def draw_charts(folder: Path, metrics: Mapping[str, Any], histories: Mapping[str
 
 
 def _draw_genres(metrics: Mapping[str, Any]) -> Figure:
-    table = list_genres(metrics["model"]).iloc[::-1]
+    scores = {genre: scores["f1"] for genre, scores in metrics["model"]["genres"].items()}
+    genres = sorted(scores, key=lambda genre: scores[genre])
     everything = metrics["baselines"]["predict_everything"]["genres"]
-    figure = Figure(figsize=(7, 1 + 0.32 * len(table)), layout="constrained")
+    figure = Figure(figsize=(7, 1 + 0.32 * len(genres)), layout="constrained")
     axes = figure.subplots()
-    axes.barh(table["genre"], table["F1"], color=_BLUE, label=describe_recipe(metrics["recipe"]))
+    axes.barh(genres, [scores[genre] for genre in genres], color=_BLUE, label=describe_recipe(metrics["recipe"]))
     axes.plot(
-        [everything[genre]["f1"] for genre in table["genre"]],
-        table["genre"],
+        [everything[genre]["f1"] for genre in genres],
+        genres,
         "D",
         color=_ORANGE,
         label=describe_recipe("predict_everything"),

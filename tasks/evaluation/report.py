@@ -39,6 +39,8 @@ _ABOUT_RIVALS = """The present champion first, then earlier ones, each on the te
 has learned from, and on the genres that both have and enough of these films have. An equal model is worse than one of
 them by more than the noise in 5% of the draws of test films (paired bootstrap)."""
 
+_NUM_ERRORS = 10  # likely label errors of each kind
+
 # With 20 films of 2.5 genres each the standard error of micro-F1 is some 0.07.
 _MIN_FILMS_OF_DECADE = 20
 
@@ -184,7 +186,10 @@ def describe_data(metrics: Mapping[str, Any]) -> str:
 
 
 def _list_errors(errors: Sequence[Mapping[str, Any]]) -> str:
-    inert = [{**error, **{name: for_markdown(str(error[name])) for name in ("title", "genre")}} for error in errors]
+    inert = [
+        {**error, **{name: for_markdown(str(error[name])) for name in ("title", "genre")}}
+        for error in errors[:_NUM_ERRORS]
+    ]
     return pd.DataFrame(inert).rename(columns={"imdb_id": "imdbId"}).to_markdown(index=False, floatfmt=".3f")
 
 

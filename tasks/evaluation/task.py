@@ -47,9 +47,9 @@ from tasks.training.task import TrainedHead
 
 logger = logging.getLogger(__name__)
 
-# Number of likely label errors of each kind in label_errors.csv, and of those in the report.
+# Number of likely label errors of each kind in label_errors.csv, and of those in metrics.json and report.html.
 _NUM_LABEL_ERRORS = 200
-_NUM_SHOWN = 10
+_NUM_SHOWN = 30
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from tasks.prediction.predictor import Prediction
 
 # Posters of the catalog are 182 pixels wide, on which no text is legible.
 _MIN_WIDTH = 360
+# Up to which a small one is enlarged: a picture of one pixel by 60,000 is a poster, too.
+_MAX_HEIGHT = 1500
 _LINE, _MARGIN, _FONT_SIZE = 28, 10, 18  # in pixels
 _BACKGROUND, _TEXT, _MUTED, _BAR = "#17191c", "#ececec", "#b3b3b3", "#27506f"
 
@@ -21,7 +23,7 @@ def annotate(content: bytes, prediction: Prediction) -> Image.Image:
     """Returns a poster above a line for each predicted genre: a bar of its probability, name and percentage.
 
     A genre that is named though its confidence is not over 0.5, since none is, is grey. The poster itself is not drawn
-    on; a small one is enlarged.
+    on; a small one is enlarged, a narrow one is in the middle.
 
     Args:
         content: JPEG or PNG file.
@@ -29,16 +31,18 @@ def annotate(content: bytes, prediction: Prediction) -> Image.Image:
     """
     with Image.open(io.BytesIO(content)) as image:
         poster = image.convert("RGB")
-    if poster.width < _MIN_WIDTH:
-        height = round(poster.height * _MIN_WIDTH / poster.width)
-        poster = poster.resize((_MIN_WIDTH, height), Image.Resampling.LANCZOS)
+    factor = min(_MIN_WIDTH / poster.width, _MAX_HEIGHT / poster.height)
+    if factor > 1:
+        size = round(poster.width * factor), round(poster.height * factor)
+        poster = poster.resize(size, Image.Resampling.LANCZOS)
+    width = max(poster.width, _MIN_WIDTH)
     # A model of version 0.1.0 has confidences alone.
     shares = prediction.calibrated or prediction.confidences
     lines = list(zip(prediction.labels, shares, prediction.confidences, strict=True))
-    picture = Image.new("RGB", (poster.width, poster.height + _LINE * len(lines) + 2 * _MARGIN), _BACKGROUND)
-    picture.paste(poster)
+    picture = Image.new("RGB", (width, poster.height + _LINE * len(lines) + 2 * _MARGIN), _BACKGROUND)
+    picture.paste(poster, ((width - poster.width) // 2, 0))
     draw = ImageDraw.Draw(picture)
-    left, right = _MARGIN, poster.width - _MARGIN
+    left, right = _MARGIN, width - _MARGIN
     for number, (genre, share, confidence) in enumerate(lines):
         top = poster.height + _MARGIN + number * _LINE
         draw.rectangle((left, top + 2, left + share * (right - left), top + _LINE - 3), fill=_BAR)

@@ -1,6 +1,8 @@
 """Posters to predict: files, folders and addresses, read in batches while the model predicts the one before."""
 
+import codecs
 import itertools
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -51,10 +53,14 @@ def list_images(sources: Sequence[str]) -> list[str]:
     for source in sources:
         path = Path(source)
         if source == "-":
-            lines = [line.strip() for line in sys.stdin]
-            if not any(lines):
+            # As names of files are decoded, whatever the locale.
+            lines = os.fsdecode(sys.stdin.buffer.read().removeprefix(codecs.BOM_UTF8)).splitlines()
+            listed = [line.strip() for line in lines if line.strip() not in ("", "-")]
+            if not listed:
                 raise SettingsError("standard input is empty: expected a file, a folder or an http(s) address a line")
-            images += list_images([line for line in lines if line])
+            images += list_images(listed)
+        elif not source:
+            raise SettingsError("the name of an image is empty: expected a file, a folder or an http(s) address")
         elif source.startswith(SCHEMES) or path.is_file():
             images.append(source)
         elif path.is_dir():

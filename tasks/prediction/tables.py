@@ -1,6 +1,7 @@
 """Predictions as a table: its schema, and its files."""
 
 import csv
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,9 +30,13 @@ def make_schema() -> pa.Schema:
 
 
 def make_table(results: Iterable[ImageResult[Prediction]]) -> pa.Table:
-    """Returns a row for each result, without ids."""
+    """Returns a row for each result, without ids. Bytes of a file's name that are no UTF-8 become U+FFFD."""
     rows = [
-        {"image": result.image, **(result.result or Prediction([], [])).as_dict(), "error": result.error}
+        {
+            "image": os.fsencode(result.image).decode("utf-8", "replace"),
+            **(result.result or Prediction([], [])).as_dict(),
+            "error": result.error,
+        }
         for result in results
     ]
     return pa.Table.from_pylist(rows, schema=make_schema())

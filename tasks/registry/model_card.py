@@ -38,8 +38,10 @@ posters: every picture gets at least one genre."""
 _LIMITS = """- A poster is an advertisement. It shows what people are to expect, which need not be the film.
 - The genres are those of IMDB in the catalog, errors included."""
 
-_RIGHTS = """The posters belong to their owners; none is part of the model. The pipeline is under the MIT licence, the
-weights of MobileNetV2 under Apache 2.0. Who publishes the model decides on its licence."""
+_RIGHTS = """The posters belong to their owners; none is part of the model{thumbnails}. The pipeline is under the MIT
+licence, the weights of MobileNetV2 under Apache 2.0. Who publishes the model decides on its licence."""
+
+_THUMBNAILS = ", but `report.html` beside it has thumbnails of some (`evaluation.thumbnails`)"
 
 
 def render_model_card(manifest: Mapping[str, Any], metrics: Mapping[str, Any], settings: Settings) -> str:
@@ -59,7 +61,7 @@ def render_model_card(manifest: Mapping[str, Any], metrics: Mapping[str, Any], s
         "Training data": _describe_data(manifest, metrics),
         "Figures": _describe_figures(metrics),
         "How it was made": _describe_making(manifest, settings),
-        "Rights": _RIGHTS,
+        "Rights": _RIGHTS.format(thumbnails=_THUMBNAILS * settings.evaluation.thumbnails),
     }
     parts = [
         f"---\n{_render_metadata(manifest, metrics)}---\n\n# Film genres from posters\n",
@@ -115,7 +117,11 @@ def _describe_limits(metrics: Mapping[str, Any], settings: Settings) -> str:
 def _describe_data(manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     films, provenance = metrics["num_films"], manifest["provenance"]
     corrections = metrics.get("catalog", {}).get("corrections", {})
-    corrected = f" The genres of {corrections['films changed']:,} films were corrected." if corrections else ""
+    corrected = (
+        f" The genres of {corrections['films changed']:,} films were corrected."
+        if corrections.get("films changed")
+        else ""
+    )
     return (
         f"{films['train']:,} films to learn from, {films['validation']:,} for calibration and thresholds, and "
         f"{films['test']:,} for the figures, each with its poster. Films of one image are in one split. The "

@@ -2,14 +2,16 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -25,10 +27,9 @@ from tasks.posters import ledger, segments
 from tasks.report.posters import KINDS, ShownFilm, choose_films, make_thumbnails
 from tasks.settings import Settings
 
-_NUM_ERRORS = 30  # likely label errors of each kind
 _NUM_CONFUSIONS = 15
 _NUM_HOSTS = 10
-_HOST = r"^https?://(?:[^/?#@]*@)?([^/?#]+)"
+_NUM_GENRES = 50
 
 _CHARTS = {
     "precision_recall": "Precision and recall of each genre at every threshold, on the test split",
@@ -89,12 +90,20 @@ def collect_report(
     """
     metrics, model = evaluation.metrics, ModelFolder(evaluation.folder)
     genres = metrics["vocabulary"]
-    titles = pq.read_table(dataset.films_path, columns=["imdb_id", "title"]).to_pandas()
+    # Of the test films alone: a catalog may have millions.
+    titles = pq.read_table(
+        dataset.films_path, columns=["imdb_id", "title"], filters=[("split", "==", "test")]
+    ).to_pandas()
     predictions = pq.read_table(model.predictions_path).to_pandas().merge(titles, on="imdb_id")
     films = choose_films(predictions, genres)
-    genres_of_film = _read_genres(catalog_path)
-    errors = _list_label_errors(model, genres_of_film)
-    shown = {film.imdb_id for film in films} | {error["imdb_id"] for error in errors}
+    errors = [
+        {**error, "given": kind == "given"}
+        for kind in ("not_given", "given")
+        for error in metrics.get("label_errors", {}).get(kind, [])
+    ]
+    catalog = pq.read_table(catalog_path, columns=["imdb_id", "genres"])
+    genres_of_film = _take_genres(catalog, {error["imdb_id"] for error in errors})
+    shown = {film.imdb_id for film in films} | genres_of_film.keys()
     targets, predicted = (np.stack(predictions[name].tolist()) == 1 for name in ("targets", "predicted"))
     return Report(
         {
@@ -105,14 +114,16 @@ def collect_report(
             "rival_rows": _list_rows(tabulate_rivals(metrics["rivals"])) if metrics.get("rivals") else [],
             "kinds": KINDS,
             "films": _group(films),
-            "label_errors": errors,
+            "label_errors": [{**error, "genres": genres_of_film[error["imdb_id"]]} for error in errors],
             "thumbnails": make_thumbnails(posters_dir, shown) if with_posters else {},
             "genres": _list_genres(metrics),
             "decades": _list_rows(list_decades(metrics["decades"])),
             "confusions": find_confusions(targets, predicted, genres),
-            "frequencies": _count_genres(genres_of_film, genres),
+            "frequencies": _count_genres(catalog, genres),
             "drift": _describe_drift(metrics),
-            "failures": count_failures(ledger.find_current(ledger.read_rows(segments.list_parts(posters_dir)))),
+            "failures": count_failures(
+                ledger.find_current(ledger.read_rows(segments.list_parts(posters_dir))), catalog["imdb_id"]
+            ),
             "charts": {name: (title, chart) for name, title in _CHARTS.items() if (chart := _read_chart(model, name))},
             "seconds": {},
         }
@@ -120,10 +131,15 @@ def collect_report(
 
 
 def _compare_with_champion(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Returns the comparison with the champion before in numbers; None if there was none."""
+    """Returns the comparison with the champion before in numbers; None if there was none.
+
+    `difference` is None where no genre or no film of both is left to compare.
+    """
     if not metrics.get("rivals"):
         return None
     champion = metrics["rivals"][0]
+    if champion["noise"] is None:
+        return {**champion, "difference": None, "is_noise": True}
     difference = champion["candidate_macro_f1"] - champion["rival_macro_f1"]
     return {**champion, "difference": difference, "is_noise": abs(difference) <= champion["noise"]}
 
@@ -145,26 +161,20 @@ def _group(films: Sequence[ShownFilm]) -> dict[str, list[ShownFilm]]:
     return {kind: [film for film in films if film.kind == kind] for kind in KINDS}
 
 
-def _read_genres(catalog_path: Path) -> dict[int, list[str]]:
-    """Returns all genres of each film by imdbId, those that are not learned, too."""
-    films = pq.read_table(catalog_path, columns=["imdb_id", "genres"])
+def _take_genres(catalog: pa.Table, imdb_ids: Collection[int]) -> dict[int, list[str]]:
+    """Returns all genres of some films by imdbId, those that are not learned, too."""
+    films = catalog.filter(pc.is_in(catalog["imdb_id"], pa.array(imdb_ids, pa.int64())))
     return dict(zip(films["imdb_id"].to_pylist(), films["genres"].to_pylist(), strict=True))
 
 
-def _count_genres(genres_of_film: Mapping[int, Sequence[str]], learned: Sequence[str]) -> list[dict[str, Any]]:
-    """Returns for each genre of the catalog its number of films, and whether it is learned; most films first."""
-    counts = pd.Series([genre for genres in genres_of_film.values() for genre in genres], dtype=object).value_counts()
-    return [{"name": name, "films": number, "is_learned": name in learned} for name, number in counts.items()]
-
-
-def _list_label_errors(model: ModelFolder, genres_of_film: Mapping[int, Sequence[str]]) -> list[dict[str, Any]]:
-    """Returns likely label errors with `genres`, all that the catalog has for the film; the most likely first."""
-    if not model.label_errors_path.exists():
-        return []
-    errors = pd.read_csv(model.label_errors_path)
-    shown = pd.concat([errors[errors["given"] == given].head(_NUM_ERRORS) for given in (False, True)])
-    shown["genres"] = shown["imdb_id"].map(genres_of_film)
-    return _list_rows(shown)
+def _count_genres(catalog: pa.Table, learned: Sequence[str]) -> list[dict[str, Any]]:
+    """Returns for the most frequent genres their number of films, and whether they are learned; most films first."""
+    counts = pc.value_counts(pc.list_flatten(catalog["genres"])).to_pylist()
+    counts.sort(key=lambda row: (-row["counts"], row["values"]))
+    return [
+        {"name": row["values"], "films": row["counts"], "is_learned": row["values"] in learned}
+        for row in counts[:_NUM_GENRES]
+    ]
 
 
 def find_confusions(
@@ -196,21 +206,29 @@ def find_confusions(
     ]
 
 
-def count_failures(rows: pa.Table) -> list[dict[str, Any]]:
+def count_failures(rows: pa.Table, imdb_ids: pa.ChunkedArray) -> list[dict[str, Any]]:
     """Returns the films without a poster by host and reason, the most first, and those of all other hosts together.
 
     Args:
         rows: Rows of the ledger, one a film.
+        imdb_ids: The films of the catalog; the ledger has former ones, too.
     """
-    failed = rows.select(["url", "status", "reason"]).to_pandas()
-    failed = failed[failed["status"] == segments.FAILED]
+    rows = rows.filter(pc.equal(rows["status"], segments.FAILED))
+    failed = rows.filter(pc.is_in(rows["imdb_id"], imdb_ids)).select(["url", "reason"]).to_pandas()
     if failed.empty:
         return []
-    hosts = failed["url"].str.extract(_HOST, expand=False)
-    frequent = hosts.value_counts().index[:_NUM_HOSTS]
-    hosts = hosts.where(hosts.isin(frequent), "other hosts")
+    hosts = failed["url"].map(_find_host)
+    hosts = hosts.where(hosts.isin(hosts.value_counts().index[:_NUM_HOSTS]), "other hosts")
     counts = failed.groupby([hosts.rename("host"), "reason"]).size().sort_values(ascending=False, kind="stable")
     return _list_rows(counts.rename("films").reset_index())
+
+
+def _find_host(url: str) -> str | None:
+    """Returns the host of an address without anything else of it; None if it has none."""
+    try:
+        return urlsplit(url).hostname
+    except ValueError:  # a bracket that is not closed
+        return None
 
 
 def _list_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -224,9 +242,11 @@ def _read_chart(model: ModelFolder, name: str) -> Markup | None:
         return None
     svg = path.read_text("utf-8")
     svg = svg[svg.index("<svg") :].replace("#000000", "currentColor")
-    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+    # Within tags alone: a text may be anything.
+    svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", tag[0]), svg)
+    head, bracket, rest = svg.partition(">")
     # The size is the page's to choose.
-    return Markup(re.sub(r'(<svg [^>]*?)(width|height)="[^"]*pt" ?', r"\1", svg, count=2))
+    return Markup(re.sub(r' (width|height)="[^"]*"', "", head) + bracket + rest)
 
 
 def _make_inert(value: object) -> object:

@@ -13,11 +13,11 @@ from PIL import Image
 
 from tasks.posters.ledger import iterate_posters
 
-# How sure the model is, and whether it is right: by the most probable genre of a film.
+# All predicted genres are right, none is, or the model is least sure.
 KINDS = ("right", "wrong", "unsure")
 
 _PER_GENRE = 3
-_WIDTH, _HEIGHT = 120, 180  # of a thumbnail, in pixels: at most 8 KB
+_WIDTH, _HEIGHT = 120, 180  # of a thumbnail, in pixels: some KB
 _QUALITY = 70
 
 
@@ -41,10 +41,10 @@ class ShownFilm:
 
 
 def choose_films(films: pd.DataFrame, genres: Sequence[str]) -> list[ShownFilm]:
-    """Chooses test films: up to three of each genre and kind.
+    """Chooses test films: of each kind up to three with the same most probable genre, of those that are predicted.
 
-    Surely right and surely wrong are the films whose most probable genre has the highest probability; unsure those
-    where it has the lowest.
+    Surely right are the films whose predicted genres are all right, surely wrong those of which none is, each with the
+    highest probabilities; unsure are those where the highest probability is the lowest.
 
     Args:
         films: Predictions of the test films, as `tasks.evaluation.predictions.write_predictions` writes them, and their
@@ -54,13 +54,13 @@ def choose_films(films: pd.DataFrame, genres: Sequence[str]) -> list[ShownFilm]:
     targets, predicted, probabilities = (
         np.stack(films[name].tolist()) for name in ("targets", "predicted", "probabilities")
     )
-    first = probabilities.argmax(axis=1)
-    rows = np.arange(len(films))
-    sureness, is_right = probabilities[rows, first], targets[rows, first] == 1
-    order = np.argsort(-sureness, kind="stable")
+    of_predicted = np.where(predicted == 1, probabilities, -1)
+    first = of_predicted.argmax(axis=1)
+    order = np.argsort(-of_predicted.max(axis=1), kind="stable")
+    num_right = ((targets == 1) & (predicted == 1)).sum(axis=1)
     by_kind = {
-        "right": order[is_right[order]],
-        "wrong": order[~is_right[order]],
+        "right": order[(num_right == predicted.sum(axis=1))[order]],
+        "wrong": order[(num_right == 0)[order]],
         "unsure": order[::-1],
     }
     names = np.array(genres, object)
@@ -68,10 +68,9 @@ def choose_films(films: pd.DataFrame, genres: Sequence[str]) -> list[ShownFilm]:
     for kind in KINDS:
         num_shown: Counter[str] = Counter()
         for row in by_kind[kind].tolist():
-            of_film = [*names[targets[row] == 1], names[first[row]]]
-            if all(num_shown[genre] >= _PER_GENRE for genre in of_film):
+            num_shown[names[first[row]]] += 1
+            if num_shown[names[first[row]]] > _PER_GENRE:
                 continue
-            num_shown.update(set(of_film))
             ranked = [column for column in np.argsort(-probabilities[row], kind="stable") if predicted[row, column]]
             shown.append(
                 ShownFilm(

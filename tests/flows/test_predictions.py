@@ -3,13 +3,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from rich.console import Console
 
-from flows.predictions import annotate_results, make_terminal_table
+from flows.predictions import annotate_results, make_terminal_table, predict_posters
+from tasks.errors import SettingsError
+from tasks.model_folder import ModelFolder
 from tasks.prediction.images import ImageResult
-from tasks.prediction.predictor import Prediction
+from tasks.prediction.predictor import Prediction, Predictor
 from tasks.sample.drawing import draw_poster
+from tasks.settings import PosterSettings
 
 PREDICTION = Prediction(["Comedy", "Drama"], [0.9, 0.4], [0.75, 0.2], {"decade": "1990s", "score": 6.54})
 
@@ -50,11 +54,19 @@ def test_no_genre_and_no_calibration() -> None:
     assert "60%" in text
 
 
+def test_the_folder_of_the_images_is_not_written_to(tmp_path: Path) -> None:
+    image = tmp_path / "a.png"
+    for folder in (tmp_path, tmp_path / ".." / tmp_path.name):
+        with pytest.raises(SettingsError, match=r"a\.png is in it; expected another folder"):
+            predict_posters(Predictor(ModelFolder(tmp_path)), ["http://x/", str(image)], PosterSettings(), folder)
+
+
 def test_annotated_posters_have_names_of_their_own(tmp_path: Path) -> None:
     content = draw_poster("T", ["Drama"], np.random.default_rng(0))
     images = [
         *("a/1.jpg", "b/1.jpg", "1-2.jpg", "c/1.JPG", "https://x.org/%2e%2e/%2Fetc%2Fpasswd?x=1", "http://x.org/"),
         "d/caf\u00e9 (1).png",
+        "e/" + "\u6f22" * 80 + ".jpg",
     ]
     results = [ImageResult(image, (PREDICTION, content)) for image in images]
     results.insert(1, ImageResult("broken.jpg", error="broken image"))
@@ -64,7 +76,16 @@ def test_annotated_posters_have_names_of_their_own(tmp_path: Path) -> None:
     assert yielded[1].error == "broken image"
     names = sorted(path.name for path in (tmp_path / "new" / "folder").iterdir())
     assert names == sorted(
-        ["1.png", "1-2.png", "1-2-2.png", "1-3.png", "passwd.png", "poster.png", "caf\u00e9 (1).png"]
+        [
+            "\u6f22" * 66 + ".png",
+            "1.png",
+            "1-2.png",
+            "1-2-2.png",
+            "1-3.png",
+            "passwd.png",
+            "poster.png",
+            "caf\u00e9 (1).png",
+        ]
     )
     with Image.open(tmp_path / "new" / "folder" / "1-3.png") as picture:
         assert picture.format == "PNG"

@@ -30,7 +30,6 @@ def test_notes_and_other_columns_are_for_people(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ("tt7,Drama\n", "the imdbId 'tt7'; expected digits"),
-        ("7,Drama\n007,War\n", "film 7 has several rows; expected one"),
         ("7,|\n", "film 7 has no genres; expected some, separated by |"),
         ("7,Drama\n8,Drama,War\n", "row 3 has another number of fields than the header; expected texts with commas"),
     ],
@@ -39,6 +38,10 @@ def test_rows_that_are_refused(tmp_path: Path, rows: str, message: str) -> None:
     with pytest.raises(CatalogError) as raised:
         read(tmp_path, f"imdbId,genres\n{rows}")
     assert str(raised.value).startswith(f"catalog.corrections: {message}")
+
+
+def test_the_last_row_of_a_film_counts(tmp_path: Path) -> None:
+    assert read(tmp_path, "imdbId,genres\n7,Drama\n8,War\n007,Comedy\n").genres == {7: "Comedy", 8: "War"}
 
 
 def test_a_file_that_can_not_be_read(tmp_path: Path) -> None:

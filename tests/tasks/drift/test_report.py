@@ -32,12 +32,13 @@ def test_warnings_are_first_in_the_report_and_in_the_table() -> None:
         "warning": "yes",
     }
     assert [row["warning"] for row in rows[1:]] == [""] * (len(rows) - 1)
-    assert rows[1]["figure"] == "genre W\\|ar \\<b\\>"
+    assert rows[1]["figure"] == "genre W|ar\n<b>"
     assert describe_drift(drift) == "against m1: 1 warning"
     report = render_drift(drift)
     assert "Against m1: 1 warning. " in report
     assert "\n- genre Horror: 5.0%, before 10.0%; changed by 5.0 points, noise 1.5 points, bound 2.0 points" in report
     assert "\n- features of the posters: the champion has none" in report
+    assert "| genre W\\|ar \\<b\\> " in report
     assert "<b>" not in report
     assert "figures that are nearest to a warning, of 13:" in report
 

@@ -220,8 +220,8 @@ def test_likely_label_errors_are_of_all_splits(dataset: Dataset, heads: TrainedH
     np.testing.assert_allclose(written["probability"], expected["probability"], atol=1e-4)
     assert written["title"].tolist() == [f"Film {imdb_id}" for imdb_id in written["imdb_id"]]
     shown = evaluated.metrics["label_errors"]
-    assert (len(shown["given"]), len(shown["not_given"])) == (10, 10)
-    assert [error["imdb_id"] for error in shown["given"]] == expected[expected["given"]]["imdb_id"].tolist()[:10]
+    assert (len(shown["given"]), len(shown["not_given"])) == (30, 30)
+    assert [error["imdb_id"] for error in shown["given"]] == expected[expected["given"]]["imdb_id"].tolist()[:30]
 
 
 def test_what_is_written(evaluated: Evaluation) -> None:

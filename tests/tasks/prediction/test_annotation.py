@@ -35,6 +35,12 @@ def test_small_posters_are_enlarged_and_of_any_mode() -> None:
     assert (np.asarray(picture)[530:] == (0xB3, 0xB3, 0xB3)).all(axis=2).any()
 
 
+def test_a_narrow_picture_is_bounded() -> None:
+    picture = annotate(make_poster((1, 20_000)), Prediction(["Drama"], [0.9], [0.8]))
+    assert picture.size == (360, 20_000 + 28 + 20)
+    assert annotate(make_poster((10, 300)), Prediction(["Drama"], [0.9], [0.8])).size == (360, 1500 + 28 + 20)
+
+
 def test_a_model_without_calibration_shows_confidences() -> None:
     picture = annotate(make_poster((400, 400)), Prediction(["Drama"], [0.5]))
     is_bar = (np.asarray(picture)[400 + 10 + 24] == (0x27, 0x50, 0x6F)).all(axis=1)

@@ -27,6 +27,10 @@ def test_files_folders_and_addresses(tmp_path: Path) -> None:
     ]
 
 
+def give_stdin(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), "ascii"))
+
+
 def test_patterns_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("b.jpg", "a.txt", "deep/er/c.jpg", "[x].jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -38,16 +42,18 @@ def test_patterns_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ]
     # A file whose name looks like a pattern.
     assert list_images([str(tmp_path / "[x].jpg")]) == [str(tmp_path / "[x].jpg")]
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"  {tmp_path / 'a.txt'}\n\nhttps://x/1.jpg\n{tmp_path / 'deep'}"))
+    give_stdin(monkeypatch, f"\ufeff  {tmp_path / 'a.txt'}\r\n\n-\nhttps://x/1.jpg\n{tmp_path / 'deep'}".encode())
     assert list_images(["-"]) == [str(tmp_path / "a.txt"), "https://x/1.jpg", str(tmp_path / "deep/er/c.jpg")]
     with pytest.raises(SettingsError, match=r"standard input is empty: expected"):
         list_images(["-"])
-    monkeypatch.setattr("sys.stdin", io.StringIO("none.jpg\n"))
-    with pytest.raises(SettingsError, match=r"no image at none\.jpg: expected a file, a folder, a pattern or"):
+    give_stdin(monkeypatch, b"\xff.jpg\n")
+    with pytest.raises(SettingsError, match=r"no image at \udcff\.jpg: expected a file, a folder, a pattern or"):
         list_images(["-"])
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"the name of an image is empty"):
+        list_images([""])
     with pytest.raises(SettingsError, match=r"no image at .*none\.jpg"):
         list_images([str(tmp_path / "none.jpg")])
     with pytest.raises(SettingsError, match=r"no images in .*expected files ending in .jpg"):

@@ -8,7 +8,7 @@ import yaml
 from metrics import make_metrics
 
 from tasks.registry.model_card import render_model_card
-from tasks.settings import Settings
+from tasks.settings import EvaluationSettings, ExportSettings, Settings
 
 EXPECTED = Path(__file__).with_name("expected_model_card.md")
 
@@ -51,7 +51,10 @@ def test_what_is_not_known_is_left_out(manifest: dict[str, Any]) -> None:
     metrics = make_metrics()
     del metrics["catalog"]
     metrics["decades"] = {}
-    card = render_model_card(manifest, metrics, Settings())
+    settings = Settings(evaluation=EvaluationSettings(thumbnails=False), export=ExportSettings(tflite=False))
+    card = render_model_card(manifest, metrics, settings)
+    assert "none is part of the model. The pipeline" in card
+    assert "tflite" not in card
     assert "By poster-genres 0.1.0, default recipe (altered): " in card
     assert "pixels in one view." in card
     assert "decade" not in card

@@ -2,12 +2,12 @@
 
 import io
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,10 +19,11 @@ from PIL import Image
 from tasks.catalog.cleaning import FILMS
 from tasks.dataset.films import FILMS_SCHEMA
 from tasks.dataset.task import Dataset
-from tasks.evaluation.charts import _save
+from tasks.evaluation.charts import _save, draw_precision_recall
 from tasks.evaluation.predictions import write_predictions
 from tasks.evaluation.task import Evaluation
-from tasks.report.page import Report, collect_report, count_failures, find_confusions
+from tasks.model_folder import ModelFolder
+from tasks.report.page import Report, _read_chart, collect_report, count_failures, find_confusions
 from tasks.settings import Settings
 
 HOSTILE = '<script>alert("1")</script> & \x1b[31m'
@@ -76,17 +77,17 @@ def manifest() -> dict[str, Any]:
 
 def collect(folder: Path, *, with_posters: bool = True, **changes: Any) -> Report:
     """Writes what the stages before have written, and collects it."""
-    metrics = {**make_metrics(), "vocabulary": ["Comedy", "*War*"], **changes}
+    errors = {
+        "given": [{"imdb_id": 2, "title": "Second", "genre": "*War*", "probability": 0.01}],
+        "not_given": [{"imdb_id": 1, "title": HOSTILE, "genre": "Comedy", "probability": 0.87}],
+    }
+    metrics = {**make_metrics(), "vocabulary": ["Comedy", "*War*"], "label_errors": errors, **changes}
     evaluation = folder / "evaluation"
     evaluation.mkdir()
     (evaluation / "metrics.json").write_text(json.dumps(metrics))
     targets = np.array([[1, 0], [0, 1], [1, 1]], np.uint8)
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.4]], np.float32)
     write_predictions(evaluation / "predictions.parquet", [1, 2, 3], targets, probabilities > 0.25, probabilities)
-    errors = {"imdb_id": [2, 1], "title": ["Second", HOSTILE], "genre": ["*War*", "Comedy"]}
-    pd.DataFrame({**errors, "given": [True, False], "probability": [0.01, 0.87]}).to_csv(
-        evaluation / "label_errors.csv", index=False
-    )
     figure = Figure()
     figure.subplots().plot([0, 1], [0, 1], label="line")
     _save(figure, evaluation, "history", dpi=50)
@@ -167,7 +168,8 @@ def test_without_thumbnails_there_is_no_picture(tmp_path: Path, manifest: dict[s
 @pytest.mark.parametrize(
     ("difference", "words"),
     [
-        (0.012, "No more than noise: macro-F1 is 0.012 higher than that of m2"),
+        (0.012, "No more than noise: macro-F1 is 0.012 higher than that of m2 on 781 films"),
+        (0.0, "Macro-F1 is the same as that of m2"),
         (
             0.02,
             "Yes: macro-F1 is 0.020 higher\nthan that of m2, which is more than the noise of 0.013 on these 781 films",
@@ -181,7 +183,7 @@ def test_the_verdict_says_whether_it_is_more_than_noise(
     rivals = [{**make_metrics()["rivals"][0], "rival_macro_f1": 0.4, "candidate_macro_f1": 0.4 + difference}]
     text = Page(collect(tmp_path, rivals=rivals).render(manifest, "m2", Settings())).text
     assert words in text
-    assert "It is not the champion; that is m2." in text
+    assert "It did not become champion when it was published; that was m2." in text
     assert "passed floor: macro-F1 0.46" in text
     assert "allowed to fail collapsed genres" in text
 
@@ -189,7 +191,33 @@ def test_the_verdict_says_whether_it_is_more_than_noise(
 def test_the_first_model_has_nothing_before_it(tmp_path: Path, manifest: dict[str, Any]) -> None:
     text = Page(collect(tmp_path, rivals=[]).render(manifest, "m3", Settings())).text
     assert "There is no model before it." in text
-    assert "It is the champion." in text
+    assert "It became champion when it was published." in text
+
+
+def test_a_champion_that_can_not_be_compared_with_is_named(tmp_path: Path, manifest: dict[str, Any]) -> None:
+    unknown = {"genres": [], "rival_macro_f1": None, "candidate_macro_f1": None, "noise": None}
+    rivals = [{**rival, **unknown} for rival in make_metrics()["rivals"]]
+    text = Page(collect(tmp_path, rivals=rivals).render(manifest, None, Settings())).text
+    assert "It can't be compared with m2: " in text
+    assert "that was" not in text
+    assert "there was none." in text
+    assert "nan" not in text
+    assert "None" not in text.partition("The run")[0]
+
+
+def test_charts_keep_other_peoples_genres(tmp_path: Path, manifest: dict[str, Any]) -> None:
+    genres = ["$\\foo$", 'id="x', "</svg><script>"]
+    targets = np.array([[1, 0, 1], [0, 1, 0]], np.uint8)
+    (tmp_path / "charts").mkdir()
+    draw_precision_recall(tmp_path, targets, targets.astype(np.float32), genres)
+    chart = _read_chart(ModelFolder(tmp_path), "precision_recall")
+    assert chart is not None
+    assert chart.count("<svg") == chart.count("</svg>") == 1
+    assert "<script" not in chart
+    texts = Page(f"<figure>{chart}</figure>").text
+    assert all(genre in texts for genre in genres)
+    assert not re.search(r'<svg [^>]*(width|height)="', chart)
+    assert 'id="precision_recall-figure_1"' in chart
 
 
 def test_confusions_are_worked_by_hand() -> None:
@@ -203,14 +231,23 @@ def test_confusions_are_worked_by_hand() -> None:
 
 
 def test_failures_are_counted_by_host_and_reason() -> None:
-    urls = ["http://a.org/1", "http://a.org/2", "https://user@b.org:8/3", "http://a.org/4", "http://c.org/5"]
+    failed = [
+        *(("http://a.org/1", "http 404"), ("HTTP://A.org/2", "http 404"), ("https://user:p@ss@b.org:8/3", "http 404")),
+        *(("http://a.org/4", "timeout"), ("http://[", "bad address"), ("http://gone.org/", "timeout")),
+    ]
     rows = pa.Table.from_pylist(
-        [{"url": url, "status": "failed", "reason": "timeout" if url.endswith("4") else "http 404"} for url in urls[:4]]
-        + [{"url": urls[4], "status": "ok", "reason": None}]
+        [
+            {"imdb_id": number, "url": url, "status": "failed", "reason": reason}
+            for number, (url, reason) in enumerate(failed)
+        ]
+        + [{"imdb_id": 9, "url": "http://c.org/5", "status": "ok", "reason": None}]
     )
-    assert count_failures(rows) == [
+    # The sixth is of a film that the catalog no longer has.
+    imdb_ids = pa.chunked_array([[0, 1, 2, 3, 4, 9]])
+    assert count_failures(rows, imdb_ids) == [
         {"host": "a.org", "reason": "http 404", "films": 2},
         {"host": "a.org", "reason": "timeout", "films": 1},
-        {"host": "b.org:8", "reason": "http 404", "films": 1},
+        {"host": "b.org", "reason": "http 404", "films": 1},
+        {"host": "other hosts", "reason": "bad address", "films": 1},
     ]
-    assert count_failures(rows.slice(4)) == []
+    assert count_failures(rows.slice(6), imdb_ids) == []

@@ -27,29 +27,37 @@ def make_films(rows: Sequence[tuple[Sequence[int], Sequence[float]]]) -> pd.Data
     )
 
 
-def test_films_are_chosen_by_their_most_probable_genre() -> None:
+def test_films_are_chosen_by_their_predicted_genres() -> None:
     films = make_films(
         [
-            ([1, 0, 0], [0.9, 0.4, 0.1]),
+            ([1, 1, 0], [0.9, 0.4, 0.1]),
             ([1, 1, 0], [0.2, 0.1, 0.8]),
             ([0, 0, 1], [0.1, 0.2, 0.35]),
             ([0, 0, 0], [0.7, 0.5, 0.1]),
+            ([1, 0, 0], [0.6, 0.5, 0.1]),  # neither all right nor all wrong
         ]
     )
     shown = choose_films(films, GENRES)
     by_kind = {kind: [film.imdb_id for film in shown if film.kind == kind] for kind in ("right", "wrong", "unsure")}
-    assert by_kind == {"right": [0, 2], "wrong": [1, 3], "unsure": [2, 3, 1, 0]}
+    assert by_kind == {"right": [0, 2], "wrong": [1, 3], "unsure": [2, 4, 3, 1, 0]}
     first = shown[0]
-    assert (first.title, first.genres) == ("Film 0", ["Comedy"])
+    assert (first.title, first.genres) == ("Film 0", ["Comedy", "Drama"])
     assert [genre for genre, _ in first.predicted] == ["Comedy", "Drama"]
     assert [round(probability, 4) for _, probability in first.predicted] == [0.9, 0.4]
     assert next(film for film in shown if film.imdb_id == 3).genres == []
 
 
-def test_a_genre_has_three_films_of_a_kind() -> None:
-    films = make_films(
-        [([1, 0, 0], [0.9 - number / 100, 0.1, 0.1]) for number in range(9)] + [([0, 1, 0], [0.1, 0.6, 0])]
-    )
+def test_what_is_not_predicted_counts_nowhere() -> None:
+    films = make_films([([0, 1, 0], [0.9, 0.4, 0.1])])
+    films["predicted"] = [np.array([0, 1, 0], np.uint8)]  # by thresholds of their own
+    (right, unsure) = choose_films(films, GENRES)
+    assert (right.kind, unsure.kind) == ("right", "unsure")
+    assert [genre for genre, _ in right.predicted] == ["Drama"]
+
+
+def test_a_most_probable_genre_has_three_films_of_a_kind() -> None:
+    comedies = [([1, number % 2, 0], [0.9 - number / 100, 0.1, 0.1]) for number in range(9)]
+    films = make_films([*comedies, ([0, 1, 0], [0.1, 0.6, 0])])
     right = [film.imdb_id for film in choose_films(films, GENRES) if film.kind == "right"]
     assert right == [0, 1, 2, 9]
 
