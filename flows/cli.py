@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Learn to name a film's genres from its poster.",
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -33,6 +32,22 @@ app = typer.Typer(
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
 _RECIPES = f"{', '.join(RECIPES)}."
+_MODEL = "Id of a published model, 'champion', or a model's folder."
+
+
+def _complete_recipes(incomplete: str) -> list[str]:
+    return [name for name in RECIPES if name.startswith(incomplete)]
+
+
+def _complete_models(context: typer.Context, incomplete: str) -> list[str]:
+    from tasks.model_folder import ModelFolder
+    from tasks.registry.models import models_dir
+
+    # Not list_models, which reads the manifests and warns of damaged ones.
+    folders = models_dir(Path(context.params.get("artifacts") or "artifacts")).glob("*")
+    ids = sorted((folder.name for folder in folders if ModelFolder(folder).is_published), reverse=True)
+    return [name for name in ("champion", *ids) if name.startswith(incomplete)]
+
 
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="Settings, as YAML or TOML.")]
 Assignments = Annotated[
@@ -56,6 +71,7 @@ ImageSources = Annotated[
         metavar="IMAGE...", help="Files, folders, patterns, http(s) addresses; -: these from standard input."
     ),
 ]
+ModelName = Annotated[str, typer.Argument(help=_MODEL, autocompletion=_complete_models)]
 ArtifactsDir = Annotated[Path, typer.Option("--artifacts", help="Folder of the published models.")]
 StoreAddress = Annotated[
     str | None, typer.Option("--store", help="Not of this machine, but of this store: folder, s3://..., gs://...")
@@ -79,7 +95,7 @@ def run(
     assignments: Assignments = None,
     catalog: CatalogSource = None,
     min_posters: MinPosters = None,
-    recipe: Annotated[str | None, typer.Option(help=_RECIPES)] = None,
+    recipe: Annotated[str | None, typer.Option(help=_RECIPES, autocompletion=_complete_recipes)] = None,
     retry_failed: Annotated[
         bool | None, typer.Option("--retry-failed", help="Request posters again that failed in an earlier run.")
     ] = None,
@@ -121,7 +137,11 @@ def compare(
     min_posters: MinPosters = None,
     recipes: Annotated[
         list[str] | None,
-        typer.Option("--recipe", help=f"One of those to compare: {_RECIPES} By default default, seed and seed_bce."),
+        typer.Option(
+            "--recipe",
+            help=f"One of those to compare: {_RECIPES} By default default, seed and seed_bce.",
+            autocompletion=_complete_recipes,
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many splits and trainings of each, from the setting on.")] = 3,
     held_out: Annotated[
@@ -151,7 +171,7 @@ def compare(
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="Id of a published model, 'champion', or a model's folder.")],
+    model: ModelName,
     images: ImageSources,
     artifacts: ArtifactsDir = Path("artifacts"),
     assignments: PosterAssignments = None,
@@ -190,7 +210,7 @@ def predict(
 
 @app.command()
 def similar(
-    model: Annotated[str, typer.Argument(help="Id of a published model, 'champion', or a model's folder.")],
+    model: ModelName,
     images: ImageSources,
     num: Annotated[int, typer.Option(min=1, help="How many films for each.")] = 10,
     artifacts: ArtifactsDir = Path("artifacts"),
@@ -307,7 +327,7 @@ def prune(
 
 @app.command()
 def reproduce(
-    model: Annotated[str, typer.Argument(help="Id of a published model, 'champion', or a model's folder.")],
+    model: ModelName,
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of the data; by default that of the model's settings.")
     ] = None,
@@ -332,7 +352,7 @@ def reproduce(
 
 @app.command()
 def promote(
-    model: Annotated[str, typer.Argument(help="Id of a published model.")],
+    model: Annotated[str, typer.Argument(help="Id of a published model.", autocompletion=_complete_models)],
     artifacts: ArtifactsDir = Path("artifacts"),
 ) -> None:
     """Make a published model the champion, whatever the verdict of the gate."""
@@ -419,7 +439,7 @@ def push(
 def label(
     source: Annotated[str, typer.Argument(help="A folder of images, or a CSV with a column Poster.")],
     to: Annotated[Path, typer.Option("--to", help="Folder that gets labels.parquet and labels.csv.")],
-    model: Annotated[str, typer.Option(help="Id of a published model, 'champion', or a model's folder.")] = "champion",
+    model: Annotated[str, typer.Option(help=_MODEL, autocompletion=_complete_models)] = "champion",
     artifacts: ArtifactsDir = Path("artifacts"),
     assignments: PosterAssignments = None,
     precision: Precision = None,

@@ -139,6 +139,25 @@ def test_help_and_no_models_need_no_tensorflow(tmp_path: Path) -> None:
     assert "demo" in call("--help").stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("poster-genres pre", ["predict"]),
+        ("poster-genres run --recipe se", ["seed", "seed_bce"]),
+        ("poster-genres predict --artifacts there ", ["champion", "m2", "m1"]),
+        ("poster-genres predict m1", ["m1"]),
+    ],
+)
+def test_a_shell_completes_commands_recipes_and_models(tmp_path: Path, words: str, completed: list[str]) -> None:
+    for folder, models in (("artifacts", ["m1"]), ("there", ["m1", "m2"])):
+        for model in models:
+            (tmp_path / folder / "models" / model).mkdir(parents=True)
+            (tmp_path / folder / "models" / model / "manifest.json").write_text("{}")
+    environment = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = call(cwd=tmp_path, _POSTER_GENRES_COMPLETE="complete_bash", PYTHONPATH=str(ROOT), **environment)
+    assert (done.stdout.split(), done.stderr) == (completed, "")
+
+
 @pytest.mark.backbone
 def test_predict_answers_what_it_can_and_says_what_it_can_not(small_run, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(small_run.posters[0].read_bytes()[:500])
