@@ -1,12 +1,12 @@
 """A poster with its predicted genres drawn below it."""
 
-import io
 from functools import cache
 from pathlib import Path
 
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
+from tasks.features.numpy_preprocessing import decode_image
 from tasks.inert import for_terminal
 from tasks.outputs.calibration import THRESHOLD
 from tasks.prediction.predictor import Prediction
@@ -15,6 +15,7 @@ from tasks.prediction.predictor import Prediction
 _MIN_WIDTH = 360
 # Up to which a small one is enlarged: a picture of one pixel by 60,000 is a poster, too.
 _MAX_HEIGHT = 1500
+_FULL_SIZE = (1 << 20, 1 << 20)  # at which no JPEG file is decoded at a fraction of its own
 _LINE, _MARGIN, _FONT_SIZE = 28, 10, 18  # in pixels
 _BACKGROUND, _TEXT, _MUTED, _BAR = "#17191c", "#ececec", "#b3b3b3", "#27506f"
 
@@ -29,8 +30,8 @@ def annotate(content: bytes, prediction: Prediction) -> Image.Image:
         content: JPEG or PNG file.
         prediction: Its prediction.
     """
-    with Image.open(io.BytesIO(content)) as image:
-        poster = image.convert("RGB")
+    # By the model's own decoder: a person sees what the model saw.
+    poster = Image.fromarray(decode_image(content, _FULL_SIZE))
     factor = min(_MIN_WIDTH / poster.width, _MAX_HEIGHT / poster.height)
     if factor > 1:
         size = round(poster.width * factor), round(poster.height * factor)

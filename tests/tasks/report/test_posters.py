@@ -78,3 +78,13 @@ def test_thumbnails_are_small_pictures_of_every_mode(tmp_path: Path) -> None:
             sizes[imdb_id] = (image.mode, image.size)
     # The shape stays; a small picture is not enlarged.
     assert sizes == {0: ("RGB", (120, 180)), 1: ("RGB", (120, 30)), 2: ("RGB", (50, 60))}
+
+
+def test_a_thumbnail_shows_what_the_model_sees(tmp_path: Path) -> None:
+    # 16 bits of grey, of which other decoders make white; an eighth of the way from black to white.
+    file = io.BytesIO()
+    Image.fromarray(np.full((180, 120), 65535 // 8, np.uint16)).save(file, "PNG")
+    write_ledger(tmp_path, [make_row(1, file.getvalue())])
+    (address,) = make_thumbnails(tmp_path, {1}).values()
+    with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as image:
+        assert image.getpixel((60, 90)) == (31, 31, 31)
