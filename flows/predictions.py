@@ -41,8 +41,9 @@ def predict_posters(
         SettingsError: One of the images is in that folder, where it could be replaced.
     """
     if annotated:
+        folder = annotated.resolve()
         for image in images:
-            if not image.startswith(SCHEMES) and Path(image).resolve().parent == annotated.resolve():
+            if not image.startswith(SCHEMES) and Path(image).resolve().parent == folder:
                 raise SettingsError(f"--annotate {annotated}: {image} is in it; expected another folder")
         results = annotate_results(process_images(images, partial(_predict_and_keep, predictor), settings), annotated)
     else:
@@ -84,8 +85,7 @@ def make_terminal_table(results: Sequence[ImageResult[Prediction]]) -> Table:
 
 
 def _list_rows(prediction: Prediction) -> Iterator[tuple[Text, ProgressBar, str]]:
-    shares = prediction.calibrated or prediction.confidences
-    for label, share, confidence in zip(prediction.labels, shares, prediction.confidences, strict=True):
+    for label, share, confidence in zip(prediction.labels, prediction.shares, prediction.confidences, strict=True):
         style = "bold" if confidence > THRESHOLD else "dim"
         yield _cell(label, style), ProgressBar(total=1, completed=share, width=_BAR_WIDTH), f"{share:.0%}"
 

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,7 +217,7 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
             evaluation=evaluation,
             export=export,
             verdict=judge(findings, settings.registry, circumstances.values),
-            report=report.with_seconds(seconds),
+            report=replace(report, seconds=dict(seconds)),
             catalog={"catalog_sha256": data.catalog.sha256, "corrections_sha256": data.catalog.corrections_sha256},
         )
         model = publish_model(candidate, settings)

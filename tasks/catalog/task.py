@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,9 +88,8 @@ def read_catalog(settings: CatalogSettings, catalog_dir: Path, private_hosts: Co
         table, corrections, corrections_sha256 = corrected.table, corrected.counts, read.sha256
         logger.info("catalog: corrections: %s", corrections)
         if corrected.missing_ids:
-            some = ", ".join(map(str, corrected.missing_ids[:_NUM_EXAMPLES]))
-            more = ", ..." if len(corrected.missing_ids) > _NUM_EXAMPLES else ""
-            logger.warning("catalog: corrections of films that the catalog does not have: imdbId %s%s", some, more)
+            some = _list_some(corrected.missing_ids[:_NUM_EXAMPLES], len(corrected.missing_ids))
+            logger.warning("catalog: corrections of films that the catalog does not have: imdbId %s", some)
     cleaned = clean(table, settings.excluded_genres)
     dropped = {"wrong number of fields": rows.num_malformed, **cleaned.dropped}
     _check_excluded_genres(cleaned.unknown_excluded)
@@ -110,9 +109,8 @@ def read_catalog(settings: CatalogSettings, catalog_dir: Path, private_hosts: Co
     write_text(catalog_dir / "doubts.json", json.dumps(cleaned.doubts, indent=2, ensure_ascii=False) + "\n")
     logger.info("catalog: %s: %s", counts, dropped)
     if rows.num_malformed:
-        lines = ", ".join(map(str, rows.malformed_lines))
-        more = ", ..." if rows.num_malformed > len(rows.malformed_lines) else ""
-        logger.warning("catalog: %d rows have a wrong number of fields: row %s%s", rows.num_malformed, lines, more)
+        lines = _list_some(rows.malformed_lines, rows.num_malformed)
+        logger.warning("catalog: %d rows have a wrong number of fields: row %s", rows.num_malformed, lines)
     catalog = Catalog(
         num_rows=rows.number,
         films_path=films_path,
@@ -126,6 +124,11 @@ def read_catalog(settings: CatalogSettings, catalog_dir: Path, private_hosts: Co
     if doubtful := catalog.count_doubts():
         logger.warning("catalog: doubtful genres: %s", doubtful)
     return catalog
+
+
+def _list_some(examples: Sequence[int], number: int) -> str:
+    """Returns the first of some numbers, and dots if there are more."""
+    return ", ".join(map(str, examples)) + ", ..." * (number > len(examples))
 
 
 def _check_excluded_genres(unknown: Mapping[str, str | None]) -> None:

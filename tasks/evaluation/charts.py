@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve
 
-from tasks.evaluation.report import describe_recipe
+from tasks.evaluation.report import describe_recipe, list_genres
 from tasks.model_folder import SVG_FOLDER
 from tasks.outputs.output import Output
 from tasks.training.thresholds import trace_f1
@@ -43,15 +43,14 @@ def draw_charts(folder: Path, metrics: Mapping[str, Any], histories: Mapping[str
 
 
 def _draw_genres(metrics: Mapping[str, Any]) -> Figure:
-    scores = {genre: scores["f1"] for genre, scores in metrics["model"]["genres"].items()}
-    genres = sorted(scores, key=lambda genre: scores[genre])
+    table = list_genres(metrics["model"]).iloc[::-1]
     everything = metrics["baselines"]["predict_everything"]["genres"]
-    figure = Figure(figsize=(7, 1 + 0.32 * len(genres)), layout="constrained")
+    figure = Figure(figsize=(7, 1 + 0.32 * len(table)), layout="constrained")
     axes = figure.subplots()
-    axes.barh(genres, [scores[genre] for genre in genres], color=_BLUE, label=describe_recipe(metrics["recipe"]))
+    axes.barh(table["genre"], table["F1"], color=_BLUE, label=describe_recipe(metrics["recipe"]))
     axes.plot(
-        [everything[genre]["f1"] for genre in genres],
-        genres,
+        [everything[genre]["f1"] for genre in table["genre"]],
+        table["genre"],
         "D",
         color=_ORANGE,
         label=describe_recipe("predict_everything"),

@@ -71,10 +71,10 @@ def render_report(metrics: Mapping[str, Any], *, with_charts: bool) -> str:
         "# Film genres from posters\n",
         f"Trained on {films['train']:,} films, chosen on {films['validation']:,}, tested on {films['test']:,} "
         f"others. {_describe_rule(metrics)}\n",
-        compare_recipes(metrics, in_full=True).to_markdown(index=False, floatfmt=".3f"),
+        render_table(compare_recipes(metrics, in_full=True)),
         f"\n{_ABOUT_SCORES}\n",
         f"\n## By genre: the {describe_recipe(metrics['recipe'])}, on the test split\n",
-        list_genres(model).to_markdown(index=False, floatfmt=".3f"),
+        render_table(list_genres(model)),
         f"\n{_ABOUT_GENRES}",
         describe_decades(metrics["decades"]),
         describe_operating_points(metrics["operating_points"]),
@@ -94,7 +94,7 @@ def render_report(metrics: Mapping[str, Any], *, with_charts: bool) -> str:
 
 def describe_rivals(rivals: Sequence[Mapping[str, Any]]) -> str:
     """Returns the comparison with present and earlier champions: a section of the report."""
-    table = tabulate_rivals(rivals).to_markdown(index=False, floatfmt=".3f")
+    table = render_table(tabulate_rivals(rivals))
     champion = rivals[0]
     lines = [f"\n## Against the champions\n\n{_ABOUT_RIVALS}\n\n{table}"]
     changed = {
@@ -147,7 +147,7 @@ def describe_operating_points(measured: Mapping[str, Mapping[str, Any]]) -> str:
         }
         for wanted, figures in measured.items()
     ]
-    table = pd.DataFrame(rows).to_markdown(index=False, floatfmt=".3f")
+    table = render_table(pd.DataFrame(rows))
     return f"\n## With --precision, on the test split\n\n{table}\n\n{_ABOUT_OPERATING_POINTS}"
 
 
@@ -186,11 +186,13 @@ def describe_data(metrics: Mapping[str, Any]) -> str:
 
 
 def _list_errors(errors: Sequence[Mapping[str, Any]]) -> str:
-    inert = [
-        {**error, **{name: for_markdown(str(error[name])) for name in ("title", "genre")}}
-        for error in errors[:_NUM_ERRORS]
-    ]
-    return pd.DataFrame(inert).rename(columns={"imdb_id": "imdbId"}).to_markdown(index=False, floatfmt=".3f")
+    return render_table(pd.DataFrame(errors[:_NUM_ERRORS]).rename(columns={"imdb_id": "imdbId"}))
+
+
+def render_table(table: pd.DataFrame) -> str:
+    """Returns a table as Markdown; texts in it, such as titles and genres, are no markup."""
+    inert = table.map(lambda value: for_markdown(value) if isinstance(value, str) else value)
+    return inert.to_markdown(index=False, floatfmt=".3f")
 
 
 def compare_recipes(metrics: Mapping[str, Any], *, in_full: bool = False) -> pd.DataFrame:
@@ -212,7 +214,7 @@ def compare_recipes(metrics: Mapping[str, Any], *, in_full: bool = False) -> pd.
 
 def list_genres(scores: Mapping[str, Any]) -> pd.DataFrame:
     """Returns a row for each genre, best F1 score first."""
-    rows = [{"genre": for_markdown(name), **genre_scores} for name, genre_scores in scores["genres"].items()]
+    rows = [{"genre": name, **genre_scores} for name, genre_scores in scores["genres"].items()]
     table = pd.DataFrame(rows).sort_values("f1", ascending=False, kind="stable", ignore_index=True)
     return table.rename(
         columns={
@@ -238,7 +240,7 @@ def list_decades(decades: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 def describe_decades(decades: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns micro-F1 by decade: a section of the report; "" if no decade has enough films."""
     table = list_decades(decades)
-    return f"\n## By decade\n\n{table.to_markdown(index=False, floatfmt='.3f')}" if len(table) else ""
+    return f"\n## By decade\n\n{render_table(table)}" if len(table) else ""
 
 
 def _describe_interval(ends: Sequence[float]) -> str:

@@ -37,9 +37,7 @@ def annotate(content: bytes, prediction: Prediction) -> Image.Image:
         size = round(poster.width * factor), round(poster.height * factor)
         poster = poster.resize(size, Image.Resampling.LANCZOS)
     width = max(poster.width, _MIN_WIDTH)
-    # A model of version 0.1.0 has confidences alone.
-    shares = prediction.calibrated or prediction.confidences
-    lines = list(zip(prediction.labels, shares, prediction.confidences, strict=True))
+    lines = list(zip(prediction.labels, prediction.shares, prediction.confidences, strict=True))
     picture = Image.new("RGB", (width, poster.height + _LINE * len(lines) + 2 * _MARGIN), _BACKGROUND)
     picture.paste(poster, ((width - poster.width) // 2, 0))
     draw = ImageDraw.Draw(picture)

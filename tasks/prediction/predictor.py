@@ -40,6 +40,11 @@ class Prediction:
     calibrated: list[float] = field(default_factory=list)
     others: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def shares(self) -> list[float]:
+        """What a person is shown of each genre: its probability, of a model that has none its confidence."""
+        return self.calibrated or self.confidences
+
     def as_dict(self) -> dict[str, Any]:
         """Returns all fields by name."""
         named = {"labels": self.labels, "confidences": self.confidences, "calibrated": self.calibrated}

@@ -7,10 +7,9 @@ In the format of the Hugging Face Hub: Markdown below metadata in YAML
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
 import yaml
 
-from tasks.evaluation.report import compare_recipes, describe_recipe, list_decades, list_genres
+from tasks.evaluation.report import compare_recipes, describe_recipe, list_decades, list_genres, render_table
 from tasks.inert import for_markdown
 from tasks.settings import Settings
 
@@ -96,11 +95,14 @@ def _render_metadata(manifest: Mapping[str, Any], metrics: Mapping[str, Any]) ->
 
 def _describe_limits(metrics: Mapping[str, Any], settings: Settings) -> str:
     genres = list_genres(metrics["model"])
-    weakest = ", ".join(f"{row.genre} ({row.F1:.2f})" for row in genres.iloc[::-1].head(_NUM_WEAKEST).itertuples())
+    weakest = genres.iloc[::-1].head(_NUM_WEAKEST)
+    names = ", ".join(
+        f"{for_markdown(genre)} ({f1:.2f})" for genre, f1 in zip(weakest["genre"], weakest["F1"], strict=True)
+    )
     lines = [
         _LIMITS,
         f"- Genres with fewer than {settings.dataset.min_posters_per_genre:,} posters were not learned.",
-        f"- The genres with the lowest F1 score on test films: {weakest}.",
+        f"- The genres with the lowest F1 score on test films: {names}.",
     ]
     if "label_errors" in metrics:
         lines.insert(1, "- `label_errors.csv` lists likely errors among them.")
@@ -138,11 +140,7 @@ def _describe_figures(metrics: Mapping[str, Any]) -> str:
     if len(decades):
         tables.append(decades)
     about = "On the test split, of the decisions that the model makes; intervals are of 95%, over the films."
-    return "\n\n".join([about, *(_render(table) for table in tables)])
-
-
-def _render(table: pd.DataFrame) -> str:
-    return table.to_markdown(index=False, floatfmt=".3f")
+    return "\n\n".join([about, *map(render_table, tables)])
 
 
 def _describe_making(manifest: Mapping[str, Any], settings: Settings) -> str:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from tasks.dataset.task import Dataset
 from tasks.drift.report import describe_drift, list_rows
-from tasks.evaluation.report import compare_recipes, describe_recipe, list_decades, tabulate_rivals
+from tasks.evaluation.report import compare_recipes, describe_recipe, list_decades, list_genres, tabulate_rivals
 from tasks.evaluation.task import Evaluation
 from tasks.inert import for_terminal
 from tasks.model_folder import SVG_FOLDER, ModelFolder
 from tasks.posters import ledger, segments
-from tasks.report.posters import KINDS, ShownFilm, choose_films, make_thumbnails
+from tasks.report.posters import KINDS, choose_films, make_thumbnails
 from tasks.settings import Settings
 
 _NUM_CONFUSIONS = 15
@@ -46,13 +46,11 @@ class Report:
 
     Attributes:
         content: Values of the template by name.
+        seconds: Duration of each stage before the publication.
     """
 
     content: Mapping[str, Any]
-
-    def with_seconds(self, seconds: Mapping[str, float]) -> "Report":
-        """Returns the report with the duration of each stage."""
-        return replace(self, content={**self.content, "seconds": dict(seconds)})
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def render(self, manifest: Mapping[str, Any], champion_id: str | None, settings: Settings) -> str:
         """Returns the page.
@@ -63,15 +61,18 @@ class Report:
             settings: Settings of the run.
         """
         environment = Environment(
-            loader=PackageLoader("tasks.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+            loader=PackageLoader("tasks.report", "."),
+            autoescape=True,
+            finalize=_make_inert,
+            undefined=StrictUndefined,
+            trim_blocks=True,
         )
-        # Titles and genres are other people's.
-        environment.finalize = lambda value: value if isinstance(value, Markup) else _make_inert(value)
         return environment.get_template("page.html.jinja").render(
             manifest=manifest,
             champion_id=champion_id,
             settings=json.dumps(settings.model_dump(mode="json"), indent=2, ensure_ascii=False),
             packages=manifest["inputs"]["packages"],
+            seconds=self.seconds,
             **self.content,
         )
 
@@ -113,10 +114,10 @@ def collect_report(
             "rivals": _compare_with_champion(metrics),
             "rival_rows": _list_rows(tabulate_rivals(metrics["rivals"])) if metrics.get("rivals") else [],
             "kinds": KINDS,
-            "films": _group(films),
+            "films": films,
             "label_errors": [{**error, "genres": genres_of_film[error["imdb_id"]]} for error in errors],
             "thumbnails": make_thumbnails(posters_dir, shown) if with_posters else {},
-            "genres": _list_genres(metrics),
+            "genres": _list_rows(list_genres(metrics["model"])),
             "decades": _list_rows(list_decades(metrics["decades"])),
             "confusions": find_confusions(targets, predicted, genres),
             "frequencies": _count_genres(catalog, genres),
@@ -125,7 +126,6 @@ def collect_report(
                 ledger.find_current(ledger.read_rows(segments.list_parts(posters_dir))), catalog["imdb_id"]
             ),
             "charts": {name: (title, chart) for name, title in _CHARTS.items() if (chart := _read_chart(model, name))},
-            "seconds": {},
         }
     )
 
@@ -150,15 +150,6 @@ def _describe_drift(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     if not drift or drift["against"] is None:
         return None
     return {"summary": describe_drift(drift), "warnings": drift["warnings"], "rows": list_rows(drift)}
-
-
-def _list_genres(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = [{"name": name, **scores} for name, scores in metrics["model"]["genres"].items()]
-    return sorted(rows, key=lambda row: -row["f1"])
-
-
-def _group(films: Sequence[ShownFilm]) -> dict[str, list[ShownFilm]]:
-    return {kind: [film for film in films if film.kind == kind] for kind in KINDS}
 
 
 def _take_genres(catalog: pa.Table, imdb_ids: Collection[int]) -> dict[int, list[str]]:
@@ -250,4 +241,5 @@ def _read_chart(model: ModelFolder, name: str) -> Markup | None:
 
 
 def _make_inert(value: object) -> object:
-    return for_terminal(value) if isinstance(value, str) else value
+    # Titles and genres are other people's; markup is the page's own.
+    return for_terminal(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -54,7 +54,7 @@ class Opened:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_nothing_is_broken_and_everyone_can_read_it(
-    small_run, browser: Any, tmp_path: Path, viewport: dict[str, int], scheme: str
+    small_run, browser: Any, viewport: dict[str, int], scheme: str
 ) -> None:
     from axe_playwright_python.sync_playwright import Axe
 

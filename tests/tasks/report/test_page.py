@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ def collect(folder: Path, *, with_posters: bool = True, **changes: Any) -> Repor
 
 
 def test_the_page_is_whole_and_asks_nobody_for_anything(tmp_path: Path, manifest: dict[str, Any]) -> None:
-    text = collect(tmp_path).with_seconds({"features": 12.34}).render(manifest, "m3", Settings())
+    text = replace(collect(tmp_path), seconds={"features": 12.34}).render(manifest, "m3", Settings())
     page = Page(text)
     # Three kinds of films, and two label errors; each has its poster.
     images = [attributes for tag, attributes in page.elements if tag == "img"]
