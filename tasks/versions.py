@@ -10,5 +10,5 @@ TRAINING = 5  # the head and how it is fitted
 EVALUATION = 5  # figures and report
 DRIFT = 1  # statistics.json
 GATE = 1  # the checks of a candidate: a known model is judged again
-EXPORT = 7  # the exported model and its check
+EXPORT = 8  # the exported model and its check
 MODEL = 1  # the folder of a published model

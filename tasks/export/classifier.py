@@ -13,6 +13,7 @@ from tasks.features.image_size import NUM_CHANNELS, ImageSize
 from tasks.features.preprocessing import cut_view
 from tasks.outputs.output import Output
 from tasks.training.head import EMBEDDING, build_embedding_model, build_logits_model
+from tasks.training.novelty import NOVELTY, NoveltyMeasure
 
 # Posters that a SavedModel looks at together. At 384 x 256 all 64 of a batch at once took 3.1 GB, and up to a quarter
 # more time; pieces take 1.3 GB.
@@ -27,13 +28,24 @@ class Classifier:
         head: Model from features to the outputs; calibration folded in.
         outputs: The outputs, genres first, with calibration and rule.
         num_views: Number of views over which predictions are averaged.
+        novelty: Measure of how unlike the training posters an image is; None: the model has none.
     """
 
-    def __init__(self, backbone: keras.Model, head: keras.Model, outputs: Sequence[Output], num_views: int = 1) -> None:
+    def __init__(
+        self,
+        backbone: keras.Model,
+        head: keras.Model,
+        outputs: Sequence[Output],
+        num_views: int = 1,
+        novelty: NoveltyMeasure | None = None,
+    ) -> None:
         self.outputs = list(outputs)
         pixels = keras.Input(backbone.input.shape[1:], name="pixels")
-        bare_head = keras.Model(head.input, {**build_logits_model(head).output, **build_embedding_model(head).output})
-        # From pixels of 0-255, resized, float32, to logits of the genres, embedding, and the other outputs by name.
+        values = {**build_logits_model(head).output, **build_embedding_model(head).output}
+        if novelty:
+            values[NOVELTY] = novelty.build(head.input)
+        bare_head = keras.Model(head.input, values)
+        # From pixels of 0-255, resized, float32, to logits of the genres, embedding, and the others by name.
         self.network = keras.Model(pixels, bare_head(backbone(pixels, training=False), training=False), name="network")
         self.num_views = num_views
 
@@ -133,7 +145,8 @@ def write_saved_model(classifier: Classifier, folder: Path) -> None:
         probabilities, and the raw `probabilities` before calibration and thresholds were folded in (float32, all
         `[batch, genres]`); for all `decades` (string) the `decade_probabilities` (float32, both `[batch, decades]`),
         and the `score`, if the head has them;
-      - `embedding` takes `image_bytes` and returns the `embedding` (float32, `[batch, size]`), of length 1.
+      - `embedding` takes `image_bytes` and returns the `embedding` (float32, `[batch, size]`), of length 1, and if the
+        classifier measures it the `novelty` (float32, `[batch]`), over 1 for what is unlike the training posters.
 
     Those that take `image_bytes` return the `error` of each (string, `[batch]`): "", or why it cannot be decoded; the
     other outputs of that row are "" and 0 then.
@@ -169,7 +182,9 @@ def write_saved_model(classifier: Classifier, folder: Path) -> None:
 
     def embed(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels, errors = prepare_files(image_bytes, classifier.image_size)
-        return blank_failed({EMBEDDING: run(pixels)[EMBEDDING]}, errors)
+        values = run(pixels)
+        novelty = {NOVELTY: values[NOVELTY][:, 0]} if NOVELTY in values else {}
+        return blank_failed({EMBEDDING: values[EMBEDDING], **novelty}, errors)
 
     any_size = [None, None, None, NUM_CHANNELS]
     files = tf.TensorSpec([None], tf.string, "image_bytes")

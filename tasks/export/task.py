@@ -31,9 +31,11 @@ from tasks.model_folder import ModelFolder
 from tasks.outputs.decisions import DecisionRule
 from tasks.outputs.output import Output, split_columns
 from tasks.posters import ledger
+from tasks.posters.images import parse_image
 from tasks.settings import ExportSettings
 from tasks.training.examples import read_examples
 from tasks.training.head import predict_confidences
+from tasks.training.novelty import fit_novelty
 from tasks.training.ranking import choose_order_of_head
 from tasks.training.task import TrainedHead
 
@@ -56,7 +58,9 @@ class Export:
         outputs: Names of the outputs, genres first.
         check: Number of test `posters` that were compared; the `largest_difference` between the SavedModel's
             predictions, in a clean process, and the pipeline's; under `ranking` the `order` of the genres and how well
-            each order ranks the validation split (see `choose_order`); and under `tflite` the result of `_check_lite`.
+            each order ranks the validation split (see `choose_order`); under `novelty` the `poster_size` (median width
+            and height) and the share of the test posters whose novelty is over 1 (`test_share_over_bound`); and under
+            `tflite` the result of `_check_lite`.
     """
 
     folder: Path
@@ -103,8 +107,12 @@ def export_model(
     network = backbone.tapped if trained.settings.taps else backbone.network
     order, ranking = choose_order_of_head(dataset, trained, head)
     outputs = [output.with_rule(DecisionRule(order, settings.top_k)) for output in trained.outputs]
-    classifier = Classifier(network, head, outputs, trained.num_views)
-    test = read_examples(dataset, trained.features_folder, "test", trained.num_views)
+    train, validation, test = (
+        read_examples(dataset, trained.features_folder, split, trained.num_views).take_features(head.input.shape[1])
+        for split in ("train", "validation", "test")
+    )
+    novelty = fit_novelty(train.features, validation.features, backbone.num_last_features)
+    classifier = Classifier(network, head, outputs, trained.num_views, novelty)
     posters = _read_posters(posters_dir, test.films["imdb_id"].tolist()[:_NUM_CHECKED_WITH_LITE])
     with atomic_folder(folder) as partial, ThreadPoolExecutor(1, "export") as other_thread:
         model = ModelFolder(partial)
@@ -129,6 +137,10 @@ def export_model(
             "posters": num_served,
             "largest_difference": compare_served(served, expected[:num_served], outputs),
             "ranking": {"order": order, **ranking},
+            "novelty": {
+                "poster_size": _measure_posters(posters),
+                "test_share_over_bound": float((novelty.measure(test.features) > 1).mean()),
+            },
             **lite_check,
         }
         description = {**inputs.as_description(), "outputs": trained.output_names, "check": check}
@@ -159,6 +171,12 @@ def _write_json(path: Path, value: object) -> None:
 def _read_posters(posters_dir: Path, imdb_ids: Sequence[int]) -> list[bytes]:
     contents = dict(ledger.iterate_posters(posters_dir, set(imdb_ids)))
     return [contents[imdb_id] for imdb_id in imdb_ids]
+
+
+def _measure_posters(posters: Sequence[bytes]) -> list[int]:
+    """Returns the median width and height of posters, in pixels."""
+    parsed = [parse_image(poster) for poster in posters]
+    return np.median([(image.width, image.height) for image in parsed], axis=0).astype(int).tolist() if parsed else []
 
 
 def _check_lite(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from tasks.outputs.decisions import DecisionRule
 from tasks.outputs.genres import GenresOutput
 from tasks.outputs.operating_points import list_thresholds
 from tasks.outputs.output import Output, find_output_classes, split_columns
+
+if TYPE_CHECKING:
+    from tasks.prediction.saved_model import Embedded
 
 # From JPEG or PNG files to a row of numbers each.
 PredictColumns = Callable[[Sequence[bytes]], NDArray[np.float32]]
@@ -119,8 +122,8 @@ class Predictor:
         rows = ({key: value for part in row for key, value in part.items()} for row in zip(*decoded, strict=True))
         return [Prediction(row.pop("labels"), row.pop("confidences"), row.pop("calibrated"), row) for row in rows]
 
-    def embed(self, images: Sequence[bytes]) -> NDArray[np.float32]:
-        """Returns embeddings of JPEG or PNG files, of length 1, shape `(len(images), size)`; with TensorFlow.
+    def embed(self, images: Sequence[bytes]) -> "Embedded":
+        """Returns embeddings of JPEG or PNG files, and how unlike the training posters they are; with TensorFlow.
 
         Raises:
             NotAPosterError: One of them cannot be decoded.

@@ -3,6 +3,7 @@
 import functools
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +31,35 @@ def open_saved_model(folder: Path) -> tuple[list[Output], PredictColumns]:
     return outputs, predict_columns
 
 
-def embed_images(folder: Path, images: Sequence[bytes]) -> NDArray[np.float32]:
-    """Returns the embeddings of a SavedModel, shape `(len(images), size)`."""
-    return np.asarray(_call(folder, "embedding", images)["embedding"], np.float32)
+@dataclass(frozen=True)
+class Embedded:
+    """The signature `embedding` of some images.
+
+    Attributes:
+        embeddings: Float32, of length 1, shape `(num_images, size)`.
+        novelty: Float32, shape `(num_images,)`: over 1 for what is unlike the training posters; None of a model of an
+            earlier version.
+    """
+
+    embeddings: NDArray[np.float32]
+    novelty: NDArray[np.float32] | None
+
+
+def embed_images(folder: Path, images: Sequence[bytes]) -> Embedded:
+    """Returns the embeddings of a SavedModel, and how unlike the training posters the images are."""
+    served = _call(folder, "embedding", images)
+    return Embedded(np.asarray(served["embedding"], np.float32), served.get("novelty"))
 
 
 @functools.lru_cache(maxsize=1)
-def _load(folder: Path) -> Any:
+def load_saved_model(folder: Path) -> Any:
+    """Returns the SavedModel of a folder; the last one is kept."""
     return tf.saved_model.load(str(folder))
 
 
 def _call(folder: Path, signature: str, images: Sequence[bytes]) -> Mapping[str, NDArray[Any]]:
     try:
-        tensors = _load(folder).signatures[signature](image_bytes=tf.constant(images, tf.string))
+        tensors = load_saved_model(folder).signatures[signature](image_bytes=tf.constant(images, tf.string))
     except tf.errors.InvalidArgumentError as error:
         raise NotAPosterError("broken image") from error
     served = {name: tensor.numpy() for name, tensor in tensors.items()}

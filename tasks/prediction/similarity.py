@@ -42,7 +42,7 @@ def find_similar_posters(
     predictor = Predictor.open(folder)
 
     def embed(contents: Sequence[bytes]) -> list[NDArray[np.float32]]:
-        return list(predictor.embed(contents))
+        return list(predictor.embed(contents).embeddings)
 
     return _search(index, process_images(images, embed, settings), num_nearest)
 

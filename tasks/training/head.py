@@ -25,7 +25,7 @@ EMBEDDING = EmbeddingOutput.name
 _ROWS_AT_ONCE = 4096
 
 # A feature that is nearly constant in training would otherwise amplify every later difference.
-_MIN_VARIANCE = 1e-4
+MIN_VARIANCE = 1e-4
 
 
 def fit_scaler(features: FeatureViews) -> StandardScaler:
@@ -56,7 +56,7 @@ def build_head(
     features = keras.Input((num_features,), name="features")
     hidden = features
     if scaler:
-        variance = np.maximum(scaler.var_, _MIN_VARIANCE)
+        variance = np.maximum(scaler.var_, MIN_VARIANCE)
         hidden = keras.layers.Normalization(mean=scaler.mean_, variance=variance)(hidden)
     if settings.dropout:
         hidden = keras.layers.Dropout(settings.dropout)(hidden)

@@ -25,6 +25,7 @@ from tasks.outputs.output import Output
 from tasks.outputs.score import ScoreOutput
 from tasks.settings import TrainingSettings
 from tasks.training.head import build_head
+from tasks.training.novelty import NoveltyMeasure
 
 GENRES = ["Comedy", "Drama", "Horror"]
 
@@ -49,7 +50,7 @@ for name, signature in sorted(signatures.items()):
 
 DECIDED = "calibrated[{0}, 2] confidences[{0}, 2] decade[{0}] decade_confidence[{0}] "
 BY_SIGNATURE = {
-    "embedding": "embedding[{0}, 4] error[{0}]",
+    "embedding": "embedding[{0}, 4] error[{0}] novelty[{0}]",
     "images": f"{DECIDED}labels[{{0}}, 2] score[{{0}}]",
     "images_uint8": f"{DECIDED}labels[{{0}}, 2] score[{{0}}]",
     "probabilities": "calibrated[{0}, 3] confidences[{0}, 3] decade_probabilities[{0}, 2] decades[{0}, 2] error[{0}] "
@@ -88,7 +89,9 @@ def classifier(request: pytest.FixtureRequest) -> Classifier:
     genres = GenresOutput(GENRES, DecisionRule("calibrated", 2), Calibration(zeros + 1, zeros, zeros))
     outputs: list[Output] = [genres, DecadeOutput([1990, 2000]), ScoreOutput(6.0, 1.0)]
     head = build_head(outputs, TrainingSettings(hidden_units=4), 8, None, seed=0)
-    return Classifier(backbone, head, outputs, num_views)
+    kernel = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32)
+    novelty = NoveltyMeasure(kernel, np.array([0.1, -0.2], np.float32), bound=2.0)
+    return Classifier(backbone, head, outputs, num_views, novelty)
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +167,9 @@ def test_every_format_averages_the_views(classifier: Classifier, saved_model: Pa
     np.testing.assert_allclose(served["confidences"], confidences, atol=1e-5)
     np.testing.assert_allclose(served["decade_probabilities"], expected["decade"], atol=1e-5)
     np.testing.assert_allclose(served["score"], expected["score"].ravel(), atol=1e-4)
-    embedding = signatures["embedding"](image_bytes=tf.constant(files))["embedding"]
-    np.testing.assert_allclose(embedding, normalize(expected["embedding"]), atol=1e-5)
+    embedded = signatures["embedding"](image_bytes=tf.constant(files))
+    np.testing.assert_allclose(embedded["embedding"], normalize(expected["embedding"]), atol=1e-5)
+    np.testing.assert_allclose(embedded["novelty"], expected["novelty"].ravel(), atol=1e-5)
     columns = classifier.build_flat_model()(pixels, training=False)
     np.testing.assert_allclose(columns[:, :3], confidences, atol=1e-5)
     lite = LiteRTNetwork(convert(classifier.build_flat_model()))
