@@ -182,6 +182,9 @@ def predict(
     annotated: Annotated[
         Path | None, typer.Option("--annotate", help="Folder for the posters with their genres below them.")
     ] = None,
+    explained: Annotated[
+        bool, typer.Option("--explain", help="With --annotate: heat maps of where the evidence is, beside the poster.")
+    ] = False,
 ) -> None:
     """Name the genres of posters."""
     from flows.predictions import make_terminal_table, predict_posters
@@ -189,9 +192,11 @@ def predict(
     from tasks.prediction.predictor import Predictor
     from tasks.registry.models import find_model
 
+    if explained and not annotated:
+        raise typer.BadParameter("--explain draws beside the posters of --annotate: expected a folder for them, too")
     predictor = Predictor.open(find_model(model, artifacts).path, precision)
     settings = _load_poster_settings(assignments)
-    results = list(predict_posters(predictor, list_images(images), settings, annotated))
+    results = list(predict_posters(predictor, list_images(images), settings, annotated, with_evidence=explained))
     if csv or parquet:
         from tasks.prediction.tables import make_table, write_csv, write_parquet
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -17,6 +17,7 @@ from tasks.atomic import atomic_file
 from tasks.errors import SettingsError
 from tasks.inert import for_terminal
 from tasks.outputs.calibration import THRESHOLD
+from tasks.prediction.explanation import Explanation
 from tasks.prediction.images import SCHEMES, ImageResult, process_images
 from tasks.prediction.predictor import Prediction, Predictor
 from tasks.settings import PosterSettings
@@ -27,7 +28,12 @@ _LONG = 200  # images, which take seconds
 
 
 def predict_posters(
-    predictor: Predictor, images: Sequence[str], settings: PosterSettings, annotated: Path | None = None
+    predictor: Predictor,
+    images: Sequence[str],
+    settings: PosterSettings,
+    annotated: Path | None = None,
+    *,
+    with_evidence: bool = False,
 ) -> Iterator[ImageResult[Prediction]]:
     """Yields the prediction for each image; a long list has a progress bar on a terminal's standard error.
 
@@ -36,6 +42,7 @@ def predict_posters(
         images: Files and http(s) addresses.
         settings: Settings of the downloads.
         annotated: Folder to write for the posters with their genres; None: they are not drawn.
+        with_evidence: Whether heat maps of the evidence are beside them.
 
     Raises:
         SettingsError: One of the images is in that folder, where it could be replaced.
@@ -45,7 +52,9 @@ def predict_posters(
         for image in images:
             if not image.startswith(SCHEMES) and Path(image).resolve().parent == folder:
                 raise SettingsError(f"--annotate {annotated}: {image} is in it; expected another folder")
-        results = annotate_results(process_images(images, partial(_predict_and_keep, predictor), settings), annotated)
+        predict = partial(_predict_and_keep, predictor)
+        explain = predictor.explain if with_evidence else None
+        results = annotate_results(process_images(images, predict, settings), annotated, explain)
     else:
         results = process_images(images, predictor.predict, settings)
     console = Console(stderr=True)
@@ -91,7 +100,9 @@ def _list_rows(prediction: Prediction) -> Iterator[tuple[Text, ProgressBar, str]
 
 
 def annotate_results(
-    results: Iterable[ImageResult[tuple[Prediction, bytes]]], folder: Path
+    results: Iterable[ImageResult[tuple[Prediction, bytes]]],
+    folder: Path,
+    explain: Callable[[bytes, Sequence[str]], Explanation] | None = None,
 ) -> Iterator[ImageResult[Prediction]]:
     """Yields the results, and writes each poster with its genres into a folder, as PNG.
 
@@ -100,6 +111,7 @@ def annotate_results(
     Args:
         results: Predictions, each with its JPEG or PNG file.
         folder: Folder to write, created if needed.
+        explain: Function from an image and genres to where the evidence for them is, which is drawn, too.
     """
     # Imports matplotlib, for its font.
     from tasks.prediction.annotation import annotate
@@ -119,7 +131,7 @@ def annotate_results(
             name = f"{stem}-{next_number[stem] + 1}"
         taken.add(name.casefold())
         with atomic_file(folder / f"{name}.png") as path:
-            annotate(content, prediction).save(path, "PNG")
+            annotate(content, prediction, explain and explain(content, prediction.labels)).save(path, "PNG")
         yield ImageResult(result.image, prediction)
 
 

@@ -3,6 +3,7 @@
 import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import joblib
 import numpy as np
@@ -15,6 +16,8 @@ from tasks.features.quiet import quiet_native_code
 
 # Decoded at a time by one core: few enough that the cores end together, and ten megabytes of pixels each.
 _IMAGES_AT_ONCE = 16
+
+Image = TypeVar("Image")
 
 
 class LiteRTNetwork:
@@ -57,13 +60,13 @@ class LiteRTNetwork:
         return self.map_batches(lambda batch: self.predict_pixels(prepare_images(batch, self.image_size)), images)
 
     def map_batches(
-        self, function: Callable[[Sequence[bytes]], NDArray[np.float32]], images: Sequence[bytes]
+        self, function: Callable[[Sequence[Image]], NDArray[np.float32]], images: Sequence[Image]
     ) -> NDArray[np.float32]:
         """Calls a function, which may call `predict_pixels`, for some images at a time, on all cores.
 
         Args:
             function: From some images to an array with a row for each.
-            images: Images.
+            images: Images: files, or pixels.
 
         Returns:
             The rows of all images, in their order.
@@ -72,7 +75,7 @@ class LiteRTNetwork:
         batches = (images[start : start + _IMAGES_AT_ONCE] for start in starts)
         return np.concatenate(list(self._pool.map(function, batches)))
 
-    def predict_pixels(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def predict_pixels(self, pixels: NDArray[np.float32] | Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Returns the model's outputs for resized images, on the calling thread.
 
         Args:

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from tasks.errors import RegistryError
 from tasks.features.litert import LiteRTNetwork
+from tasks.features.numpy_preprocessing import prepare_images
 from tasks.model_folder import LABELS_MEMBER, ModelFolder
 from tasks.outputs.decisions import DecisionRule
 from tasks.outputs.genres import GenresOutput
 from tasks.outputs.operating_points import list_thresholds
 from tasks.outputs.output import Output, find_output_classes, split_columns
+from tasks.prediction.explanation import Explanation, measure_evidence
 
 if TYPE_CHECKING:
     from tasks.prediction.saved_model import Embedded
@@ -91,12 +93,16 @@ class Predictor:
             names = _read_column_names(lite) or self._model.genres
             found = [output.from_column_names(names) for output in find_output_classes()]
             outputs = [output for output in found if output]
-            predict_columns: PredictColumns = LiteRTNetwork(lite.read_bytes()).predict_images
+            predict_columns: PredictColumns = self._network.predict_images
         else:
             from tasks.prediction.saved_model import open_saved_model
 
             outputs, predict_columns = open_saved_model(self._model.saved_model_path)
         return [self._with_decision(output) for output in outputs], predict_columns
+
+    @cached_property
+    def _network(self) -> LiteRTNetwork:
+        return LiteRTNetwork(self._model.lite_path.read_bytes())
 
     def _with_decision(self, output: Output) -> Output:
         """Returns the genres with the model's rule and calibration, any other output as it is."""
@@ -121,6 +127,26 @@ class Predictor:
         decoded = [output.decode(part) for output, part in zip(outputs, columns, strict=True)]
         rows = ({key: value for part in row for key, value in part.items()} for row in zip(*decoded, strict=True))
         return [Prediction(row.pop("labels"), row.pop("confidences"), row.pop("calibrated"), row) for row in rows]
+
+    def explain(self, image: bytes, labels: Sequence[str]) -> Explanation:
+        """Returns where in a JPEG or PNG file the evidence for some genres is; some dozens of predictions.
+
+        Raises:
+            NotAPosterError: It cannot be decoded.
+            RegistryError: The model has no `classifier.tflite`.
+        """
+        if not self._model.lite_path.is_file():
+            raise RegistryError(
+                f"{self._model.path} has no {self._model.lite_path.name}, which heat maps need: publish a model with "
+                "export.tflite=true"
+            )
+        network, (genres, *_) = self._network, self._engine[0]
+        columns = [genres.column_names.index(label) for label in labels]
+        (pixels,) = prepare_images([image], network.image_size)
+        evidence = measure_evidence(
+            pixels, lambda images: network.map_batches(network.predict_pixels, images)[:, columns]
+        )
+        return Explanation(list(labels), evidence)
 
     def embed(self, images: Sequence[bytes]) -> "Embedded":
         """Returns embeddings of JPEG or PNG files, and how unlike the training posters they are; with TensorFlow.

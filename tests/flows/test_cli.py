@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from prefect.settings import PREFECT_API_URL
 from small_stores import make_store, write_keys
 
@@ -212,6 +213,21 @@ def test_predictions_are_written_in_place_of_the_table(small_run, tmp_path: Path
             (row["image"], row["labels"]) for row in rows
         ]
     assert sorted(path.name for path in (tmp_path / "annotated").iterdir()) == ["1-2.png", "1.png", "c.png"]
+
+
+@pytest.mark.backbone
+def test_heat_maps_are_drawn_beside_annotated_posters(small_run, tmp_path: Path) -> None:
+    arguments = ("predict", small_run.run.model.path, small_run.posters[0], "--explain")
+    done = call(*arguments, "--annotate", tmp_path / "annotated")
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "annotated" / f"{small_run.posters[0].stem}.png") as picture:
+        assert picture.width in (2 * 360, 3 * 360, 4 * 360)  # the poster, and a map of each of up to three genres
+    done = call(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "poster-genres: --explain draws beside the posters of --annotate: expected a folder for them, too. "
+        "See poster-genres --help\n"
+    )
 
 
 @pytest.mark.backbone
