@@ -248,6 +248,27 @@ def similar(
 
 
 @app.command()
+def web(
+    model: Annotated[str, typer.Argument(help=_MODEL, autocompletion=_complete_models)] = "champion",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On loopback; 0: any that is free.")] = 8080,
+    artifacts: ArtifactsDir = Path("artifacts"),
+    data: Annotated[
+        Path, typer.Option("--data", help="data_dir of the runs, for pictures of similar films, if it is there.")
+    ] = Path("data"),
+    assignments: PosterAssignments = None,
+) -> None:
+    """Serve a page to try a model on: posters in, genres, heat maps and similar films out. Ctrl-C stops it."""
+    from tasks.registry.models import find_model
+
+    found = find_model(model, artifacts)
+    settings = _load_poster_settings(assignments)
+    from flows.web import serve_page
+    from tasks.workspace import Workspace
+
+    serve_page(found, Workspace(data).folder("posters"), port, settings)
+
+
+@app.command()
 def models(artifacts: ArtifactsDir = Path("artifacts"), store: StoreAddress = None) -> None:
     """List the published models."""
     from rich.table import Table

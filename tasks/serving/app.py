@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
@@ -25,11 +26,18 @@ def create_app(servable: Servable, name: str, version: int = 1, max_body_bytes: 
         version: Its version.
         max_body_bytes: Maximum size of a request; a larger one is refused before it is read to its end.
     """
-    app = FastAPI(title=name, docs_url=None, redoc_url=None, openapi_url=None)
+    # Not the pages of FastAPI's own, which load their scripts from elsewhere.
+    app = FastAPI(title=name, docs_url=None, redoc_url=None)
 
     @app.exception_handler(HTTPException)
     async def answer_error(_: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse({"error": str(error.detail)}, error.status_code)
+
+    @app.exception_handler(RequestValidationError)
+    async def answer_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return JSONResponse({"error": f"{where}: {first['msg']}"}, 422)
 
     def find(model: str, wanted: str = str(version)) -> None:
         if (model, wanted) != (name, str(version)):
@@ -38,6 +46,7 @@ def create_app(servable: Servable, name: str, version: int = 1, max_body_bytes: 
     @app.get("/v1/models/{model}")
     @app.get("/v1/models/{model}/versions/{wanted}")
     async def read_status(model: str, wanted: str = str(version)) -> dict[str, Any]:
+        """Says whether the model is available, as TensorFlow Serving does."""
         find(model, wanted)
         status = {"error_code": "OK", "error_message": ""}
         return {"model_version_status": [{"version": str(version), "state": "AVAILABLE", "status": status}]}
@@ -45,6 +54,7 @@ def create_app(servable: Servable, name: str, version: int = 1, max_body_bytes: 
     @app.get("/v1/models/{model}/metadata")
     @app.get("/v1/models/{model}/versions/{wanted}/metadata")
     async def read_metadata(model: str, wanted: str = str(version)) -> dict[str, Any]:
+        """Describes the signatures of the model, as TensorFlow Serving does."""
         find(model, wanted)
         return {
             "model_spec": {"name": name, "signature_name": "", "version": str(version)},
@@ -54,8 +64,9 @@ def create_app(servable: Servable, name: str, version: int = 1, max_body_bytes: 
     @app.post("/v1/models/{model}:predict")
     @app.post("/v1/models/{model}/versions/{wanted}:predict")
     async def predict(request: Request, model: str, wanted: str = str(version)) -> JSONResponse:
+        """Runs a signature of the model on JSON (`instances` or `inputs`), as TensorFlow Serving does."""
         find(model, wanted)
-        body = await _read_body(request, max_body_bytes)
+        body = await read_body(request, max_body_bytes)
         try:
             return JSONResponse(await run_in_threadpool(_answer, servable, body))
         except BadRequestError as error:
@@ -64,7 +75,8 @@ def create_app(servable: Servable, name: str, version: int = 1, max_body_bytes: 
     return app
 
 
-async def _read_body(request: Request, max_bytes: int) -> bytes:
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """Returns the body of a request; one that is larger is an error 413, before it is read to its end."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
+from tasks.prediction.saved_model import load_saved_model
 from tasks.serving.json_tensors import BadRequestError, read_inputs, write_outputs
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -25,7 +26,7 @@ class Servable:
 
     def __init__(self, saved_model: Path) -> None:
         self._folder = saved_model
-        self._model = tf.saved_model.load(str(saved_model))
+        self._model = load_saved_model(saved_model)
 
     def predict(self, body: Any) -> dict[str, Any]:
         """Returns the response to a request, both as JSON values.

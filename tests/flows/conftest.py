@@ -1,14 +1,19 @@
-"""One small run of the whole job, which the tests of flows look at from several sides."""
+"""One small run of the whole job, which the tests of flows look at from several sides; and a browser for pages."""
 
 import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.demo import demo
 from flows.train import Run
-from tasks.settings import FeatureSettings, Settings
+from tasks.settings import FeatureSettings, PosterSettings, Settings
 
 NUM_FILMS = 240  # in four parts of the ledger
 
@@ -49,3 +54,37 @@ def small_run(
     data_dir, artifacts_dir = folder / "data", folder / "artifacts"
     run = demo(data_dir, artifacts_dir, NUM_FILMS, wheel_settings)
     return SmallRun(run, data_dir, artifacts_dir, wheel_settings)
+
+
+@pytest.fixture(scope="session")
+def web_address(small_run: SmallRun) -> Iterator[str]:
+    """The page of `poster-genres web` for the model of the small run, by its server in this process."""
+    import uvicorn
+
+    from tasks.serving.page import create_page
+    from tasks.serving.poster_model import PosterModel
+
+    model = PosterModel(small_run.run.model, small_run.data_dir / "posters")
+    app = create_page(model, PosterSettings(allow_private_hosts=("127.0.0.1",), attempts=1))
+    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium under Playwright; mark tests that use it with `pages`."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium")
+    assert path, "expected Debian's chromium: apt-get install chromium"
+    with sync_playwright() as playwright:
+        # As root, as in a container, Chromium has no sandbox.
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()

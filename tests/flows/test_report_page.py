@@ -1,54 +1,16 @@
 """The report of a run in Chromium: `make pages`, which needs Debian's `chromium`."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from opened_page import DESKTOP, PHONE, OpenedPage
 
 from tasks.catalog.corrections import apply_corrections, read_corrections
 from tasks.catalog.reading import read_rows
 
 pytestmark = [pytest.mark.pages, pytest.mark.backbone]
-
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    path = shutil.which("chromium")
-    assert path, "expected Debian's chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        # As root, as in a container, Chromium has no sandbox.
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-class Opened:
-    """A page, and what went wrong in it.
-
-    Attributes:
-        page: Playwright's page.
-        problems: Messages of the console but for plain logs, errors of the script, and requests for anything else.
-    """
-
-    def __init__(self, browser: Any, report: Path, viewport: dict[str, int], scheme: str) -> None:
-        self.page = browser.new_page(viewport=viewport, color_scheme=scheme)
-        self.problems: list[str] = []
-        address = report.as_uri()
-        self.page.on("console", lambda message: message.type != "log" and self.problems.append(message.text))
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("request", lambda request: self._check_address(request.url, address))
-        self.page.goto(address)
-
-    def _check_address(self, requested: str, own: str) -> None:
-        if requested != own and not requested.startswith(("data:image/jpeg;base64,", "blob:")):
-            self.problems.append(f"requested {requested[:100]}")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -56,9 +18,7 @@ class Opened:
 def test_nothing_is_broken_and_everyone_can_read_it(
     small_run, browser: Any, viewport: dict[str, int], scheme: str
 ) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
-    opened = Opened(browser, small_run.run.model.html_report_path, viewport, scheme)
+    opened = OpenedPage(browser, small_run.run.model.html_report_path.as_uri(), viewport, scheme)
     page = opened.page
     page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
     page.evaluate("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
@@ -69,14 +29,13 @@ def test_nothing_is_broken_and_everyone_can_read_it(
     assert not [alt for alt in broken if alt]
     # Wide tables are scrolled by themselves.
     assert page.evaluate("document.scrollingElement.scrollWidth") <= viewport["width"]
-    violations = Axe().run(page).response["violations"]
-    assert not [(violation["id"], [node["target"] for node in violation["nodes"]][:3]) for violation in violations]
+    assert not opened.list_violations()
     assert not opened.problems
     page.close()
 
 
 def test_posters_are_filtered_by_genre(small_run, browser: Any) -> None:
-    opened = Opened(browser, small_run.run.model.html_report_path, DESKTOP, "light")
+    opened = OpenedPage(browser, small_run.run.model.html_report_path.as_uri(), DESKTOP, "light")
     page = opened.page
     films = page.locator("[data-genres]")
     assert page.locator("#num-shown").text_content() == f"{films.count()} films"
@@ -91,7 +50,7 @@ def test_posters_are_filtered_by_genre(small_run, browser: Any) -> None:
 
 
 def test_what_is_ticked_is_saved_as_corrections_that_the_catalog_takes(small_run, browser: Any, tmp_path: Path) -> None:
-    opened = Opened(browser, small_run.run.model.html_report_path, PHONE, "dark")
+    opened = OpenedPage(browser, small_run.run.model.html_report_path.as_uri(), PHONE, "dark")
     page = opened.page
     boxes = page.locator("input[data-id]")
     ticked = []
