@@ -287,6 +287,32 @@ def models(artifacts: ArtifactsDir = Path("artifacts"), store: StoreAddress = No
         _print(f"the champion, {listing.champion_id}, is not among them: promote another, or pull it again")
 
 
+inspect_app = typer.Typer(help="Look at the data of earlier runs, or at a published model.", no_args_is_help=False)
+app.add_typer(inspect_app, name="inspect")
+
+
+@inspect_app.command("data")
+def inspect_data(
+    settings: SettingsFile = None,
+    assignments: Assignments = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Folder of the contact sheet; by default inspection in the data_dir.")
+    ] = None,
+) -> None:
+    """Count films, posters, genres, splits and duplicates, and draw a contact sheet: some posters of each genre."""
+    from flows.configuration import load_settings
+    from flows.data_inspection import inspect_data as look
+    from flows.data_inspection import list_tables
+
+    inspection = look(load_settings(settings, assignments or ()), to)
+    for table in list_tables(inspection):
+        _print(table)
+    _print(f"contact sheet   {inspection.contact_sheet}")
+    if inspection.dataset and inspection.dataset.num_crossing:
+        _print_error("posters are in several splits: figures of the test split are too good, please report this bug")
+        raise typer.Exit(1)
+
+
 @app.command("settings")
 def show_settings(
     json_schema: Annotated[bool, typer.Option("--json-schema", help="Print the JSON schema, for editors.")] = False,

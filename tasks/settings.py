@@ -421,7 +421,9 @@ class EvaluationSettings(StageSettings):
         "null: no list.",
     )
     thumbnails: bool = operational(
-        True, "Whether report.html has thumbnails of posters. They belong to their owners; without them it has titles."
+        True,
+        "Whether report.html and the contact sheet of inspect data show posters, small. They belong to their owners; "
+        "without them the report has titles, and there is no contact sheet.",
     )
 
 

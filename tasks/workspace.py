@@ -17,6 +17,7 @@ FolderName = Literal[
     "export",
     "comparison",
     "reproduction",
+    "inspection",
     "logs",
 ]
 FOLDERS: tuple[FolderName, ...] = get_args(FolderName)

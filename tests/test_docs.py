@@ -131,6 +131,8 @@ def test_named_targets_exist(page: str, target: str) -> None:
 def test_named_commands_exist(page: str, line: str) -> None:
     name, *words = shlex.split(line.partition(" > ")[0], comments=True)
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    if hasattr(command, "commands"):  # a group
+        command = command.commands[words.pop(0)]
     known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
     assert {word for word in words if word.startswith("--")} <= known
     load_settings(assignments=[value for option, value in itertools.pairwise(words) if option == "--set"])

@@ -6,7 +6,7 @@ from tasks.settings import Settings
 from tasks.workspace import FOLDERS, Workspace
 
 
-def test_folders_are_those_of_version_0_1_and_are_not_created(tmp_path: Path) -> None:
+def test_folders_have_their_names_and_are_not_created(tmp_path: Path) -> None:
     workspace = Settings(data_dir=tmp_path / "data").workspace
     assert [workspace.folder(name).relative_to(tmp_path).as_posix() for name in FOLDERS] == [
         "data/catalog",
@@ -19,6 +19,7 @@ def test_folders_are_those_of_version_0_1_and_are_not_created(tmp_path: Path) ->
         "data/export",
         "data/comparison",
         "data/reproduction",
+        "data/inspection",
         "data/logs",
     ]
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,1 @@
+"""Look at the data and at a model: figures for a terminal, and pictures."""
