@@ -313,6 +313,40 @@ def inspect_data(
         raise typer.Exit(1)
 
 
+@inspect_app.command("model")
+def inspect_model(
+    model: ModelName,
+    layer: Annotated[
+        str | None, typer.Option("--layer", help="Draw the maps of this layer for the poster of --image, and no more.")
+    ] = None,
+    image: Annotated[Path | None, typer.Option("--image", help="JPEG or PNG file.")] = None,
+    every_layer: Annotated[bool, typer.Option("--all-layers", help="List each layer, not only blocks.")] = False,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Folder of the picture; by default inspection/ and the model's name.")
+    ] = None,
+    artifacts: ArtifactsDir = Path("artifacts"),
+) -> None:
+    """List the layers of a model and draw its network; or draw what an inner layer makes of a poster."""
+    from tasks.registry.models import find_model
+
+    if (layer is None) != (image is None):
+        raise typer.BadParameter("expected --layer and --image together, received one of them")
+    found = find_model(model, artifacts)
+    from flows.model_inspection import choose_folder, list_tables, read_poster, write_maps, write_network
+    from tasks.inspection.network import open_network
+
+    folder = choose_folder(found, to)
+    if layer and image:
+        content = read_poster(image)
+        path = write_maps(open_network(found), layer, content, image, folder)
+    else:
+        network = open_network(found)
+        for table in list_tables(network, every_layer=every_layer):
+            _print(table)
+        path = write_network(network, found, folder)
+    _print(f"picture   {path}")
+
+
 @app.command("settings")
 def show_settings(
     json_schema: Annotated[bool, typer.Option("--json-schema", help="Print the JSON schema, for editors.")] = False,
