@@ -41,27 +41,31 @@ class Classifier:
     ) -> None:
         self.outputs = list(outputs)
         pixels = keras.Input(backbone.input.shape[1:], name="pixels")
-        values = {**build_logits_model(head).output, **build_embedding_model(head).output}
+        features = backbone(pixels, training=False)
+        bare_head = keras.Model(head.input, {**build_logits_model(head).output, **build_embedding_model(head).output})
+        values = bare_head(features, training=False)
+        # From pixels of 0-255, resized, float32, to logits of the genres, embedding, and the other outputs by name.
+        self.network = keras.Model(pixels, values, name="network")
+        # The same with the novelty, which the SavedModel alone has.
+        self.measuring_network = self.network
         if novelty:
-            values[NOVELTY] = novelty.build(head.input)
-        bare_head = keras.Model(head.input, values)
-        # From pixels of 0-255, resized, float32, to logits of the genres, embedding, and the others by name.
-        self.network = keras.Model(pixels, bare_head(backbone(pixels, training=False), training=False), name="network")
+            self.measuring_network = keras.Model(pixels, {**values, NOVELTY: novelty.build(features)})
         self.num_views = num_views
 
     def run(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns what the network returns, averaged over the views, of which one is in memory at a time."""
+        """Returns what the measuring network returns, averaged over the views; one of them is in memory at a time."""
+        network = self.measuring_network
         if self.num_views == 1:
-            return dict(self.network(pixels, training=False))
+            return dict(network(pixels, training=False))
         views = tf.stack([cut_view(pixels, view) for view in range(self.num_views)])
-        specs = {name: tf.TensorSpec(values.shape, values.dtype) for name, values in self.network.output.items()}
+        specs = {name: tf.TensorSpec(values.shape, values.dtype) for name, values in network.output.items()}
         outputs = tf.map_fn(
-            lambda view: self.network(view, training=False), views, parallel_iterations=1, fn_output_signature=specs
+            lambda view: network(view, training=False), views, parallel_iterations=1, fn_output_signature=specs
         )
         return _normalise({name: tf.reduce_mean(values, axis=0) for name, values in outputs.items()})
 
     def build_averaged_network(self) -> keras.Model:
-        """Returns the network of `run` as a Keras model, which looks at all views at once."""
+        """Returns the network averaged over the views as a Keras model, which looks at all views at once."""
         if self.num_views == 1:
             return self.network
         pixels = keras.Input(self.network.input.shape[1:], name="pixels")
@@ -114,7 +118,7 @@ def _run_in_pieces(classifier: Classifier, pixels: tf.Tensor) -> dict[str, tf.Te
     arrays = {
         # Not tf.map_fn, which wants pieces of one size: the last one would be filled up, that of a single poster, too.
         name: tf.TensorArray(values.dtype, num_pieces, infer_shape=False, element_shape=values.shape)
-        for name, values in classifier.network.output.items()
+        for name, values in classifier.measuring_network.output.items()
     }
 
     def run_piece(piece: tf.Tensor, arrays: dict[str, tf.TensorArray]) -> tuple[tf.Tensor, dict[str, tf.TensorArray]]:
@@ -155,7 +159,7 @@ def write_saved_model(classifier: Classifier, folder: Path) -> None:
     """
     # Not keras.export.ExportArchive: Keras 3.15's writes every variable twice, 29 MB instead of 14.
     servable = tf.Module()
-    servable.tracked = [variable.value for variable in classifier.network.variables]
+    servable.tracked = [variable.value for variable in classifier.measuring_network.variables]
 
     # Traced once, and called by every signature: tracing a network takes seconds.
     @tf.function(

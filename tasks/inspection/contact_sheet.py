@@ -9,8 +9,8 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from tasks.features.numpy_preprocessing import decode_image
+from tasks.fonts import load_font
 from tasks.inert import for_terminal
-from tasks.inspection.fonts import load_font
 from tasks.posters.ledger import iterate_posters
 
 NUM_POSTERS = 12  # of a genre

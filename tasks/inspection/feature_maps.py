@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 
 from tasks.errors import SettingsError
 from tasks.features.numpy_preprocessing import prepare_images
+from tasks.fonts import load_font
 from tasks.inert import for_terminal
-from tasks.inspection.fonts import load_font
 
 MAX_CHANNELS = 64
 

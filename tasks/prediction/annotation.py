@@ -1,14 +1,11 @@
 """A poster with its predicted genres drawn below it, and where the evidence for them is beside it."""
 
-from functools import cache
-from pathlib import Path
-
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from tasks.features.numpy_preprocessing import decode_image
+from tasks.fonts import load_font
 from tasks.inert import for_terminal
 from tasks.outputs.calibration import THRESHOLD
 from tasks.prediction.explanation import Explanation
@@ -50,19 +47,19 @@ def annotate(content: bytes, prediction: Prediction, explanation: Explanation | 
     lines = list(zip(prediction.labels, prediction.shares, prediction.confidences, strict=True))
     picture = Image.new("RGB", (width * (1 + len(maps)), poster.height + _LINE * len(lines) + 2 * _MARGIN), _BACKGROUND)
     picture.paste(poster, ((width - poster.width) // 2, 0))
-    draw = ImageDraw.Draw(picture)
+    draw, font = ImageDraw.Draw(picture), load_font(_FONT_SIZE)
     left, right = _MARGIN, width - _MARGIN
     for number, (genre, share, confidence) in enumerate(lines):
         top = poster.height + _MARGIN + number * _LINE
         draw.rectangle((left, top + 2, left + share * (right - left), top + _LINE - 3), fill=_BAR)
         color = _TEXT if confidence > THRESHOLD else _MUTED
         middle = top + _LINE / 2
-        draw.text((left + 6, middle), for_terminal(genre), fill=color, font=_load_font(), anchor="lm")
-        draw.text((right - 6, middle), f"{share:.0%}", fill=color, font=_load_font(), anchor="rm")
+        draw.text((left + 6, middle), for_terminal(genre), fill=color, font=font, anchor="lm")
+        draw.text((right - 6, middle), f"{share:.0%}", fill=color, font=font, anchor="rm")
     for number, (genre, evidence) in enumerate(maps, start=1):
         middle = number * width + width // 2
         picture.paste(draw_heat_map(poster, evidence), (middle - poster.width // 2, 0))
-        draw.text((middle, poster.height + _MARGIN), for_terminal(genre), fill=_TEXT, font=_load_font(), anchor="ma")
+        draw.text((middle, poster.height + _MARGIN), for_terminal(genre), fill=_TEXT, font=font, anchor="ma")
     return picture
 
 
@@ -78,9 +75,3 @@ def draw_heat_map(poster: Image.Image, evidence: NDArray[np.float32]) -> Image.I
     grey = poster.convert("L").point(lambda value: value * 0.6).convert("RGB")
     grey.paste(_HEAT, (0, 0, *poster.size), mask)
     return grey
-
-
-@cache
-def _load_font() -> ImageFont.FreeTypeFont:
-    # Pillow's own has Latin letters alone; names of genres are the catalog's.
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", _FONT_SIZE)

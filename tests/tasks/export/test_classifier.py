@@ -157,7 +157,9 @@ def test_every_format_averages_the_views(classifier: Classifier, saved_model: Pa
     rng = np.random.default_rng(1)
     files = [tf.io.encode_jpeg(rng.integers(0, 256, (268, 182, 3), np.uint8)).numpy() for _ in range(2)]
     pixels = prepare_posters(tf.constant(files), classifier.image_size)
-    views = [classifier.network(cut_view(pixels, view), training=False) for view in range(classifier.num_views)]
+    views = [
+        classifier.measuring_network(cut_view(pixels, view), training=False) for view in range(classifier.num_views)
+    ]
     expected = {name: np.mean([view[name] for view in views], axis=0) for name in views[0]}
     confidences = expit(expected["genres"])
     assert np.abs(confidences - expit(views[0]["genres"])).max() > (1e-3 if classifier.num_views > 1 else -1)
