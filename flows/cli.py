@@ -73,16 +73,18 @@ ImageSources = Annotated[
 ]
 ModelName = Annotated[str, typer.Argument(help=_MODEL, autocompletion=_complete_models)]
 ArtifactsDir = Annotated[Path, typer.Option("--artifacts", help="Folder of the published models.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Print Prefect's log lines, too: names and states of runs.")]
 StoreAddress = Annotated[
     str | None, typer.Option("--store", help="Not of this machine, but of this store: folder, s3://..., gs://...")
 ]
 
 
 @app.command()
-def demo() -> None:
+def demo(verbose: Verbose = False) -> None:
     """Run the pipeline on a synthetic sample, offline, in a few minutes."""
     from flows.demo import demo as demo_flow
 
+    _choose_lines(verbose)
     run = demo_flow()
     _print_run(run)
     # By the path it was called with: in a fresh checkout it is not on the PATH.
@@ -106,6 +108,7 @@ def run(
     publish_to: Annotated[
         str | None, typer.Option("--publish-to", help="Store to push the champion to: folder, s3://..., gs://...")
     ] = None,
+    verbose: Verbose = False,
 ) -> None:
     """Run the pipeline: catalog in, published model out."""
     from flows.configuration import load_settings
@@ -126,6 +129,7 @@ def run(
     _check_catalog(chosen)
     from flows.train import train
 
+    _choose_lines(verbose)
     _print_run(train(chosen))
 
 
@@ -148,6 +152,7 @@ def compare(
         int | None,
         typer.Option(min=1, help="Number of films, by image hash, that are the test split of every seed."),
     ] = None,
+    verbose: Verbose = False,
 ) -> None:
     """Compare recipes over several seeds; nothing is published."""
     from flows.configuration import load_settings
@@ -164,6 +169,7 @@ def compare(
     from flows.compare import RECIPES_COMPARED
     from flows.compare import compare as compare_recipes
 
+    _choose_lines(verbose)
     compared = cast("tuple[RecipeName, ...]", tuple(recipes or RECIPES_COMPARED))
     comparison = compare_recipes(chosen, compared, seeds, held_out)
     _print(f"\n{comparison.table}\n\neach seed   {comparison.folder}/comparison.json")
@@ -400,7 +406,9 @@ def prune(
     """Remove old models, results and logs, as each good run does."""
     from flows.configuration import load_settings
     from flows.pruning import prune_by_hand
+    from flows.terminal import show_own_lines
 
+    show_own_lines()
     freed = prune_by_hand(load_settings(settings, assignments or ()), dry_run=dry_run)
     for outdated in freed.removed:
         _print(str(outdated.path))
@@ -421,8 +429,10 @@ def reproduce(
 ) -> None:
     """Make a model again from the kept data, and say whether it is equal: exit code 0, 1 if not, 2 if it can't be."""
     from flows.reproduce import reproduce as make_again
+    from flows.terminal import show_own_lines
     from tasks.registry.models import find_model
 
+    show_own_lines()
     found = find_model(model, artifacts)
     reproduction = make_again(found, data)
     for comparison in reproduction.comparisons:
@@ -529,6 +539,7 @@ def label(
     artifacts: ArtifactsDir = Path("artifacts"),
     assignments: PosterAssignments = None,
     precision: Precision = None,
+    verbose: Verbose = False,
 ) -> None:
     """Label a folder or a catalog of posters with a published model, into Parquet and CSV."""
     from flows.label import check_inputs
@@ -536,6 +547,7 @@ def label(
 
     settings = _load_poster_settings(assignments)
     check_inputs(source, to, model, artifacts, precision)  # before Prefect starts, which takes its time
+    _choose_lines(verbose)
     labelled = label_flow(source, to, model, artifacts, settings, precision=precision)
     failed = ", ".join(f"{reason}: {count:,}" for reason, count in labelled.errors.items())
     _print(
@@ -572,6 +584,15 @@ def _run_command(arguments: list[str] | None) -> NoReturn:
         # The disk, the network, permissions: the cause is not in this program.
         _print_error(describe_os_error(error))
         sys.exit(1)
+
+
+def _choose_lines(verbose: bool) -> None:
+    """Chooses the log lines of a run that are printed, before it starts."""
+    if not verbose:
+        from flows.terminal import announce_server, show_own_lines
+
+        show_own_lines()
+        announce_server()
 
 
 def _print_error(message: str) -> None:

@@ -103,6 +103,14 @@ def test_mistake_found_during_a_run_ends_in_one_line_without_a_traceback(prefect
     lines = [line for line in done.stderr.splitlines() if line.startswith("poster-genres: ")]
     assert len(lines) == 1
     assert re.search(r"0 genres have 1,000 posters or more.*try --min-posters \d+$", lines[0])
+    # Of the log, this project's own lines; and all of it in data_dir.
+    assert re.match(r"\d\d:\d\d:\d\d catalog: \d+ rows = 60 films", done.stderr)
+    states = ("flow run", "Task run", "Finished in state", "Encountered exception", "server")
+    assert [state for state in states if state in done.stderr] == []
+    (log,) = (tmp_path / "data" / "logs").glob("*.jsonl")
+    messages = [json.loads(line)["message"] for line in log.read_text("utf-8").splitlines()]
+    assert "Finished in state Completed()" in messages
+    assert any(message.startswith("Task run failed with exception: DatasetError") for message in messages)
 
 
 def test_modules_in_the_working_directory_are_not_imported(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ SMALL_DEMO = [
     [
         (signal.SIGINT, ["-X", "importtime", *DEMO], " pydantic"),
         (signal.SIGTERM, ["-X", "importtime", *DEMO], " prefect.settings"),
-        (signal.SIGTERM, DEMO, "Starting temporary server"),
+        (signal.SIGTERM, DEMO, "starting a temporary Prefect server"),
         (signal.SIGINT, SMALL_DEMO, "Task run 'read catalog"),
         pytest.param(signal.SIGTERM, SMALL_DEMO, "Task run 'read catalog", marks=pytest.mark.recovery),
         pytest.param(
