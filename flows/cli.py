@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
@@ -15,6 +16,7 @@ from tasks.recipes import RECIPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from rich.text import Text
 
@@ -84,8 +86,8 @@ def demo(verbose: Verbose = False) -> None:
     """Run the pipeline on a synthetic sample, offline, in a few minutes."""
     from flows.demo import demo as demo_flow
 
-    _choose_lines(verbose)
-    run = demo_flow()
+    with _output(verbose):
+        run = demo_flow()
     _print_run(run)
     # By the path it was called with: in a fresh checkout it is not on the PATH.
     _print(f"next    {sys.argv[0]} predict {run.model.path} data/sample/site/posters/100002.jpg")
@@ -129,8 +131,9 @@ def run(
     _check_catalog(chosen)
     from flows.train import train
 
-    _choose_lines(verbose)
-    _print_run(train(chosen))
+    with _output(verbose):
+        finished = train(chosen)
+    _print_run(finished)
 
 
 @app.command()
@@ -169,9 +172,9 @@ def compare(
     from flows.compare import RECIPES_COMPARED
     from flows.compare import compare as compare_recipes
 
-    _choose_lines(verbose)
     compared = cast("tuple[RecipeName, ...]", tuple(recipes or RECIPES_COMPARED))
-    comparison = compare_recipes(chosen, compared, seeds, held_out)
+    with _output(verbose):
+        comparison = compare_recipes(chosen, compared, seeds, held_out)
     _print(f"\n{comparison.table}\n\neach seed   {comparison.folder}/comparison.json")
 
 
@@ -547,8 +550,8 @@ def label(
 
     settings = _load_poster_settings(assignments)
     check_inputs(source, to, model, artifacts, precision)  # before Prefect starts, which takes its time
-    _choose_lines(verbose)
-    labelled = label_flow(source, to, model, artifacts, settings, precision=precision)
+    with _output(verbose):
+        labelled = label_flow(source, to, model, artifacts, settings, precision=precision)
     failed = ", ".join(f"{reason}: {count:,}" for reason, count in labelled.errors.items())
     _print(
         f"labelled {labelled.num_labelled:,} images in {to}/labels.parquet and labels.csv; failed: {failed or 'none'}"
@@ -586,13 +589,13 @@ def _run_command(arguments: list[str] | None) -> NoReturn:
         sys.exit(1)
 
 
-def _choose_lines(verbose: bool) -> None:
-    """Chooses the log lines of a run that are printed, before it starts."""
-    if not verbose:
-        from flows.terminal import announce_server, show_own_lines
+def _output(verbose: bool) -> "AbstractContextManager[None]":
+    """Returns a context manager for a run, which chooses what is printed of it."""
+    if verbose:
+        return nullcontext()
+    from flows.terminal import run_output
 
-        show_own_lines()
-        announce_server()
+    return run_output()
 
 
 def _print_error(message: str) -> None:

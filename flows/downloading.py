@@ -7,9 +7,9 @@ import joblib
 import pyarrow as pa
 from prefect import unmapped
 
-from tasks.posters.progress import Progress
 from tasks.posters.task import PosterCounts, count_posters, download, plan_downloads
 from tasks.posters.workers import Workers
+from tasks.progress import Progress
 from tasks.settings import PosterSettings
 
 # One on each core; on a single core two, so that one downloads while the other waits for its slowest poster.
@@ -27,8 +27,8 @@ def download_posters(films: pa.Table, posters_dir: Path, settings: PosterSetting
     plans = plan_downloads(films, posters_dir, settings)
     outcomes: Counter[str] = Counter()
     if plans:
-        progress = Progress(sum(plan.num_requests for plan in plans))
-        with Workers(min(PARTS_AT_ONCE, len(plans))) as workers:
+        num_posters = sum(plan.num_requests for plan in plans)
+        with Progress("posters", num_posters) as progress, Workers(min(PARTS_AT_ONCE, len(plans))) as workers:
             counts = download.map(
                 plan=plans,
                 posters_dir=unmapped(posters_dir),

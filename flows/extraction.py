@@ -8,6 +8,7 @@ from tasks.dataset.task import Dataset
 from tasks.errors import RepairedError
 from tasks.features.views import Views
 from tasks.posters import ledger
+from tasks.progress import Progress
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,8 +37,10 @@ def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings,
     if not plans:
         logger.info("features: up to date, all images have features")
         return folder
-    extractor = make_feature_extractor(backbone, settings.features)
-    extractions = [extract_shard(plan, folder, extractor) for plan in plans]
+    progress = Progress("features", sum(len(plan.hashes) for plan in plans), "images")
+    extractor = make_feature_extractor(backbone, settings.features, progress.advance)
+    with progress:
+        extractions = [extract_shard(plan, folder, extractor) for plan in plans]
     problems = [extraction.damage for extraction in extractions if extraction.damage]
     if undecodable := {sha256 for extraction in extractions for sha256 in extraction.undecodable}:
         ledger.mark_undecodable(settings.workspace.folder("posters"), undecodable)

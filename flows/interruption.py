@@ -120,8 +120,10 @@ class _Ending:
         stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
         for descriptor in (1, 2):
             os.dup2(nowhere, descriptor)
+        # In a terminal, after a line of progress, or "^C".
+        message = b"\n" + _MESSAGE if os.isatty(stderr) else _MESSAGE
         with contextlib.suppress(OSError):  # no terminal any more, after a SIGHUP
-            os.write(stderr, _MESSAGE)
+            os.write(stderr, message)
         self._received = number
         deadline = time.monotonic() + _GRACE_SECONDS
         while select.select([reading], [], [], max(0.0, deadline - time.monotonic()))[0]:

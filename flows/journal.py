@@ -15,7 +15,7 @@ from tasks.web.addresses import redact
 
 # This project's, and Prefect's about the states of runs, including retries.
 _LOGGERS = ("flows", "tasks", "prefect.flow_runs", "prefect.task_runs")
-# The names of this project's loggers contain the stage: `tasks.posters.progress`.
+# The names of this project's loggers contain the stage: `tasks.posters.task`.
 _FIELDS = ("levelname", "name", "stage", "part", "task_run_name", "message", "exc_info")
 
 

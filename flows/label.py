@@ -8,6 +8,7 @@ from prefect import flow
 from pydantic import Field
 
 from flows.downloading import download_posters
+from flows.progress_artifacts import ProgressArtifacts
 from flows.repairing import repeat_repaired
 from flows.time_limit import time_limit
 from flows.watching import crashed_when_interrupted, report_failure
@@ -19,6 +20,7 @@ from tasks.prediction.images import SCHEMES
 from tasks.prediction.labelling import FILES, WORK, Labelled, list_addresses, list_posters
 from tasks.prediction.predictor import Predictor
 from tasks.prediction.task import label_posters
+from tasks.progress import reporting_to
 from tasks.registry.models import find_model
 from tasks.settings import MAX_HOURS, NotifySettings, PosterSettings
 
@@ -53,7 +55,13 @@ def label(
         precision: Precision at which genres are predicted, 0.5, 0.6 ... 0.9; None: over a confidence of 0.5.
     """
     folder = check_inputs(source, output_dir, model, artifacts_dir, precision)
-    with time_limit(max_hours), locked(output_dir, "another label run"), crashed_when_interrupted():
+    with (
+        time_limit(max_hours),
+        locked(output_dir, "another label run"),
+        ProgressArtifacts() as artifacts,
+        reporting_to(artifacts),
+        crashed_when_interrupted(),
+    ):
         remove_partials(output_dir)
         listed = list_posters(source, posters.allow_private_hosts)
         with_files = not is_address(source)

@@ -1,9 +1,14 @@
-"""The log lines of a run that a command prints: this project's, and all warnings and errors."""
+"""What a command prints of a run: this project's log lines, all warnings and errors, and live progress."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.text import Text
+
+from flows.live_progress import LiveProgress
+from tasks.progress import reporting_to
 
 # Whose lines are about flow runs and task runs, which have random names.
 _PREFECTS = ("prefect.flow_runs", "prefect.task_runs")
@@ -16,27 +21,41 @@ _STYLES = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "b
 logger = logging.getLogger(__name__)
 
 
-def show_own_lines() -> None:
+@contextmanager
+def run_output() -> Iterator[None]:
+    """Prints own lines, from now on, and in the block the progress of running stages, where there is a terminal."""
+    console = show_own_lines()
+    _announce_server()
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield
+        return
+    with reporting_to(LiveProgress(console)):
+        yield
+
+
+def show_own_lines() -> Console:
     """Replaces Prefect's handler of standard error in this process, from now on, by one that prints fewer lines.
 
     Log files and Prefect's server get all lines as before. A worker's processes do not call this: what they print is
     Prefect's. Nothing changes where the user has a logging configuration of his own (`PREFECT_LOGGING_SETTINGS_PATH`).
+
+    Returns:
+        The console that they are printed on.
     """
     import prefect.main  # noqa: F401  (sets up Prefect's logging)
     from prefect.logging.handlers import PrefectConsoleHandler
 
+    console = Console(stderr=True)
     root = logging.getLogger()
     for handler in list(root.handlers):
         if isinstance(handler, PrefectConsoleHandler):
             root.removeHandler(handler)
-            root.addHandler(TerminalHandler(Console(stderr=True)))
+            root.addHandler(TerminalHandler(console))
+    return console
 
 
-def announce_server() -> None:
-    """Logs that a run starts a server of its own, if no server is configured: the first lines of the run are after it.
-
-    Prefect logs it, too, in a line that is not shown.
-    """
+def _announce_server() -> None:
+    """Logs that a run starts a server of its own, if none is configured, since nothing else is printed meanwhile."""
     from prefect.settings import PREFECT_API_URL
 
     if not PREFECT_API_URL.value():
@@ -47,7 +66,7 @@ class TerminalHandler(logging.Handler):
     """Prints time and message of a log line, and the level of a warning or an error.
 
     Args:
-        console: Where it prints.
+        console: Where it prints. A terminal gets no lines of progress, which `LiveProgress` shows there.
     """
 
     def __init__(self, console: Console) -> None:
@@ -55,6 +74,8 @@ class TerminalHandler(logging.Handler):
         self.console = console
         self.setFormatter(logging.Formatter(datefmt="%H:%M:%S"))
         self.addFilter(is_shown)
+        if console.is_terminal and not console.is_dumb_terminal:
+            self.addFilter(lambda record: not hasattr(record, "progress"))
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

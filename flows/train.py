@@ -20,6 +20,7 @@ from flows.journal import journal
 from flows.judging import Circumstances, judge_again
 from flows.notification import notify_of_model
 from flows.overrides import NO_OVERRIDES, Overrides
+from flows.progress_artifacts import ProgressArtifacts
 from flows.pruning import prune_after_run
 from flows.repairing import repeat_repaired
 from flows.time_limit import time_limit
@@ -31,6 +32,7 @@ from tasks.fingerprints import Inputs
 from tasks.locking import locked
 from tasks.model_folder import ModelFolder
 from tasks.posters.task import PosterCounts, check_success
+from tasks.progress import reporting_to
 from tasks.registry.adoption import adopt_champion
 from tasks.registry.champions import describe_rank
 from tasks.registry.gate import Findings, judge
@@ -101,6 +103,8 @@ def exclusive_run(settings: Settings) -> Iterator[None]:
         locked(settings.data_dir, "another run", settings.wait_seconds, {"runs": run_ids()}) as left_behind,
         journal(settings.workspace.folder("logs")),
         time_limit(settings.max_hours),
+        ProgressArtifacts() as artifacts,
+        reporting_to(artifacts),
     ):
         if left_behind:
             # A run that was killed and is started again has the same id.

@@ -6,6 +6,7 @@ import prefect.main  # noqa: F401  (sets up logging, which would close the strea
 # isort: on
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -102,6 +103,14 @@ def prefect_server() -> Iterator[None]:
     """A real Prefect server on loopback with a database of its own."""
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port of loopback on which nothing listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 # The id of no flow run.

@@ -32,6 +32,7 @@ from tasks.errors import DatasetError
 from tasks.hashing import describe_file
 from tasks.model_folder import ModelFolder
 from tasks.posters import ledger
+from tasks.progress import Progress
 from tasks.settings import DatasetSettings
 
 logger = logging.getLogger(__name__)
@@ -262,6 +263,8 @@ def _write_shards(folder: Path, shards: Mapping[str, pd.DataFrame], posters_dir:
     columns = {str(name): films[name].tolist() for name in films}
     row_by_id = {imdb_id: row for row, imdb_id in enumerate(columns["imdb_id"])}
 
+    progress = Progress("dataset", len(row_by_id), "records")
+
     def iterate_films() -> Iterator[dict[str, Any]]:
         num_films = 0
         for imdb_id, content in ledger.iterate_posters(posters_dir, row_by_id.keys()):
@@ -273,4 +276,5 @@ def _write_shards(folder: Path, shards: Mapping[str, pd.DataFrame], posters_dir:
                 "to download them again"
             )
 
-    write_records(folder, iterate_films(), shards)
+    with progress:
+        write_records(folder, progress.track(iterate_films()), shards)

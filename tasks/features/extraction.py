@@ -1,7 +1,7 @@
 """Compute the features of images, with the engine that is fastest on this machine."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -28,8 +28,15 @@ class FeatureExtractor(Protocol):
         """
 
 
-def make_feature_extractor(backbone: Backbone, settings: FeatureSettings) -> FeatureExtractor:
+def make_feature_extractor(
+    backbone: Backbone, settings: FeatureSettings, on_extracted: Callable[[int], object] = lambda _: None
+) -> FeatureExtractor:
     """Returns an extractor that runs the backbone by `settings.engine`; `auto`: LiteRT on a CPU, TensorFlow on a GPU.
+
+    Args:
+        backbone: Backbone with its taps.
+        settings: Settings of the stage.
+        on_extracted: Called with the number of images of each batch that is done, by any thread.
 
     Raises:
         BackboneError: If LiteRT's features differ from TensorFlow's by more than 1e-3 on the probe images.
@@ -40,7 +47,7 @@ def make_feature_extractor(backbone: Backbone, settings: FeatureSettings) -> Fea
     if engine == "tensorflow":
         logger.info("features: computed by TensorFlow, %d images at a time", settings.batch_size)
         return lambda images, views: extract_with_tensorflow(
-            images, views, backbone=backbone, batch_size=settings.batch_size
+            images, views, backbone=backbone, batch_size=settings.batch_size, on_extracted=on_extracted
         )
     network = LiteRTNetwork(convert(backbone.tapped))
     difference = check_features(
@@ -55,7 +62,9 @@ def make_feature_extractor(backbone: Backbone, settings: FeatureSettings) -> Fea
         def extract_batch(batch: Sequence[bytes]) -> NDArray[np.float32]:
             # TensorFlow is loaded here anyway, and prepares images in less time.
             pixels = prepare_posters(tf.constant(batch, tf.string), backbone.image_size)
-            return np.stack([network.predict_pixels(cut_view(pixels, view).numpy()) for view in views], axis=1)
+            features = np.stack([network.predict_pixels(cut_view(pixels, view).numpy()) for view in views], axis=1)
+            on_extracted(len(batch))
+            return features
 
         return network.map_batches(extract_batch, images)
 
@@ -99,7 +108,12 @@ def _is_decodable(content: bytes) -> bool:
 
 
 def extract_with_tensorflow(
-    images: Sequence[bytes], views: Sequence[int], *, backbone: Backbone, batch_size: int
+    images: Sequence[bytes],
+    views: Sequence[int],
+    *,
+    backbone: Backbone,
+    batch_size: int,
+    on_extracted: Callable[[int], object] = lambda _: None,
 ) -> NDArray[np.float32]:
     """Computes features by TensorFlow; see `FeatureExtractor`.
 
@@ -108,6 +122,7 @@ def extract_with_tensorflow(
         views: Numbers of the views.
         backbone: Backbone with its taps.
         batch_size: Number of images of a forward pass.
+        on_extracted: Called with the number of images of each batch that is done.
     """
     batches = (
         tf.data.Dataset.from_tensor_slices(tf.constant(images, tf.string))
@@ -115,8 +130,9 @@ def extract_with_tensorflow(
         .batch(batch_size)
         .prefetch(1)  # decodes the next batch during the forward pass; more would only take memory
     )
-    features = [
-        np.stack([backbone.forward(cut_view(batch, view)).numpy() for view in views], axis=1) for batch in batches
-    ]
+    features = []
+    for batch in batches:
+        features.append(np.stack([backbone.forward(cut_view(batch, view)).numpy() for view in views], axis=1))
+        on_extracted(len(features[-1]))
     num_features = backbone.tapped.output.shape[1]
     return np.concatenate(features) if features else np.empty((0, len(views), num_features), np.float32)

@@ -14,8 +14,8 @@ from prefect.cache_policies import NO_CACHE
 from tasks.errors import DownloadError
 from tasks.posters import ledger, segments
 from tasks.posters.image_width import request_width
-from tasks.posters.progress import Progress
 from tasks.posters.workers import Workers
+from tasks.progress import Progress
 from tasks.settings import PosterSettings
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def download(
         posters_dir: Folder of the parts.
         settings: Settings of the stage.
         workers: Processes that download.
-        progress: Counts of all parts, for the log.
+        progress: Counts of all parts.
 
     Returns:
         The number of posters with each outcome.

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tasks.errors import DownloadError
-from tasks.posters.progress import Progress
+from tasks.progress import Progress
 
 logger = logging.getLogger(__name__)
 

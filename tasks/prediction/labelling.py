@@ -29,8 +29,9 @@ from tasks.model_folder import ModelFolder
 from tasks.posters import ledger, segments
 from tasks.posters.images import NotAPosterError
 from tasks.prediction.images import SCHEMES, ImageResult, list_images, make_result, process_contents, read_file
-from tasks.prediction.predictor import Predictor
+from tasks.prediction.predictor import Prediction, Predictor
 from tasks.prediction.tables import make_schema, make_table, write_csv, write_parquet
+from tasks.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -127,14 +128,18 @@ def write_labels(
         RegistryError: The model has no thresholds for this precision.
         RepairedError: A file of the posters was damaged; what was damaged is to be downloaded again.
     """
-    pieces = _Pieces(output_dir / WORK / "pieces", model, precision)
     posters_dir = output_dir / WORK / "posters"
     films = list_addresses(posters)
     files = [image for image in pc.unique(posters["image"]).to_pylist() if not image.startswith(SCHEMES)]
-    predicted = [*pieces.predict_parts(posters_dir, films), _list_failed(posters_dir, films)]
-    if with_files:
-        predicted += pieces.predict_files(files)
-    else:
+    progress = Progress("prediction", films.num_rows + len(files) * with_files, "images")
+    pieces = _Pieces(output_dir / WORK / "pieces", model, precision, progress)
+    with progress:
+        failed = _list_failed(posters_dir, films)
+        progress.count(Counter(failed["error"].to_pylist()))
+        predicted = [*pieces.predict_parts(posters_dir, films), failed]
+        if with_files:
+            predicted += pieces.predict_files(files)
+    if not with_files:
         reasons = ((image, "address not http(s)" if image else "no poster address") for image in files)
         predicted.append(_make_error_rows(list(reasons)))
     pieces.remove_outdated()
@@ -159,13 +164,15 @@ class _Pieces:
         folder: Folder of the pieces.
         model: The model.
         precision: Precision at which genres are predicted; None: over a confidence of 0.5.
+        progress: Counts what was predicted, now or before.
     """
 
-    def __init__(self, folder: Path, model: ModelFolder, precision: float | None) -> None:
+    def __init__(self, folder: Path, model: ModelFolder, precision: float | None, progress: Progress) -> None:
         self._folder = folder
         self._predictor = Predictor.open(model.path, precision)
         self._model = [hash_file(model.manifest_path), versions.PREPROCESSING, versions.EXPORT, precision]
         self._current: set[Path] = set()
+        self._progress = progress
 
     def predict_parts(self, posters_dir: Path, films: pa.Table) -> Iterator[pa.Table]:
         """Yields the predictions of downloaded posters, part by part."""
@@ -201,13 +208,18 @@ class _Pieces:
         self._current.add(path)
         kept = _read_piece(path)
         if kept is not None:
+            self._progress.advance(kept.num_rows)
             return kept
         results = zip(images, process_contents(contents, self._predictor.predict), strict=True)
-        table = make_table(make_result(image, result) for image, result in results)
+        table = make_table(self._count(make_result(image, result)) for image, result in results)
         with atomic_file(path) as partial:
             pq.write_table(table, partial, write_page_checksum=True)
         logger.info("label: %s, %d images predicted", name, table.num_rows)
         return table
+
+    def _count(self, result: ImageResult[Prediction]) -> ImageResult[Prediction]:
+        self._progress.count({result.error or "": 1})
+        return result
 
 
 def _read_piece(path: Path) -> pa.Table | None:

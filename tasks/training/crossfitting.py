@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +20,13 @@ from tasks.training.thresholds import calibrate
 logger = logging.getLogger(__name__)
 
 
-def cross_fit(data: TrainingData, settings: TrainingSettings, num_folds: int, seed: int) -> NDArray[np.float32]:
+def cross_fit(
+    data: TrainingData,
+    settings: TrainingSettings,
+    num_folds: int,
+    seed: int,
+    on_epochs: Callable[[int], object] = lambda _: None,
+) -> NDArray[np.float32]:
     """Trains a head for each fold of the training split, on the other folds, and predicts the genres of its own.
 
     Films that show the same image are in the same fold.
@@ -29,6 +36,7 @@ def cross_fit(data: TrainingData, settings: TrainingSettings, num_folds: int, se
         settings: The recipe.
         num_folds: Number of folds, at least 2.
         seed: Seed of the folds and of the heads.
+        on_epochs: As of `fit_heads`.
 
     Returns:
         Calibrated probabilities, shape `(len(data.train), num_genres)`.
@@ -39,7 +47,7 @@ def cross_fit(data: TrainingData, settings: TrainingSettings, num_folds: int, se
     num_images = train.films["sha256"].nunique()
     folds = GroupKFold(min(num_folds, num_images), shuffle=True, random_state=seed)
     for others, fold in folds.split(train.films, groups=train.films["sha256"]):
-        fitted = fit_head(replace(data, train=train.take(others)), settings, seed)
+        fitted = fit_head(replace(data, train=train.take(others)), settings, seed, on_epochs=on_epochs)
         model = build_logits_model(fitted.head)
         validation_logits = predict(model, validation.features)[GenresOutput.name]
         calibration = calibrate(validation.genre_targets, validation_logits, "calibrated")

@@ -52,12 +52,24 @@ class Fitted:
     validation_macro_f1: float
 
 
-def fit_head(data: TrainingData, settings: TrainingSettings, seed: int, heads: HeadSettings = GENRES_ALONE) -> Fitted:
+def fit_head(
+    data: TrainingData,
+    settings: TrainingSettings,
+    seed: int,
+    heads: HeadSettings = GENRES_ALONE,
+    on_epochs: Callable[[int], object] = lambda _: None,
+) -> Fitted:
     """Trains one head, whatever `settings.num_heads` is; see `fit_heads`."""
-    return fit_heads(data, settings.model_copy(update={"num_heads": 1}), seed, heads)
+    return fit_heads(data, settings.model_copy(update={"num_heads": 1}), seed, heads, on_epochs)
 
 
-def fit_heads(data: TrainingData, settings: TrainingSettings, seed: int, heads: HeadSettings = GENRES_ALONE) -> Fitted:
+def fit_heads(
+    data: TrainingData,
+    settings: TrainingSettings,
+    seed: int,
+    heads: HeadSettings = GENRES_ALONE,
+    on_epochs: Callable[[int], object] = lambda _: None,
+) -> Fitted:
     """Trains `settings.num_heads` heads, and returns the one that averages them, with the history of the first.
 
     Each keeps the weights of the last epoch, or with `training.patience` of the best one. Features are read from disk a
@@ -68,6 +80,7 @@ def fit_heads(data: TrainingData, settings: TrainingSettings, seed: int, heads: 
         settings: The recipe.
         seed: Seed of the initial weights, dropout and the order of the batches, from which each head has its own.
         heads: The outputs besides the genres.
+        on_epochs: Called with 1 after each epoch, and with the number of those that patience leaves out.
 
     Raises:
         DatasetError: No film of the training split has a target of one of the outputs.
@@ -78,12 +91,17 @@ def fit_heads(data: TrainingData, settings: TrainingSettings, seed: int, heads: 
     data = replace(data, train=train, validation=validation)
     scaler = fit_scaler(train.features) if settings.standardise else None
     seeds = range(seed * settings.num_heads, (seed + 1) * settings.num_heads)
-    fitted = [_fit(data, settings, head_seed, heads, scaler) for head_seed in seeds]
+    fitted = [_fit(data, settings, head_seed, heads, scaler, on_epochs) for head_seed in seeds]
     return replace(fitted[0], head=average_heads([each.head for each in fitted], fitted[0].outputs, settings))
 
 
 def _fit(
-    data: TrainingData, settings: TrainingSettings, seed: int, heads: HeadSettings, scaler: StandardScaler | None
+    data: TrainingData,
+    settings: TrainingSettings,
+    seed: int,
+    heads: HeadSettings,
+    scaler: StandardScaler | None,
+    on_epochs: Callable[[int], object],
 ) -> Fitted:
     """Trains one head on all features and views of `data`."""
     train, validation = data.train, data.validation
@@ -109,11 +127,13 @@ def _fit(
         for features, targets in validation_chunks.in_order():
             validate_chunk(features, targets)
         rows.append({**row, **scores.take("val_")})
+        on_epochs(1)
         if settings.patience is None:
             best_epoch = epoch
         elif not best or rows[-1]["val_macro_f1"] > rows[best_epoch - 1]["val_macro_f1"]:
             best_epoch, best = epoch, head.get_weights()
         elif epoch - best_epoch >= settings.patience:
+            on_epochs(settings.epochs - epoch)
             break
     if best:
         head.set_weights(best)

@@ -21,6 +21,7 @@ from tasks.fingerprints import Inputs, find_current, list_versions
 from tasks.outputs.calibration import Calibration
 from tasks.outputs.genres import GenresOutput
 from tasks.outputs.output import Output, find_output_class
+from tasks.progress import Progress
 from tasks.settings import GENRES_ALONE, HeadSettings, TrainingSettings
 from tasks.training.crossfitting import cross_fit
 from tasks.training.examples import TrainingData, read_training_data
@@ -109,7 +110,9 @@ def train_head(
     start = time.monotonic()
     data = read_training_data(dataset, features_folder, views, num_last_features)
     with atomic_folder(folder) as partial:
-        fitted = fit_heads(data, settings, seed, heads)
+        num_epochs = settings.num_heads * settings.epochs
+        with Progress("training", num_epochs, f"epochs of {settings.recipe}", with_last_line=False) as progress:
+            fitted = fit_heads(data, settings, seed, heads, progress.advance)
         outputs, validation_macro_f1 = _calibrate(fitted, data, settings)
         description = {
             **inputs.as_description(),
@@ -199,9 +202,9 @@ def cross_fit_heads(
     if is_whole(folder):
         logger.info("training: %s is up to date", folder.name)
         return folder / _PROBABILITIES
-    probabilities = cross_fit(
-        read_training_data(dataset, features_folder, views, num_last_features), settings, num_folds, seed
-    )
+    data = read_training_data(dataset, features_folder, views, num_last_features)
+    with Progress("training", num_folds * settings.epochs, "epochs on folds", with_last_line=False) as progress:
+        probabilities = cross_fit(data, settings, num_folds, seed, progress.advance)
     with atomic_folder(folder) as partial:
         np.save(partial / _PROBABILITIES, probabilities)
         write_checksums(partial)

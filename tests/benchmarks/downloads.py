@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from measuring import REAL_POSTERS, ROOT, Results, compare, take_turns
 
-from tasks.posters.progress import Progress
 from tasks.posters.task import plan_downloads
 from tasks.posters.workers import Workers
+from tasks.progress import Progress
 from tasks.settings import PosterSettings
 
 IMG2DATASET = ROOT / ".bench-venv" / "bin" / "img2dataset"
@@ -85,7 +85,7 @@ def _run_ours(work: Path, films: Path, count: int) -> float:
     settings = PosterSettings(allow_private_hosts=("127.0.0.1",))
     start = time.perf_counter()
     plans = plan_downloads(pq.read_table(films), folder, settings)
-    progress = Progress(count)
+    progress = Progress("posters", count)
     with Workers(NUM_PROCESSES) as workers, ThreadPoolExecutor(NUM_PROCESSES) as pool:
         jobs = [plan.make_job(folder, settings) for plan in plans]
         outcomes = list(pool.map(lambda job: workers.download(job, progress), jobs))

@@ -31,12 +31,12 @@ from tasks.export.checking import serve_in_clean_process
 from tasks.features.preprocessing import prepare_posters, resize_pixels
 from tasks.outputs.decisions import decide
 from tasks.posters.ledger import iterate_posters
-from tasks.posters.progress import Progress
 from tasks.posters.task import PartPlan, download
 from tasks.posters.workers import Workers
 from tasks.prediction.images import process_images
 from tasks.prediction.predictor import Predictor
 from tasks.prediction.similarity import find_similar_posters
+from tasks.progress import Progress
 from tasks.registry.pulling import pull_model
 from tasks.registry.pushing import push_champion
 from tasks.sample.server import serve
@@ -510,7 +510,7 @@ def test_a_part_that_fails_is_visible_in_the_server(prefect_server: None, tmp_pa
     @flow(name="a folder that can't be written")
     def download_one() -> None:
         with Workers(1) as workers:
-            download(plan, tmp_path / "posters", PosterSettings(), workers, Progress(1))
+            download(plan, tmp_path / "posters", PosterSettings(), workers, Progress("posters", 1))
 
     with pytest.raises(DownloadError, match=r"part-00003 of the posters could not be downloaded: .*posters"):
         download_one()

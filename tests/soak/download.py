@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import server
 
-from tasks.posters.progress import Progress
 from tasks.posters.task import count_posters, plan_downloads
 from tasks.posters.workers import Workers
+from tasks.progress import Progress
 from tasks.settings import PosterSettings
 
 NUM_PROCESSES = 2
@@ -30,7 +30,7 @@ def main() -> None:
     addresses = [f"http://{server.host_of(number)}:{port}/posters/{number}.jpg" for number in numbers]
     films = pa.table({"imdb_id": numbers, "poster_url": addresses})
     plans = plan_downloads(films, folder, settings)
-    progress = Progress(sum(plan.num_requests for plan in plans))
+    progress = Progress("posters", sum(plan.num_requests for plan in plans))
     with Workers(NUM_PROCESSES) as workers, ThreadPoolExecutor(NUM_PROCESSES) as pool:
         list(pool.map(lambda plan: workers.download(plan.make_job(folder, settings), progress), plans))
     count_posters(films, folder, {})

@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import http.server
 import io
-import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -182,11 +181,3 @@ def server() -> Iterator[FaultyServer]:
         yield state
         stop.set()
         served.shutdown()
-
-
-@pytest.fixture
-def closed_port() -> int:
-    """A port of loopback on which nothing listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

@@ -13,9 +13,9 @@ import pytest
 from tasks.errors import DownloadError
 from tasks.posters import ledger
 from tasks.posters.fetching import name_host
-from tasks.posters.progress import Progress
 from tasks.posters.segments import Part
 from tasks.posters.workers import Workers
+from tasks.progress import Progress
 from tasks.settings import PosterSettings
 
 SETTINGS = PosterSettings(
@@ -37,7 +37,7 @@ def is_running(pid: int) -> bool:
 
 
 def test_parts_are_downloaded_in_parallel(server, tmp_path: Path) -> None:
-    progress = Progress(9)
+    progress = Progress("posters", 9)
     jobs = [make_job(server, tmp_path, part, "good-1", "good-2", "status-404") for part in range(3)]
     with Workers(2) as workers, ThreadPoolExecutor(3) as pool:
         outcomes = list(pool.map(lambda job: workers.download(job, progress), jobs))
@@ -53,8 +53,8 @@ def test_errors_of_the_disk_are_raised_and_the_process_continues(server, tmp_pat
     (tmp_path / "file").touch()
     with Workers(1) as workers:
         with pytest.raises(DownloadError, match=r"part-00000 of the posters could not be downloaded: .*file"):
-            workers.download(make_job(server, tmp_path / "file" / "posters", 0, "good"), Progress(1))
-        assert workers.download(make_job(server, tmp_path, 0, "good"), Progress(1)) == {"new": 1}
+            workers.download(make_job(server, tmp_path / "file" / "posters", 0, "good"), Progress("posters", 1))
+        assert workers.download(make_job(server, tmp_path, 0, "good"), Progress("posters", 1)) == {"new": 1}
 
 
 def kill_while(server, workers: Workers, path: str) -> None:
@@ -68,7 +68,7 @@ def kill_while(server, workers: Workers, path: str) -> None:
 def test_a_process_that_dies_is_replaced_and_its_part_tried_again(server, tmp_path: Path) -> None:
     with Workers(1) as workers, ThreadPoolExecutor(1) as pool:
         jobs = [make_job(server, tmp_path, 0, "hold"), make_job(server, tmp_path, 1, "good-1")]
-        waiting = [pool.submit(workers.download, job, Progress(1)) for job in jobs]
+        waiting = [pool.submit(workers.download, job, Progress("posters", 1)) for job in jobs]
         kill_while(server, workers, "hold")
         assert [done.result(timeout=30) for done in waiting] == [{"new": 1}, {"new": 1}]
     assert server.requests["hold"] == 2
@@ -76,19 +76,21 @@ def test_a_process_that_dies_is_replaced_and_its_part_tried_again(server, tmp_pa
 
 def test_a_process_that_dies_twice_is_an_error_of_its_part_alone(server, tmp_path: Path) -> None:
     with Workers(1) as workers, ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(workers.download, make_job(server, tmp_path, 0, "silent"), Progress(1))
+        waiting = pool.submit(workers.download, make_job(server, tmp_path, 0, "silent"), Progress("posters", 1))
         for _ in range(2):
             kill_while(server, workers, "silent")
         with pytest.raises(DownloadError, match=r"part-00000 .*its process died 2 times, exit code -9"):
             waiting.result(timeout=30)
-        assert workers.download(make_job(server, tmp_path, 1, "good"), Progress(1)) == {"new": 1}
+        assert workers.download(make_job(server, tmp_path, 1, "good"), Progress("posters", 1)) == {"new": 1}
 
 
 def test_hosts_that_one_part_found_refusing_are_left_alone_by_the_next(server, tmp_path: Path) -> None:
     with Workers(1) as workers:
-        assert workers.download(make_job(server, tmp_path, 0, "later-3600"), Progress(1)) == {"failed": 1}
+        assert workers.download(make_job(server, tmp_path, 0, "later-3600"), Progress("posters", 1)) == {"failed": 1}
         assert workers._left_alone == {name_host(server.url("")): "host refuses"}
-        assert workers.download(make_job(server, tmp_path, 1, "good-1", "good-2"), Progress(2)) == {"failed": 2}
+        assert workers.download(make_job(server, tmp_path, 1, "good-1", "good-2"), Progress("posters", 2)) == {
+            "failed": 2
+        }
     assert server.requests["good-1"] == 0
     assert ledger.read_rows([Part(tmp_path, 1, 4)])["reason"].to_pylist() == ["host refuses"] * 2
 
@@ -100,16 +102,16 @@ def test_modules_of_the_working_directory_are_not_imported(
     (tmp_path / name).write_text("raise ImportError('shadowed')\n")
     monkeypatch.chdir(tmp_path)
     with Workers(1) as workers:
-        assert workers.download(make_job(server, tmp_path / "posters", 0, "good"), Progress(1)) == {"new": 1}
+        assert workers.download(make_job(server, tmp_path / "posters", 0, "good"), Progress("posters", 1)) == {"new": 1}
 
 
 def test_processes_end_when_their_parent_is_killed(server, tmp_path: Path) -> None:
     script = (
-        "from tasks.posters.progress import Progress\n"
+        "from tasks.progress import Progress\n"
         "from tasks.posters.workers import Workers\n"
         "with Workers(1) as workers:\n"
         "    print(workers._processes[0].pid, flush=True)\n"
-        f"    workers.download({make_job(server, tmp_path, 0, 'silent')!r}, Progress(1))\n"
+        f"    workers.download({make_job(server, tmp_path, 0, 'silent')!r}, Progress('posters', 1))\n"
     )
     root = Path(__file__).resolve().parents[3]
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=root) as parent:

@@ -41,9 +41,9 @@ def test_no_head_predicts_films_that_it_has_learned_from(make_matrix, monkeypatc
     train = replace(train, films=train.films.assign(sha256=[f"{film // 2}" for film in range(60)]))
     learned: list[set[int]] = []
 
-    def watch(data: TrainingData, *others: object) -> object:
+    def watch(data: TrainingData, *others: object, **named: object) -> object:
         learned.append(set(data.train.films["imdb_id"]))
-        return fit_head(data, *others)
+        return fit_head(data, *others, **named)
 
     fit_head = crossfitting.fit_head
     monkeypatch.setattr(crossfitting, "fit_head", watch)
