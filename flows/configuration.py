@@ -91,7 +91,9 @@ def _parse_assignment(assignment: str) -> tuple[str, Any]:
     try:
         value = parse_yaml(text)
     except ValueError as error:
-        raise _error(f"--set {_shorten(assignment)}: {_LIMITED.repr(text)} is not a value: {error}") from error
+        raise _error(
+            f"--set {_shorten(assignment)}: {_LIMITED.repr(text)} is not a value, expected one as in YAML: {error}"
+        ) from error
     # YAML 1.1 takes 1e-5 for a string, since it has no dot.
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
@@ -106,7 +108,9 @@ def _assign(given: dict[str, Any], name: str, value: Any) -> None:
     for group in groups:
         if not isinstance(given.setdefault(group, {}), dict):
             value = _LIMITED.repr(given[group])
-            raise _error(f"{name}: {group} is not a group of settings: {value}")
+            raise _error(
+                f"{name}: {group} is not a group of settings: {value}; expected group.name, such as training.epochs"
+            )
         given = given[group]
     given[last] = value
 

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from tasks.inert import for_terminal
 from tasks.progress import ProgressState
 
-_REFRESHES_PER_SECOND = 4
+_REFRESHES_PER_SECOND = 2
 _BAR_WIDTH = 20
 
 

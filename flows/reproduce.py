@@ -188,7 +188,10 @@ def _extract_features(dataset: Dataset, films: pd.DataFrame, settings: Settings,
         images = {hash_of_film[imdb_id]: content for imdb_id, content in batch}
         features, undecodable = extract_decodable(images, views, extractor)
         if undecodable:
-            raise ReproductionError(f"{len(undecodable)} images can't be decoded any more, {undecodable[0]} first")
+            raise ReproductionError(
+                f"{len(undecodable)} images can't be decoded any more, {undecodable[0]} first: check the posters with "
+                "poster-genres doctor --data, and run it again"
+            )
         write_views(folder, list(images), features, views)
     join_features(dataset, folder, settings.views)
     return folder, backbone.num_last_features
@@ -230,5 +233,5 @@ def _read_weights(path: Path) -> "Weights":
     try:
         head = keras.saving.load_model(path)
     except (ValueError, zipfile.BadZipFile) as error:
-        raise ReproductionError(f"{path} can't be read: {one_line(error)}") from error
+        raise ReproductionError(f"{path} can't be read: {one_line(error)}; pull the model again") from error
     return Weights([weight.path for weight in head.weights], head.get_weights())

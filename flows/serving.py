@@ -20,6 +20,8 @@ from tasks.errors import PosterGenresError, SettingsError
 WORK_POOL = "poster-genres"
 AUTOMATION = "crash runs that are not heard of"  # the name in automations.yaml
 
+SERVER_LOG = Path("data", "logs", "server.log")
+
 _ROOT = Path(__file__).resolve().parents[1]
 _PREFECT = str(Path(sys.executable).with_name("prefect"))
 _START_SECONDS = 120
@@ -46,7 +48,7 @@ def serve(port: int) -> None:
         ServingError: The server or the worker does not start, or stops by itself.
     """
     if not (_ROOT / "prefect.yaml").is_file():
-        raise SettingsError(f"no prefect.yaml in {_ROOT}: serve runs from a checkout of the project")
+        raise SettingsError(f"no prefect.yaml in {_ROOT}: expected a checkout of the project, from which serve runs")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -54,7 +56,7 @@ def serve(port: int) -> None:
     api_url = f"http://127.0.0.1:{port}/api"
     # Both, or the dashboard looks at another port than the server's.
     environment = {**os.environ, "PREFECT_API_URL": api_url, "PREFECT_SERVER_API_PORT": str(port)}
-    log = _ROOT / "data" / "logs" / "server.log"
+    log = _ROOT / SERVER_LOG
     with _signals_interrupt():
         try:
             server = _process(["server", "start", "--host", "127.0.0.1", "--port", str(port)], environment, log)
@@ -152,14 +154,19 @@ def _run(arguments: list[str], environment: Mapping[str, str]) -> subprocess.Com
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ServingError(f"`prefect {shlex.join(arguments)}` did not finish within {_START_SECONDS} s") from error
+        raise ServingError(
+            f"`prefect {shlex.join(arguments)}` did not finish within {_START_SECONDS} s: see {_ROOT / SERVER_LOG}, "
+            "and try again when the machine is less busy"
+        ) from error
 
 
 def _call(arguments: list[str], environment: Mapping[str, str]) -> None:
     done = _run(arguments, environment)
     if done.returncode:
         last_line = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise ServingError(f"`prefect {shlex.join(arguments)}` failed: {' '.join(last_line)}")
+        raise ServingError(
+            f"`prefect {shlex.join(arguments)}` failed: {' '.join(last_line)}; see {_ROOT / SERVER_LOG}, and try again"
+        )
 
 
 @contextmanager

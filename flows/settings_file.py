@@ -29,7 +29,7 @@ def read_settings_file(path: Path) -> dict[str, Any]:
             content = file.read(MAX_BYTES + 1)
         text = content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the settings file {path} can't be read: {error}") from error
+        raise SettingsError(f"the settings file {path} can't be read: {error}; expected text in UTF-8") from error
     if len(content) > MAX_BYTES:
         raise SettingsError(f"{path} has more than {MAX_BYTES:,} bytes: expected a settings file")
     if path.suffix == ".toml":
@@ -37,7 +37,7 @@ def read_settings_file(path: Path) -> dict[str, Any]:
     try:
         values = parse_yaml(text)
     except ValueError as error:
-        raise SettingsError(f"{path}: {error}") from error
+        raise SettingsError(f"{path}: {error}; expected settings as YAML") from error
     if not isinstance(values, dict | None):
         raise SettingsError(f"{path}: expected names with values, received a {type(values).__name__}")
     return values or {}
@@ -104,4 +104,4 @@ def _parse_toml(path: Path, text: str) -> dict[str, Any]:
     except RecursionError as error:
         raise SettingsError(f"{path}: too many levels: expected groups with settings") from error
     except ValueError as error:  # tomllib's own error is one; so is an integer of thousands of digits
-        raise SettingsError(f"{path}: {one_line(error)}") from error
+        raise SettingsError(f"{path}: {one_line(error)}; expected settings as TOML") from error

@@ -40,4 +40,6 @@ def store_errors(where: str) -> Iterator[None]:
     except PosterGenresError:
         raise
     except list_filesystem_errors() as error:
-        raise StoreError(f"{where} can't be read or written: {one_line(error)}") from error
+        raise StoreError(
+            f"{where} can't be read or written: {one_line(error)}; check the address, the network and the credentials"
+        ) from error

@@ -237,6 +237,6 @@ def parse_manifest(text: str | bytes, where: str) -> dict[str, Any]:
         ) from error
     names = [Path(name) for name in described.files]
     if any(name.is_absolute() or ".." in name.parts for name in names):
-        raise RegistryError(f"{where} is not a manifest of a model: each file needs a relative name")
+        raise RegistryError(f"{where} is not a manifest of a model: expected a relative name for each file")
     manifest: dict[str, Any] = json.loads(text)
     return manifest

@@ -129,7 +129,10 @@ def _parse(
             ),
         )
     except pa.ArrowInvalid as error:
-        raise CatalogError(f"{source} can't be read as CSV: {one_line(error)}") from error
+        columns = ", ".join(schema)
+        raise CatalogError(
+            f"{source} can't be read as CSV: {one_line(error)}; expected the columns {columns}, separated by commas"
+        ) from error
     return table, num_skipped
 
 
@@ -246,7 +249,9 @@ def _read_header(source: str, content: bytes, required: Sequence[str]) -> tuple[
     try:
         found = [name.strip() for name in next(csv.reader([header], skipinitialspace=True), [])]
     except csv.Error as error:
-        raise CatalogError(f"{source}, row 1: the header can't be read: {error}") from error
+        raise CatalogError(
+            f"{source}, row 1: the header can't be read: {error}; expected {', '.join(required)}"
+        ) from error
     missing = [name for name in required if name not in found]
     if missing:
         raise CatalogError(

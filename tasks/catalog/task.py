@@ -99,7 +99,10 @@ def read_catalog(settings: CatalogSettings, catalog_dir: Path, private_hosts: Co
         raise RuntimeError(f"the rows of {settings.source} don't add up: {counts}, {dropped}: this is a bug")
     if not num_films:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in dropped.items() if count)
-        raise CatalogError(f"no row of {settings.source} is usable; dropped: {reasons or 'none, the file has no rows'}")
+        raise CatalogError(
+            f"no row of {settings.source} is usable; dropped: {reasons or 'none, the file has no rows'}; expected "
+            "films with a genre and the http(s) address of a poster"
+        )
     films_path = catalog_dir / "films.parquet"
     with atomic_file(films_path) as partial:
         pq.write_table(cleaned.films, partial)

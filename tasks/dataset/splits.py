@@ -69,7 +69,10 @@ def split_films(
     assigned = names[image_of_film]
     assigned[(film_names != "") & (film_names != assigned)] = LEFT_OUT
     if not set(SPLITS) <= set(assigned.tolist()):
-        raise DatasetError(f"{len(images)} different posters are too few: a split would be empty")
+        raise DatasetError(
+            f"{len(images)} different posters are too few: a split would be empty; expected more films, or larger "
+            "dataset.validation_fraction and dataset.test_fraction"
+        )
     return assigned
 
 

@@ -45,10 +45,16 @@ def serve_in_clean_process(saved_model: Path, posters: Sequence[bytes]) -> dict[
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise ExportError(f"the exported model {saved_model} did not respond in {_TIMEOUT_SECONDS} s") from error
+            raise ExportError(
+                f"the exported model {saved_model} did not respond in {_TIMEOUT_SECONDS} s: run it again when the "
+                "machine is less busy"
+            ) from error
         if done.returncode:
             last_line = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-            raise ExportError(f"the exported model {saved_model} fails in a clean process: {last_line[0]}")
+            raise ExportError(
+                f"the exported model {saved_model} fails in a clean process: {last_line[0]}; nothing is published: "
+                "check the installed packages (poster-genres doctor), and run it again"
+            )
         results: dict[str, list[Any]] = json.loads(results_path.read_text("utf-8"))
     return results
 

@@ -106,7 +106,7 @@ class Workers:
     def _replace(self, process: _Process) -> _Process:
         with self._lock:
             if self._is_closed:
-                raise DownloadError("the download was interrupted")
+                raise DownloadError("the download was interrupted: run again to go on where it was")
             self._processes.remove(process)
             process.communicate()  # closes the pipes
             return self._start()
@@ -139,7 +139,7 @@ def _run(process: _Process, job: Mapping[str, Any], progress: Progress) -> dict[
                 return dict(message["result"])
             else:
                 raise DownloadError(
-                    f"part-{job['part']:05d} of the posters could not be downloaded: {message['error']}"
+                    f"{_name(job)} could not be downloaded: {message['error']}; run again to go on with the rest"
                 )
     except (BrokenPipeError, json.JSONDecodeError):
         pass  # the process died, maybe while it wrote a line

@@ -65,7 +65,9 @@ def roll_back(champion: Mapping[str, Any], where: str) -> dict[str, Any]:
         RegistryError: if there was none before.
     """
     if not champion["before"]:
-        raise RegistryError(f"{where} has had no champion before {champion['id']}: nothing to roll back")
+        raise RegistryError(
+            f"{where} has had no champion before {champion['id']}: nothing to roll back; promote a model by its id"
+        )
     *earlier, previous = champion["before"]
     return make_champion(previous["id"], describe_rollback(champion["id"]), earlier)
 

@@ -157,7 +157,7 @@ def rollback(artifacts_dir: Path) -> str:
     """
     path = artifacts_dir / CHAMPION_FILE
     if not path.exists():
-        raise RegistryError(f"there is no champion in {artifacts_dir}: nothing to roll back")
+        raise RegistryError(f"there is no champion in {artifacts_dir}: nothing to roll back; promote a model by its id")
     with registry_lock(artifacts_dir, "a rollback"):
         champion = roll_back(parse_champion(path.read_bytes(), str(path)), str(artifacts_dir))
         model = ModelFolder(models_dir(artifacts_dir) / champion["id"])

@@ -66,7 +66,7 @@ def roll_back_store(address: str) -> str:
     store = Store(address)
     version = store.pointer.read()
     if version is None:
-        raise RegistryError(f"there is no {CHAMPION_FILE} in {address}: nothing to roll back")
+        raise RegistryError(f"there is no {CHAMPION_FILE} in {address}: nothing to roll back; push a champion first")
     champion = roll_back(parse_champion(version.content, store.pointer.where), address)
     find_stored_model(champion["id"], store)
     store.pointer.write(render_champion(champion), version)

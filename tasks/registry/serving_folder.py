@@ -56,7 +56,7 @@ def pull_version(name: str, address: str, folder: Path, keep: int = 2, key_path:
     stored = find_stored_model(name, Store(address), key_path)
     names = [file for file in stored.manifest["files"] if file.startswith(f"{_SAVED_MODEL}/")]
     if not names or f"{_SAVED_MODEL}/{_MANIFEST_NAME}" in names:
-        raise RegistryError(f"{stored.store.describe(stored.id)} has no SavedModel that can be served")
+        raise RegistryError(f"{stored.store.describe(stored.id)} has no SavedModel that can be served: choose another")
     with resumable_folder(folder / ".pull") as work:
         newest = max(_list_versions(folder), default=0)
         if _is_current(folder / str(newest), stored, names):

@@ -69,7 +69,9 @@ class StoredModel:
                     f"refused {self._describe(name)}: {num_bytes:,} bytes came, expected {expected['num_bytes']:,}"
                 )
             if hash_file(target) != expected["sha256"]:
-                raise RegistryError(f"refused {self._describe(name)}: it differs from its manifest (other sha256)")
+                raise RegistryError(
+                    f"refused {self._describe(name)}: it differs from its manifest (other sha256); push the model again"
+                )
             num_fetched += 1
         return num_fetched
 
@@ -107,11 +109,12 @@ def find_stored_model(name: str, store: Store, key_path: Path | None = None) -> 
             raise RegistryError(f"refused {where}: it has no signature, {SIGNATURE} (push --sign-with writes one)")
         if not is_signature(signature, content, key):
             raise RegistryError(
-                f"refused {where}: its signature is not that of {key_path}. The model was altered, or signed by another"
+                f"refused {where}: its signature is not that of {key_path}. The model was altered, or signed by "
+                "another: expected one that the owner of the key pushed with --sign-with"
             )
     manifest = parse_manifest(content, f"{where}/{MANIFEST}")
     if manifest["id"] != name:
-        raise RegistryError(f"refused {where}: its manifest is of model {manifest['id']!r}")
+        raise RegistryError(f"refused {where}: its manifest is of model {manifest['id']!r}, expected {name!r}")
     return StoredModel(store, name, content, manifest)
 
 

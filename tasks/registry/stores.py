@@ -43,7 +43,9 @@ class Store:
         try:
             self._files, root = fsspec.core.url_to_fs(address)
         except (ValueError, ImportError) as error:
-            raise RegistryError(f"{address} is not a supported store: {error}") from error
+            raise RegistryError(
+                f"{address} is not a supported store: {error}; expected a folder, or an address that fsspec knows"
+            ) from error
         self._root = root.rstrip("/")
         self._files.invalidate_cache()  # of listings, from an earlier store in this process
 
