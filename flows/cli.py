@@ -376,16 +376,23 @@ def show_settings(
 
 @app.command()
 def doctor(
-    data: Annotated[bool, typer.Option("--data", help="Check all files of data_dir, and mend them.")] = False,
+    data: Annotated[
+        bool,
+        typer.Option(
+            "--data",
+            help="Check all files of data_dir, and mend them. What can be made again is made again by the next run.",
+        ),
+    ] = False,
     settings: SettingsFile = None,
     assignments: Assignments = None,
 ) -> None:
-    """Check what runs depend on, and mend it. What was damaged and can be made again is made again by the next run."""
+    """Check the set-up: versions, weights, disk, memory, GPU, server and store; with --data the files of data_dir."""
     from flows.configuration import load_settings
 
-    if not data:
-        raise typer.BadParameter("expected what to check: --data")
     chosen = load_settings(settings, assignments or ())
+    if not data:
+        _print_setup(chosen)
+        return
     if not chosen.data_dir.is_dir():
         raise SettingsError(f"no folder {chosen.data_dir}: expected the data_dir of earlier runs (--set data_dir=...)")
     from flows.doctor import check_data
@@ -642,6 +649,24 @@ def _check_catalog(settings: "Settings") -> None:
     if not is_address(source) and not Path(source).is_file():
         # Checked here, since Prefect takes seconds to start.
         raise SettingsError(f"no catalog at {source}: expected the path or address of MovieGenre.csv (--catalog)")
+
+
+def _print_setup(settings: "Settings") -> None:
+    from rich.table import Table
+
+    from flows.setup_checks import check_setup
+
+    styles = {"ok": "green", "warning": "yellow", "problem": "red"}
+    table = Table("check", "state", "found", "what to do")
+    for column in table.columns:
+        column.overflow = "fold"
+    checks = list(check_setup(settings))
+    for check in checks:
+        state = _cell(check.state, styles[check.state])
+        table.add_row(_cell(check.name), state, _cell(check.found), _cell(check.advice))
+    _print(table)
+    if any(check.state == "problem" for check in checks):
+        raise typer.Exit(1)
 
 
 def _print_run(run: "Run") -> None:

@@ -130,7 +130,9 @@ class Store:
         return self._name(self._path(MODELS_FOLDER, model_id))
 
     def _describe_missing(self, model_id: str, name: str) -> RegistryError:
-        return RegistryError(f"{self.describe(model_id)} lacks {name}, which its manifest names: the model is damaged")
+        return RegistryError(
+            f"{self.describe(model_id)} lacks {name}, which its manifest names: the model is damaged; push it again"
+        )
 
     def _name(self, path: str) -> str:
         return path if isinstance(self._files, LocalFileSystem) else str(self._files.unstrip_protocol(path))

@@ -70,9 +70,9 @@ class _Module:
             if not isinstance(function, ast.FunctionDef) or function.name in self._classes:
                 continue
             for node in ast.walk(function):
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in self._classes:
+                if isinstance(node, ast.Call) and (name := _name(node.func)) in self._classes:
                     # Of a function that makes the error, its own words as well.
-                    parts = [*node.args, *self._values.get(node.func.id, [])]
+                    parts = [*node.args, *self._values.get(name, [])]
                     texts = [text for part in parts for text in self._list_texts(part, depth=2)]
                     yield Message(f"{self.name}.{function.name}", " ".join(texts))
 
@@ -83,13 +83,18 @@ class _Module:
             if isinstance(part, ast.Constant) and isinstance(part.value, str):
                 texts[0] += part.value
             elif isinstance(part, ast.Name | ast.Attribute):
-                names.append(part.id if isinstance(part, ast.Name) else part.attr)
+                names.append(_name(part))
                 texts[0] += "{}"
         if depth:
             for name in dict.fromkeys(names):
                 for value in self._values.get(name, []):
                     texts += self._list_texts(value, depth - 1)
         return texts
+
+
+def _name(node: ast.expr) -> str:
+    """Returns the last part of a dotted name; empty if it is none."""
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
 def _in_order(node: ast.AST) -> Iterator[ast.AST]:
