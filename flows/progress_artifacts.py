@@ -68,7 +68,8 @@ class ProgressArtifacts:
             try:
                 for state in states.values():
                     self._show(state)
-            except (httpx.HTTPError, PrefectException, OSError) as problem:
+            # The last: the flow has closed the client that it shares with this thread, which was too slow.
+            except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as problem:
                 logger.warning("the dashboard gets no more progress of this run: %s", one_line(problem))
                 return
 

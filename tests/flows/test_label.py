@@ -18,6 +18,7 @@ from tasks.prediction import labelling
 from tasks.prediction.labelling import Labelled
 from tasks.prediction.predictor import Prediction, Predictor
 from tasks.prediction.tables import make_schema
+from tasks.progress import ProgressState, reporting_to
 from tasks.sample.server import serve
 from tasks.settings import PosterSettings
 
@@ -188,8 +189,13 @@ def test_the_next_run_requests_and_predicts_only_what_is_new(
         return label(str(addresses), tmp_path / "labels", "champion", small_run.artifacts_dir, settings)
 
     monkeypatch.setattr(Predictor, "predict", count)
-    assert label_all() == Labelled(tmp_path / "labels", 30, {"http 404": 1})
+    states: list[ProgressState] = []
+    with reporting_to(states.append):
+        assert label_all() == Labelled(tmp_path / "labels", 30, {"http 404": 1})
     assert sum(predicted) == 30
+    last = [state for state in states if state.has_ended]
+    assert [(state.stage, state.done, state.total) for state in last] == [("posters", 31, 31), ("prediction", 31, 31)]
+    assert [state.failures for state in last] == [{"http 404": 1}] * 2
     # No host may be private now, so that any request would fail.
     before = (tmp_path / "labels" / "labels.csv").read_bytes()
     assert label_all(PosterSettings()) == Labelled(tmp_path / "labels", 30, {"http 404": 1})

@@ -19,6 +19,7 @@ from tasks.dataset.records import parse_example
 from tasks.dataset.task import Dataset, _check_sum, read_dataset, write_dataset
 from tasks.errors import DatasetError
 from tasks.posters import ledger
+from tasks.progress import ProgressState, reporting_to
 from tasks.settings import DatasetSettings
 
 SETTINGS = DatasetSettings(min_posters_per_genre=20, shard_bytes=10_000)
@@ -76,8 +77,11 @@ def read_records(dataset: Dataset) -> list[tuple[str, dict[str, object]]]:
 
 
 def test_every_film_with_a_poster_is_in_one_shard(work: Path) -> None:
-    dataset = write(work)
+    states: list[ProgressState] = []
+    with reporting_to(states.append):
+        dataset = write(work)
     records = read_records(dataset)
+    assert (states[-1].done, states[-1].total, states[-1].has_ended) == (117, 117, True)
     assert dataset.genres == ["Comedy", "Drama"]
     assert sorted(dataset.shard_names) == sorted(path.name for path in dataset.folder.glob("*.tfrecord"))
     assert read_dataset(dataset.folder) == dataset

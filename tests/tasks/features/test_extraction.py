@@ -18,8 +18,10 @@ POSTERS = [draw_poster("A (1999)", ["Drama"], np.random.default_rng(seed)) for s
     "settings", [FeatureSettings(engine="litert"), FeatureSettings(engine="tensorflow", batch_size=3)]
 )
 def test_features_are_the_networks_by_either_engine(backbone: Backbone, settings: FeatureSettings) -> None:
-    extract = make_feature_extractor(backbone, settings)
+    extracted: list[int] = []
+    extract = make_feature_extractor(backbone, settings, extracted.append)
     features = extract(POSTERS, [0, 3])
+    assert (sum(extracted), max(extracted) < 37) == (37, True)  # while it runs
     assert (features.shape, features.dtype) == ((37, 2, 1280 + 576 + 960), np.float32)
     pixels = tf.stack([prepare_poster(tf.constant(poster)) for poster in POSTERS])
     np.testing.assert_allclose(features[:, 0], backbone.tapped(pixels), atol=1e-3)

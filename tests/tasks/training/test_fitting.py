@@ -135,8 +135,10 @@ def test_same_seed_same_weights(train: Examples, validation: Examples) -> None:
 def test_stops_when_validation_gets_no_better(train: Examples, validation: Examples) -> None:
     noise = replace(validation, genre_targets=validation.genre_targets[::-1])
     settings = SETTINGS.model_copy(update={"epochs": 60, "patience": 2})
-    fitted = fit_head(TrainingData(train, noise, GENRES), settings, seed=0)
+    epochs: list[int] = []
+    fitted = fit_head(TrainingData(train, noise, GENRES), settings, seed=0, on_epochs=epochs.append)
     assert len(fitted.history) == fitted.best_epoch + 2 < 60
+    assert epochs == [1] * len(fitted.history) + [60 - len(fitted.history)]
     # The weights are those of the best epoch.
     assert fitted.history["val_macro_f1"].max() == fitted.validation_macro_f1
     decisions = predict(fitted.head, noise.features)["genres"] > 0.5
@@ -283,7 +285,9 @@ def test_heads_are_averaged_into_one(train: Examples, validation: Examples) -> N
     data = TrainingData(train, validation, GENRES)
     settings = SETTINGS.model_copy(update={"num_heads": 3, "epochs": 2})
     outputs = HeadSettings(decade=0.5, score=0.5, embedding=0.5, embedding_size=4)
-    averaged = fit_heads(data, settings, seed=1, heads=outputs)
+    epochs: list[int] = []
+    averaged = fit_heads(data, settings, seed=1, heads=outputs, on_epochs=epochs.append)
+    assert sum(epochs) == 6
     alone = [fit_head(data, settings, seed, outputs) for seed in (3, 4, 5)]
     predicted = predict(build_logits_model(averaged.head), validation.features)
     expected = [predict(build_logits_model(fitted.head), validation.features) for fitted in alone]

@@ -9,6 +9,7 @@ from small_dataset import write_small_dataset, write_small_features
 
 from tasks.dataset.task import Dataset
 from tasks.outputs.decade import DecadeOutput
+from tasks.progress import ProgressState, reporting_to
 from tasks.settings import HeadSettings, TrainingSettings
 from tasks.training.task import cross_fit_heads, train_head
 
@@ -73,7 +74,10 @@ def test_damaged_predictions_of_folds_are_made_again(
     dataset: Dataset, features_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    path = cross_fit_heads.fn(dataset, features_folder, tmp_path, SETTINGS, 2, 0)
+    states: list[ProgressState] = []
+    with reporting_to(states.append):
+        path = cross_fit_heads.fn(dataset, features_folder, tmp_path, SETTINGS, 2, 0)
+    assert (states[-1].done, states[-1].has_ended) == (2 * SETTINGS.epochs, True)
     whole, before = path.read_bytes(), path.stat().st_mtime_ns
     assert cross_fit_heads.fn(dataset, features_folder, tmp_path, SETTINGS, 2, 0) == path
     assert path.stat().st_mtime_ns == before
