@@ -175,6 +175,7 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
     from tasks.features.backbone import load_backbone
     from tasks.features.joining import join_features
     from tasks.report.page import collect_report
+    from tasks.tracking.task import write_logs
 
     workspace, dataset = settings.workspace, data.dataset
     with _timed("features", seconds):
@@ -225,6 +226,15 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
             catalog={"catalog_sha256": data.catalog.sha256, "corrections_sha256": data.catalog.corrections_sha256},
         )
         model = publish_model(candidate, settings)
+    with _timed("tracking", seconds):
+        write_logs(
+            model,
+            dataset,
+            heads.model,
+            posters_dir=workspace.folder("posters"),
+            folder=workspace.folder("tensorboard"),
+            with_posters=settings.evaluation.thumbnails,
+        )
     presentation.show_evaluation(model, evaluation.metrics)
     return model
 

@@ -102,8 +102,11 @@ def list_outdated(workspace: Workspace, in_use: InUse | None, keep_days: float) 
         keep_days: Number of days; 0: everything is old.
     """
     oldest = time.time() - keep_days * _DAY_SECONDS
-    # The newest log is that of the present run.
-    candidates = [Outdated(path, "logs") for path in sorted(workspace.folder("logs").glob("*.jsonl"))[:-1]]
+    # The newest log is that of the present run, or of the newest model.
+    candidates = [
+        *(Outdated(path, "logs") for path in sorted(workspace.folder("logs").glob("*.jsonl"))[:-1]),
+        *(Outdated(folder, "TensorBoard logs") for folder in _list_folders(workspace.folder("tensorboard"))[:-1]),
+    ]
     if in_use:
         heads, features = (_list_folders(workspace.folder(name)) for name in ("training", "features"))
         results = (workspace.folder(name) for name in _RESULTS)  # copies of the newest model's files

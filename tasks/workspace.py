@@ -18,6 +18,7 @@ FolderName = Literal[
     "comparison",
     "reproduction",
     "inspection",
+    "tensorboard",
     "logs",
 ]
 FOLDERS: tuple[FolderName, ...] = get_args(FolderName)

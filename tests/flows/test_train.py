@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from event_logs import read_embedding, read_values
+from PIL import Image
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -273,10 +275,30 @@ def test_server_has_named_tasks_and_artifacts(small_run) -> None:
     assert (rows["posters", "failed: http 404"], rows["posters", "available"]) == (4, 236)
 
 
+def test_a_published_model_has_tensorboard_logs(small_run) -> None:
+    logs = small_run.data_dir / "tensorboard" / small_run.run.model.id
+    genres = small_run.run.model.genres
+    history = {f"f1/{genre}" for genre in genres}
+    assert history <= read_values(logs / "train", "scalars").keys() & read_values(logs / "validation", "scalars").keys()
+    scores = read_values(logs / "test", "scalars")
+    last_epoch = small_run.run.metrics["model"]["best_epoch"]
+    for genre, expected in small_run.run.metrics["model"]["genres"].items():
+        ((epoch, value),) = scores[f"f1/{genre}"]
+        assert (epoch, float(value)) == (last_epoch, pytest.approx(expected["f1"]))
+    assert {f"{genre}/pr_curves" for genre in genres} >= read_values(logs / "test", "pr_curves").keys() != set()
+    embedding = read_embedding(logs / "test")
+    vectors = np.loadtxt(logs / "test" / embedding.tensor_path, delimiter="\t")
+    assert vectors.shape == tuple(embedding.tensor_shape) == (24, TrainingSettings(recipe="fast").hidden_units)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    with Image.open(logs / "test" / embedding.sprite.image_path) as sprite:
+        assert sprite.size == (5 * embedding.sprite.single_image_dim[0], 5 * embedding.sprite.single_image_dim[1])
+    assert "tracking" in small_run.run.seconds
+
+
 def test_second_run_ends_with_the_same_model_and_writes_nothing(small_run) -> None:
     work = [
         small_run.data_dir / stage
-        for stage in ("posters", "splits", "shards", "features", "training", "evaluation", "export")
+        for stage in (*("posters", "splits", "shards", "features", "training", "evaluation", "export", "tensorboard"),)
     ]
     before = snapshot(*work, small_run.artifacts_dir)
     leftover, of_others = (small_run.data_dir / f".{name}.0123abcd.partial" for name in ("shards", "labels"))

@@ -19,6 +19,7 @@ NAMES = [
     *("training/default-1/head.keras", "training/seed-1/head.keras", "training/.seed-1.0123abcd.partial/head.keras"),
     *("evaluation/metrics.json", "export/head.keras", "comparison/seed-0/dataset.json", "backbone/weights.whl"),
     *("logs/1.jsonl", "logs/2.jsonl", "logs/3.jsonl", "logs/server.log", "sample/logs/1.jsonl"),
+    *("tensorboard/20260101-000000-0123ab/test/events", "tensorboard/20260201-000000-0123ab/test/events"),
 ]
 IN_USE = InUse("net", frozenset({"default-1"}))
 
@@ -40,7 +41,8 @@ def find(workspace: Workspace, in_use: InUse | None, keep_days: float) -> list[s
     )
 
 
-OLD = ["evaluation", "export", "features/other", "logs/1.jsonl", "logs/2.jsonl", "training/seed-1"]
+OLD_LOGS = ["logs/1.jsonl", "logs/2.jsonl", "tensorboard/20260101-000000-0123ab"]
+OLD = [*("evaluation", "export", "features/other"), *OLD_LOGS, "training/seed-1"]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ OLD = ["evaluation", "export", "features/other", "logs/1.jsonl", "logs/2.jsonl",
         (IN_USE, 9, OLD),
         (IN_USE, 0, OLD),
         (IN_USE, 11, []),
-        (None, 9, ["logs/1.jsonl", "logs/2.jsonl"]),
+        (None, 9, OLD_LOGS),
     ],
 )
 def test_old_and_not_used(workspace: Workspace, in_use: InUse | None, keep_days: float, expected: list[str]) -> None:
@@ -86,9 +88,10 @@ def test_what_is_freed_is_counted(workspace: Workspace) -> None:
     assert all((workspace.data_dir / name).exists() for name in NAMES)
     freed = remove(outdated)
     assert freed == counted
-    assert (freed.num_files, freed.num_bytes) == (7, 35)
+    assert (freed.num_files, freed.num_bytes) == (8, 40)
     assert freed.describe() == (
-        "2 logs, 1 trained heads, 1 features of other networks, 2 results of the last run: 7 files, 0.0 MB"
+        "2 logs, 1 TensorBoard logs, 1 trained heads, 1 features of other networks, 2 results of the last run: "
+        "8 files, 0.0 MB"
     )
     left = {name for name in NAMES if (workspace.data_dir / name).exists()}
     assert left == {name for name in NAMES if not any(name.startswith(old) for old in OLD)}

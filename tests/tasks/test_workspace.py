@@ -20,6 +20,7 @@ def test_folders_have_their_names_and_are_not_created(tmp_path: Path) -> None:
         "data/comparison",
         "data/reproduction",
         "data/inspection",
+        "data/tensorboard",
         "data/logs",
     ]
     assert list(tmp_path.iterdir()) == []
@@ -49,6 +50,7 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
         ".reproduction.0123abcd.partial/training/default-0123/head.keras",
         "posters/.part-00000.parquet.0123abcd.partial",
         "training/.default-0123.4567cdef.partial/head.keras",
+        "tensorboard/.20261127-170604-4b8695.4567cdef.partial/test/metadata.tsv",
         "features/mobilenet/.part-00000.parquet.0123abcd.partial",
     ]
     kept = [

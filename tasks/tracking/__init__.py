@@ -1,0 +1,1 @@
+"""The tracking stage: a published model in the logs of experiment trackers."""
