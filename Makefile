@@ -11,6 +11,7 @@ AUDIT := .audit-venv
 FUZZ := .fuzz-venv
 MUTANTS := .mutants-venv
 PAGES := .pages-venv
+TRACKERS := .trackers-venv
 # Seed of the random numbers of make fuzz and make soak: make fuzz SEED=3.
 SEED := 0
 # Report of make screenshots.
@@ -22,7 +23,7 @@ NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tes
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
 # Two processes of tests are enough for two cores: threads of TensorFlow beside them would only wait for each other.
 TEST_THREADS := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1
-.PHONY: demo test coverage test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages screenshots mutants setup backbone lock clean
+.PHONY: demo test coverage test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages trackers screenshots mutants setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -107,6 +108,10 @@ recovery: setup
 pages: setup $(PAGES)/installed
 	PYTHONPATH=$(CURDIR)/$(PAGES)/lib/python3.11/site-packages $(BIN)/pytest -m pages
 
+# Four minutes: models in MLflow, read back by its own loader.
+trackers: setup $(TRACKERS)/installed
+	PYTHONPATH=$(CURDIR)/$(TRACKERS)/lib/python3.11/site-packages $(BIN)/pytest -m trackers
+
 # The pictures of docs/images, of a report of the sample: make screenshots REPORT=artifacts/sample/models/<id>/report.html
 screenshots: setup $(PAGES)/installed
 	PYTHONPATH=$(CURDIR)/$(PAGES)/lib/python3.11/site-packages $(BIN)/python tests/pages/screenshots.py $(REPORT)
@@ -122,7 +127,9 @@ $(AUDIT)/installed: tests/audit/tools.lock
 $(FUZZ)/installed: tests/fuzz/coverage.lock
 $(MUTANTS)/installed: tests/mutants/tools.lock
 $(PAGES)/installed: tests/pages/tools.lock
-$(BENCH)/installed $(AUDIT)/installed $(FUZZ)/installed $(MUTANTS)/installed $(PAGES)/installed:
+$(TRACKERS)/installed: tests/trackers/tools.lock
+$(BENCH)/installed $(AUDIT)/installed $(FUZZ)/installed $(MUTANTS)/installed $(PAGES)/installed \
+$(TRACKERS)/installed:
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	touch $@
@@ -145,6 +152,8 @@ lock:
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/mutants/tools.lock
 	.lock-venv/bin/uv pip compile tests/pages/tools.in --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/pages/tools.lock
+	.lock-venv/bin/uv pip compile tests/trackers/tools.in --constraint requirements.lock --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/trackers/tools.lock
 	rm -rf .lock-venv
 
 clean:

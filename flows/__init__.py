@@ -24,6 +24,13 @@ _ENVIRONMENT = {
     # Prefect starts its temporary server with `python -m`: a module in the working directory that has the name of one
     # of Python's, or of a package, must not take its place.
     "PYTHONSAFEPATH": "1",
+    # MLflow takes no other value of DO_NOT_TRACK than "true" for an answer.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # A server that does not answer holds up a run for seconds, not for four minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "KERAS_BACKEND": "tensorflow",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }

@@ -40,6 +40,7 @@ from tasks.registry.models import describe_format_mismatch, find_champion, rank_
 from tasks.registry.task import Candidate, find_current_model, list_inputs, publish_model, push
 from tasks.registry.verdicts import count_verdicts
 from tasks.settings import Settings, TrainingSettings
+from tasks.tracking.mlflow_run import is_wanted, log_to_mlflow
 
 if TYPE_CHECKING:
     from tasks.evaluation.task import EvaluationContext, TrainedHeads
@@ -150,6 +151,9 @@ def _run(settings: Settings) -> Run:
         with _timed("push", seconds):
             push(settings.artifacts_dir, publish_to, settings.registry.sign_with)
     is_champion = model.id == read_champion_id(settings.artifacts_dir)
+    if is_wanted():
+        with _timed("mlflow", seconds):
+            log_to_mlflow(model)
     rank = describe_rank(model, settings.artifacts_dir)
     logger.info("registry: %s: %s", model.id, rank)
     presentation.show_model(model, rank)
