@@ -108,7 +108,7 @@ recovery: setup
 pages: setup $(PAGES)/installed
 	PYTHONPATH=$(CURDIR)/$(PAGES)/lib/python3.11/site-packages $(BIN)/pytest -m pages
 
-# Four minutes: models in MLflow, read back by its own loader.
+# Six minutes: models in MLflow and ONNX, read back by their own loaders.
 trackers: setup $(TRACKERS)/installed
 	PYTHONPATH=$(CURDIR)/$(TRACKERS)/lib/python3.11/site-packages $(BIN)/pytest -m trackers
 

@@ -27,6 +27,7 @@ from flows.time_limit import time_limit
 from flows.watching import crash_killed_runs, crashed_when_interrupted, report_failure, run_ids
 from tasks.catalog.task import Catalog, read_catalog
 from tasks.dataset.task import Dataset, write_dataset
+from tasks.export.onnx_file import check_packages
 from tasks.features.source import identify_source
 from tasks.fingerprints import Inputs
 from tasks.locking import locked
@@ -116,7 +117,9 @@ def exclusive_run(settings: Settings) -> Iterator[None]:
 
 
 def _run(settings: Settings) -> Run:
-    # Errors of the last stage that can be found now are raised now.
+    # Errors of the last stages that can be found now are raised now.
+    if settings.export.onnx:
+        check_packages()
     publish_to = settings.registry.publish_to
     store_champion_id = adopt_champion(settings.artifacts_dir, publish_to) if publish_to else None
     if store_champion_id:

@@ -57,6 +57,11 @@ class ModelFolder:
         return self.path / "classifier.tflite"
 
     @property
+    def onnx_path(self) -> Path:
+        """The same model in ONNX's format."""
+        return self.path / "classifier.onnx"
+
+    @property
     def head_path(self) -> Path:
         """Keras model from features to outputs."""
         return self.path / "head.keras"

@@ -446,6 +446,10 @@ class ExportSettings(StageSettings):
         True,
         description="Whether classifier.tflite is written; `predict` and `label` take a fraction of the time with it.",
     )
+    onnx: bool = Field(
+        False,
+        description="Whether classifier.onnx is written, for ONNX Runtime; needs the extra `onnx`, takes 15 seconds.",
+    )
     index: bool = Field(
         True,
         description="Whether index.parquet is written, which `similar` searches: two bytes for each training film "

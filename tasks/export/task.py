@@ -24,6 +24,7 @@ from tasks.export.checking import compare_served, serve_in_clean_process
 from tasks.export.classifier import Classifier, write_saved_model
 from tasks.export.index import write_index
 from tasks.export.lite import write_lite
+from tasks.export.onnx_file import predict_onnx, write_onnx
 from tasks.features.backbone import Backbone
 from tasks.features.litert import LiteRTNetwork
 from tasks.fingerprints import Inputs, find_current
@@ -43,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 # Test posters that are compared: those of the SavedModel take TensorFlow's time.
 _NUM_CHECKED = 64
-_NUM_CHECKED_WITH_LITE = 256
+_NUM_CHECKED_WITH_FILES = 256
 _DESCRIPTION = "export.json"
 
 
@@ -53,14 +54,14 @@ class Export:
 
     Attributes:
         folder: Folder with `saved_model/`, the same as `classifier.keras`, `head.keras`, `decision.json` (see
-            `ModelFolder.decision_path`), and if enabled `classifier.tflite` (see `tasks.export.lite`) and
-            `index.parquet` (see `tasks.export.index`).
+            `ModelFolder.decision_path`), and if enabled `classifier.tflite` (see `tasks.export.lite`),
+            `classifier.onnx` (see `tasks.export.onnx_file`) and `index.parquet` (see `tasks.export.index`).
         outputs: Names of the outputs, genres first.
         check: Number of test `posters` that were compared; the `largest_difference` between the SavedModel's
             predictions, in a clean process, and the pipeline's; under `ranking` the `order` of the genres and how well
             each order ranks the validation split (see `choose_order`); under `novelty` the `poster_size` (median width
             and height) and the share of the test posters whose novelty is over 1 (`test_share_over_bound`); and under
-            `tflite` the result of `_check_lite`.
+            `tflite` and `onnx` the results of `_check_columns`.
     """
 
     folder: Path
@@ -70,9 +71,9 @@ class Export:
     @property
     def largest_difference(self) -> float:
         """The largest of all differences."""
-        lite_difference = self.check.get("tflite", {}).get("largest_difference", 0.0)
+        checks = [self.check, *(self.check[name] for name in ("tflite", "onnx") if name in self.check)]
         # NumPy's maximum: that of Python would hide a NaN.
-        return float(np.maximum(self.check["largest_difference"], lite_difference))
+        return float(np.max([check["largest_difference"] for check in checks]))
 
 
 @task(name="export model", cache_policy=NO_CACHE)
@@ -113,7 +114,7 @@ def export_model(
     )
     novelty = fit_novelty(train.features, validation.features, backbone.num_last_features)
     classifier = Classifier(network, head, outputs, trained.num_views, novelty)
-    posters = _read_posters(posters_dir, test.films["imdb_id"].tolist()[:_NUM_CHECKED_WITH_LITE])
+    posters = _read_posters(posters_dir, test.films["imdb_id"].tolist()[:_NUM_CHECKED_WITH_FILES])
     with atomic_folder(folder) as partial, ThreadPoolExecutor(1, "export") as other_thread:
         model = ModelFolder(partial)
         write_saved_model(classifier, model.saved_model_path)
@@ -126,11 +127,15 @@ def export_model(
             write_index(dataset, trained, head, model.index_path)
         predictions = predict_confidences(head, test.features, len(posters))
         expected = np.hstack([predictions[output.name] for output in outputs if output.column_names])
-        lite_check = {}
+        checks = {}
         if settings.tflite:
             write_lite(classifier, model.lite_path)
             columns = LiteRTNetwork(model.lite_path.read_bytes()).predict_images(posters)
-            lite_check["tflite"] = _check_lite(columns, expected, serving.result(), outputs)
+            checks["tflite"] = _check_columns(columns, expected, serving.result(), outputs)
+        if settings.onnx:
+            write_onnx(classifier, model.onnx_path)
+            columns = predict_onnx(model.onnx_path, posters)
+            checks["onnx"] = _check_columns(columns, expected, serving.result(), outputs)
         served = serving.result()
         num_served = len(served["labels"])
         check: dict[str, Any] = {
@@ -141,12 +146,12 @@ def export_model(
                 "poster_size": _measure_posters(posters),
                 "test_share_over_bound": float((novelty.measure(test.features) > 1).mean()),
             },
-            **lite_check,
+            **checks,
         }
         description = {**inputs.as_description(), "outputs": trained.output_names, "check": check}
         _write_json(partial / _DESCRIPTION, description)
         write_checksums(partial)
-    logger.info("export: predictions for test posters, SavedModel against pipeline and LiteRT: %s", check)
+    logger.info("export: predictions for test posters, SavedModel against pipeline and other files: %s", check)
     return Export(folder, trained.output_names, check)
 
 
@@ -179,22 +184,22 @@ def _measure_posters(posters: Sequence[bytes]) -> list[int]:
     return np.median([(image.width, image.height) for image in parsed], axis=0).astype(int).tolist() if parsed else []
 
 
-def _check_lite(
+def _check_columns(
     columns: NDArray[np.float32],
     expected: NDArray[np.float32],
     served: Mapping[str, list[Any]],
     outputs: Sequence[Output],
 ) -> dict[str, Any]:
-    """Compares the LiteRT model, which decodes and resizes without TensorFlow, with pipeline and SavedModel.
+    """Compares a model file, whose images are decoded and resized without TensorFlow, with pipeline and SavedModel.
 
     Args:
-        columns: Columns of the LiteRT model, shape `(num_posters, num_columns)`.
+        columns: Columns of the LiteRT or the ONNX model, shape `(num_posters, num_columns)`.
         expected: Columns of the pipeline, same shape.
         served: Predictions of the SavedModel for the first of the posters.
         outputs: The outputs, of which the genres are the first.
 
     Returns:
-        `posters`; `differing_decisions`, the number of them with a genre that only one of LiteRT model and pipeline
+        `posters`; `differing_decisions`, the number of them with a genre that only one of model file and pipeline
         predicts; and on the first of them `top_1_agreement` and `largest_difference` with the SavedModel.
     """
     (genres, *_), num_served = outputs, len(served["labels"])

@@ -53,8 +53,9 @@ def render_model_card(manifest: Mapping[str, Any], metrics: Mapping[str, Any], s
     """
     genres = ", ".join(map(for_markdown, manifest["genres"]))
     lite = "\n\n`classifier.tflite` is the same model for LiteRT: pixels in, a row of numbers out."
+    onnx = "\n\n`classifier.onnx` is the same model for ONNX Runtime, for any number of posters at a time."
     sections = {
-        "Use": _USE + lite * settings.export.tflite,
+        "Use": _USE + lite * settings.export.tflite + onnx * settings.export.onnx,
         "Intended use": _INTENDED_USE,
         "Limits": _describe_limits(metrics, settings),
         "Training data": _describe_data(manifest, metrics),

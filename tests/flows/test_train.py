@@ -28,7 +28,8 @@ from scipy.special import logit
 from sklearn.metrics import f1_score
 
 from flows.train import Run, train
-from tasks.errors import CatalogError, DownloadError, LockedError, RegistryError
+from tasks.errors import CatalogError, DownloadError, LockedError, RegistryError, SettingsError
+from tasks.export import onnx_file
 from tasks.export.checking import serve_in_clean_process
 from tasks.features.preprocessing import prepare_posters, resize_pixels
 from tasks.outputs.decisions import decide
@@ -322,6 +323,15 @@ def test_an_emptied_folder_takes_over_the_champion_of_the_store(small_run, tmp_p
     assert (run.model.id, run.is_new, run.is_champion) == (small_run.run.model.id, False, True)
     assert run.model.path == artifacts / "models" / run.model.id
     assert read_json(artifacts / "champion.json") == read_json(small_run.artifacts_dir / "champion.json")
+
+
+def test_a_package_that_the_export_lacks_stops_a_run_at_once(small_run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_file, "_PACKAGES", ("no_such_package", "numpy"))
+    settings = small_run.settings.model_copy(update={"export": ExportSettings(views=1, onnx=True)})
+    before = snapshot(small_run.data_dir / "catalog", small_run.artifacts_dir)
+    with pytest.raises(SettingsError, match=r"^export.onnx is true, and no_such_package can't be imported: install "):
+        train(settings)
+    assert snapshot(small_run.data_dir / "catalog", small_run.artifacts_dir) == before
 
 
 @dataclass(frozen=True)

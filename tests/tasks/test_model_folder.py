@@ -24,6 +24,7 @@ def test_files_have_the_names_of_version_0_1() -> None:
         "saved_model": model.saved_model_path,
         "classifier.keras": model.keras_path,
         "classifier.tflite": model.lite_path,
+        "classifier.onnx": model.onnx_path,
         "head.keras": model.head_path,
         "index.parquet": model.index_path,
         "films.parquet": model.films_path,

@@ -55,6 +55,7 @@ def test_what_is_not_known_is_left_out(manifest: dict[str, Any]) -> None:
     card = render_model_card(manifest, metrics, settings)
     assert "none is part of the model. The pipeline" in card
     assert "tflite" not in card
+    assert "onnx" not in card
     assert "By poster-genres 0.1.0, default recipe (altered): " in card
     assert "pixels in one view." in card
     assert "decade" not in card
