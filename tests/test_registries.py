@@ -25,7 +25,11 @@ def test_no_committed_file_names_a_package_registry() -> None:
     assert grep(HOSTS, ".") == []
 
 
-@pytest.mark.parametrize("lock", [*sorted(ROOT.glob("*.lock")), *sorted((ROOT / "tests").rglob("*.lock"))], ids=str)
+@pytest.mark.parametrize(
+    "lock",
+    [ROOT / "requirements.lock", *sorted((ROOT / "tasks").rglob("*.lock")), *sorted((ROOT / "tests").rglob("*.lock"))],
+    ids=str,
+)
 def test_locks_have_hashes_and_no_address(lock: Path) -> None:
     text = lock.read_text("utf-8")
     assert "==" in text

