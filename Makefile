@@ -12,6 +12,7 @@ FUZZ := .fuzz-venv
 MUTANTS := .mutants-venv
 PAGES := .pages-venv
 TRACKERS := .trackers-venv
+CONTAINERS := .containers-venv
 # Seed of the random numbers of make fuzz and make soak: make fuzz SEED=3.
 SEED := 0
 # Report of make screenshots.
@@ -23,7 +24,7 @@ NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tes
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
 # Two processes of tests are enough for two cores: threads of TensorFlow beside them would only wait for each other.
 TEST_THREADS := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1
-.PHONY: demo test coverage test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages trackers screenshots wheel mutants setup backbone lock clean
+.PHONY: demo test coverage test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages trackers screenshots wheel containers mutants setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -120,6 +121,10 @@ screenshots: setup $(PAGES)/installed
 wheel: setup
 	$(BIN)/pytest -m wheel
 
+# Four minutes, without Docker: checks the Dockerfiles and compose.yaml, and runs the commands of compose.yaml.
+containers: setup $(CONTAINERS)/installed
+	POSTER_GENRES_CONTAINER_TOOLS=$(CURDIR)/$(CONTAINERS)/bin $(BIN)/pytest -m containers
+
 # An hour and a half, then minutes: only what changed is run again. Mutants of the code that decides what is served.
 mutants: setup $(MUTANTS)/installed
 	PYTHONPATH=$(CURDIR)/$(MUTANTS)/lib/python3.11/site-packages PATH=$(CURDIR)/$(BIN):$(PATH) \
@@ -132,8 +137,9 @@ $(FUZZ)/installed: tests/fuzz/coverage.lock
 $(MUTANTS)/installed: tests/mutants/tools.lock
 $(PAGES)/installed: tests/pages/tools.lock
 $(TRACKERS)/installed: tests/trackers/tools.lock
+$(CONTAINERS)/installed: tests/containers/tools.lock
 $(BENCH)/installed $(AUDIT)/installed $(FUZZ)/installed $(MUTANTS)/installed $(PAGES)/installed \
-$(TRACKERS)/installed:
+$(TRACKERS)/installed $(CONTAINERS)/installed:
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	touch $@
@@ -158,6 +164,8 @@ lock:
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/pages/tools.lock
 	.lock-venv/bin/uv pip compile tests/trackers/tools.in --constraint requirements.lock --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/trackers/tools.lock
+	.lock-venv/bin/uv pip compile tests/containers/tools.in --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/containers/tools.lock
 	rm -rf .lock-venv
 
 clean:

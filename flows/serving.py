@@ -167,9 +167,9 @@ def _run(arguments: list[str], project: Path, environment: Mapping[str, str]) ->
 def _call(arguments: list[str], project: Path, environment: Mapping[str, str]) -> None:
     done = _run(arguments, project, environment)
     if done.returncode:
-        last_line = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        last_line = " ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-1:])
         raise ServingError(
-            f"`prefect {shlex.join(arguments)}` failed: {' '.join(last_line)}; see {project / SERVER_LOG}, and try again"
+            f"`prefect {shlex.join(arguments)}` failed: {last_line}; see {project / SERVER_LOG}, and try again"
         )
 
 
