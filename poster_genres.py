@@ -18,23 +18,23 @@ _REMEDY = "install poster-genres in an environment of its own (pipx, uv tool, a 
 
 def main() -> None:
     """Runs the command line, unless its packages are those of another project: then it says so in one line."""
-    for stranger in (_find_shadow(), _find_overwritten()):
-        if stranger:
-            print(f"poster-genres: {stranger}: {_REMEDY}", file=sys.stderr)
-            sys.exit(2)
+    if stranger := _find_shadow() or _find_overwritten():
+        print(f"poster-genres: {stranger}: {_REMEDY}", file=sys.stderr)
+        sys.exit(2)
     from flows.__main__ import main as run_command
 
     run_command()
 
 
 def _find_shadow() -> str:
-    """Returns which package would be imported from elsewhere than beside this module; empty if none."""
+    """Returns which package is not beside this module, or would be imported from elsewhere; empty if none."""
     for name in _PACKAGES:
-        spec = find_spec(name)
         expected = Path(__file__).resolve().parent / name / "__init__.py"
-        if spec is None or spec.origin is None or Path(spec.origin).resolve() != expected:
-            found = "missing" if spec is None else f"{spec.origin or 'a folder'}, of another project"
-            return f"the package `{name}` is {found}"
+        if not expected.is_file():
+            return f"{expected} is missing, perhaps uninstalled with another package"
+        origin = getattr(find_spec(name), "origin", None)
+        if origin is None or Path(origin).resolve() != expected:
+            return f"the package `{name}` is {origin}, of another project"
     return ""
 
 

@@ -50,3 +50,7 @@ def test_a_package_that_was_installed_over_it_is_one_line(tmp_path: Path) -> Non
     done = call(tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert f"{tmp_path}/tasks/__init__.py was overwritten" in done.stderr
+    (tmp_path / "tasks" / "__init__.py").unlink()  # as when that distribution is uninstalled
+    done = call(tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert f"{tmp_path}/tasks/__init__.py is missing" in done.stderr
