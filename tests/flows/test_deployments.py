@@ -13,6 +13,7 @@ import pytest
 from served import Served, find_free_port, list_processes, wait
 from webhook import listen
 
+from flows.settings_file import read_settings_file
 from tasks.registry.models import list_models
 from tasks.settings import FeatureSettings
 
@@ -54,6 +55,7 @@ def test_deployments_are_there_as_described(served: Served) -> None:
     assert set(found) == {"weekly", "demo", "label"}
     weekly = found["weekly"]
     assert [schedule["schedule"]["cron"] for schedule in weekly["schedules"]] == ["0 6 * * 1"]
+    assert weekly["parameters"] == {"settings": read_settings_file(ROOT / "settings.yaml")}
     assert weekly["global_concurrency_limit"]["limit"] == 1
     assert weekly["concurrency_options"]["collision_strategy"] == "ENQUEUE"
     assert all(deployment["work_pool_name"] == "poster-genres" for deployment in found.values())
