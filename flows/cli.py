@@ -91,7 +91,8 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder,
     create_project(folder)
     command = "poster-genres" if shutil.which("poster-genres") else str(Path(sys.argv[0]).absolute())
     _print(f"wrote   settings.yaml, prefect.yaml, README.md and the rest of a project to {folder}")
-    _print(f"next    cd {shlex.quote(str(folder))} && {command} backbone && {command} demo")
+    enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
+    _print(f"next    {enter}{command} backbone && {command} demo")
 
 
 @app.command()

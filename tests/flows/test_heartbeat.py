@@ -31,7 +31,9 @@ def served(tmp_path: Path) -> Iterator[Served]:
         "PREFECT_SERVER_API_PORT": str(port),
     }
     log = tmp_path / "server.log"
-    with serving._process(["server", "start", "--host", "127.0.0.1", "--port", str(port)], environment, log) as server:
+    with serving._process(
+        ["server", "start", "--host", "127.0.0.1", "--port", str(port)], ROOT, environment, log
+    ) as server:
         serving._wait_until_healthy(api_url, server, log)
         yield Served(api_url, environment)
 
@@ -57,14 +59,14 @@ def test_a_run_that_is_killed_with_its_worker_is_marked_as_crashed(served: Serve
         file = write_automation(served, webhook, tmp_path / "automations.yaml")
         done = served.call("automation", "create", "--from-file", str(file))
         assert done.returncode == 0, done.stdout + done.stderr
-        serving._set_up(served.environment)
+        serving._set_up(ROOT, served.environment)
         (automation,) = served.post("automations/filter")
         assert automation["trigger"]["within"] == 90
         environment = {**served.environment, "PYTHONPATH": str(ROOT)}
         end_by_time_limit(tmp_path, environment)
         living = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environment)
         try:
-            with serving._process(["worker", "start", "--pool", serving.WORK_POOL], served.environment) as worker:
+            with serving._process(["worker", "start", "--pool", serving.WORK_POOL], ROOT, served.environment) as worker:
                 run = served.wait_for(served.start("train/weekly", settings=settings), "RUNNING")
                 wait(lambda: count_heartbeats(served, run["id"]), seconds=60)
                 os.killpg(worker.pid, signal.SIGKILL)

@@ -131,3 +131,11 @@ def test_command_writes_a_project_and_says_what_is_next(tmp_path: Path) -> None:
     again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (again.returncode, again.stderr.count("\n")) == (2, 1)
     assert again.stderr.startswith("poster-genres: my films has a project already")
+
+
+def test_in_the_working_directory_there_is_no_folder_to_enter(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "flows.cli", "init", "."]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "cd " not in done.stdout
+    assert done.stdout.rstrip().endswith(" demo")
