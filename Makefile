@@ -13,6 +13,7 @@ MUTANTS := .mutants-venv
 PAGES := .pages-venv
 TRACKERS := .trackers-venv
 CONTAINERS := .containers-venv
+DOCS := .docs-venv
 # Seed of the random numbers of make fuzz and make soak: make fuzz SEED=3.
 SEED := 0
 # Report of make screenshots.
@@ -24,7 +25,7 @@ NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tes
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
 # Two processes of tests are enough for two cores: threads of TensorFlow beside them would only wait for each other.
 TEST_THREADS := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1
-.PHONY: demo test coverage test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages trackers screenshots wheel containers mutants setup backbone lock clean
+.PHONY: demo test coverage test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages trackers docs screenshots wheel containers mutants setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -106,12 +107,19 @@ recovery: setup
 	$(BIN)/pytest -m recovery -n 2 --durations=5
 
 # Two minutes: pages in Chromium at two widths and in both themes, with axe-core. Needs Debian's chromium.
-pages: setup $(PAGES)/installed
+pages: setup docs $(PAGES)/installed
 	PYTHONPATH=$(CURDIR)/$(PAGES)/lib/python3.11/site-packages $(BIN)/pytest -m pages
 
 # Six minutes: models in MLflow and ONNX, read back by their own loaders.
 trackers: setup $(TRACKERS)/installed
 	PYTHONPATH=$(CURDIR)/$(TRACKERS)/lib/python3.11/site-packages $(BIN)/pytest -m trackers
+
+# A minute: the site of the documents, build/site/index.html. A warning, such as a link to nothing, is an error. It needs
+# no network, once the tools are installed.
+docs: $(DOCS)/installed
+	rm -rf build/site build/doctrees
+	$(DOCS)/bin/sphinx-build --quiet --fail-on-warning --jobs auto --conf-dir docs --doctree-dir build/doctrees . build/site
+	@echo "site    build/site/index.html"
 
 # The pictures of docs/images, of a report of the sample: make screenshots REPORT=artifacts/sample/models/<id>/report.html
 screenshots: setup $(PAGES)/installed
@@ -138,8 +146,9 @@ $(MUTANTS)/installed: tests/mutants/tools.lock
 $(PAGES)/installed: tests/pages/tools.lock
 $(TRACKERS)/installed: tests/trackers/tools.lock
 $(CONTAINERS)/installed: tests/containers/tools.lock
+$(DOCS)/installed: docs/tools.lock
 $(BENCH)/installed $(AUDIT)/installed $(FUZZ)/installed $(MUTANTS)/installed $(PAGES)/installed \
-$(TRACKERS)/installed $(CONTAINERS)/installed:
+$(TRACKERS)/installed $(CONTAINERS)/installed $(DOCS)/installed:
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	touch $@
@@ -166,6 +175,8 @@ lock:
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/trackers/tools.lock
 	.lock-venv/bin/uv pip compile tests/containers/tools.in --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/containers/tools.lock
+	.lock-venv/bin/uv pip compile docs/tools.in --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file docs/tools.lock
 	rm -rf .lock-venv
 
 clean:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import typer.main
+from typer.cli import app as typer_app
+from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.configuration import load_settings
@@ -22,12 +24,16 @@ PAGES = [
     *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "artifacts/README.md")),
     ROOT / "flows" / "project_files" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "guides").glob("*.md")),
 ]
-# Neither quotes names that are no longer valid.
-CURRENT_PAGES = [page for page in PAGES if page.name != "CHANGELOG.md"]
+# The changelog quotes names that are no longer valid; the page of the commands is generated.
+CURRENT_PAGES = [page for page in PAGES if page.name not in ("CHANGELOG.md", "commands.md")]
 # Files of a model's folder.
 MODEL_FILES = {"report.md", "MODEL_CARD.md"}
-
+# Of the output that docs/guides/change.md adds as an example; tests/flows/test_guides.py follows it.
+EXAMPLE_FILE, EXAMPLE_SETTING = "tasks/outputs/classic.py", "heads.classic"
+# Arguments of Typer's own command, which writes docs/commands.md.
+COMMANDS_PAGE = ["flows.cli", "utils", "docs", "--name", "poster-genres", "--title", "Commands"]
 
 _BLOCK = re.compile(r"^```.*\n((?:.*\n)*?)```$", re.MULTILINE)
 
@@ -74,6 +80,14 @@ def test_settings_page_is_the_generated_one() -> None:
     assert page == render_markdown(), "run: poster-genres settings --markdown > docs/settings.md"
 
 
+def test_page_of_commands_is_the_generated_one() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    done = CliRunner().invoke(typer_app, COMMANDS_PAGE)
+    assert f"{done.stdout.strip()}\n" == page, (
+        f"run: .venv/bin/typer {shlex.join(COMMANDS_PAGE)} --output docs/commands.md"
+    )
+
+
 def test_benchmark_table_is_the_measured_one() -> None:
     results = (ROOT / "tests" / "benchmarks" / "results.md").read_text("utf-8")
     page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
@@ -105,7 +119,7 @@ def test_relative_links_resolve(page: str, link: str) -> None:
 )
 def test_named_files_exist(page: str, path: str) -> None:
     folders = (ROOT, (ROOT / page).parent, ROOT / "flows", ROOT / "tasks", ROOT / "tasks" / "dataset")
-    assert path in MODEL_FILES or any((folder / path).exists() for folder in folders)
+    assert path in MODEL_FILES | {EXAMPLE_FILE} or any((folder / path).exists() for folder in folders)
 
 
 @pytest.mark.parametrize(("page", "module"), find_all(r"\b((?:tasks|flows)\.[a-z_]+(?:\.[a-z_]+)*)\b"))
@@ -120,7 +134,7 @@ GROUPS = {setting.name.partition(".")[0] for setting in list_settings() if "." i
     ("page", "name"), find_all(rf"^((?:{'|'.join(sorted(GROUPS))})\.(?!parquet|json|py|md)[a-z_0-9]+)")
 )
 def test_named_settings_exist(page: str, name: str) -> None:
-    assert name in {setting.name for setting in list_settings()}
+    assert name in {EXAMPLE_SETTING, *(setting.name for setting in list_settings())}
 
 
 @pytest.mark.parametrize(("page", "target"), find_all(r"^make ([\w-]+)"))
@@ -136,12 +150,14 @@ def test_named_commands_exist(page: str, line: str) -> None:
         command = command.commands[words.pop(0)]
     known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
     assert {word for word in words if word.startswith("--")} <= known
-    load_settings(assignments=[value for option, value in itertools.pairwise(words) if option == "--set"])
+    assignments = [value for option, value in itertools.pairwise(words) if option == "--set"]
+    load_settings(assignments=[value for value in assignments if not value.startswith(f"{EXAMPLE_SETTING}=")])
 
 
 @pytest.mark.parametrize(("page", "assignment"), find_all(r"--set ([\w.]+=\S+)"))
 def test_named_assignments_are_valid(page: str, assignment: str) -> None:
-    load_settings(assignments=[] if assignment == "group.name=value" else [assignment])
+    is_example = assignment == "group.name=value" or assignment.startswith(f"{EXAMPLE_SETTING}=")
+    load_settings(assignments=[] if is_example else [assignment])
 
 
 @pytest.mark.parametrize("package", ["flows", "tasks"])

@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+LOCKS = [
+    *ROOT.glob("*.lock"),
+    *(lock for folder in ("docs", "tasks", "tests") for lock in (ROOT / folder).rglob("*.lock")),
+]
 # None matches itself.
 HOSTS = "pypi[.](org|python)|pythonhosted[.]|npmjs[.]|yarnpkg[.]com|[.]debian[.]org|ubuntu[.]com|anaconda[.]|/simple[/]"
 
@@ -25,11 +29,7 @@ def test_no_committed_file_names_a_package_registry() -> None:
     assert grep(HOSTS, ".") == []
 
 
-@pytest.mark.parametrize(
-    "lock",
-    [ROOT / "requirements.lock", *sorted((ROOT / "tasks").rglob("*.lock")), *sorted((ROOT / "tests").rglob("*.lock"))],
-    ids=str,
-)
+@pytest.mark.parametrize("lock", LOCKS, ids=str)
 def test_locks_have_hashes_and_no_address(lock: Path) -> None:
     text = lock.read_text("utf-8")
     assert "==" in text

@@ -141,6 +141,7 @@ def write_saved_model(classifier: Classifier, folder: Path) -> None:
     return the decided genres in the order of the rule (see `tasks.outputs.decisions`) as `labels` (string, `[batch,
     k]`), their `confidences` and `calibrated` probabilities (float32, `[batch, k]`), rows padded with "" and 0, and of
     the outputs that the head has `decade` (string, `[batch]`), `decade_confidence` and `score` (float32, `[batch]`):
+
       - `serving_default` takes `image_bytes` (string, `[batch]`): JPEG or PNG files;
       - `images` takes `images` (`[batch, height, width, 3]`): pixels of 0-255, as arrays of uint8 or any float type,
         or as tensors of float32; they are resized as those of a JPEG file (see `prepare_pixels`);

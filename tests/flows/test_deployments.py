@@ -60,6 +60,7 @@ def test_deployments_are_there_as_described(served: Served) -> None:
     assert weekly["concurrency_options"]["collision_strategy"] == "ENQUEUE"
     assert all(deployment["work_pool_name"] == "poster-genres" for deployment in found.values())
     assert len(served.post("automations/filter")) == 1
+    assert "cron: 0 6 * * 1" in served.call("deployment", "schedule", "ls", "train/weekly").stdout
     settings = served.get("admin/settings")
     assert settings["server"]["analytics_enabled"] is False
 
