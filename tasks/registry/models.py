@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 CHAMPION = "champion"
 CHAMPION_FILE = "champion.json"
 MODELS_FOLDER = "models"
+# Where `poster-genres demo` publishes, in the folder of the real models.
+SAMPLE_FOLDER = "sample"
 # A change of the registry takes a second or two.
 LOCK_SECONDS = 60.0
 # Names the model that is about to become champion: see `publication`.
@@ -82,6 +84,12 @@ def rank_models(artifacts_dir: Path) -> list[ModelFolder]:
     return sorted(newest_first, key=lambda model: model.id != champion_id)
 
 
+def _point_to_sample(artifacts_dir: Path) -> str:
+    """Returns how to use the model of `poster-genres demo`, if there is one; it is kept apart from real ones."""
+    sample = artifacts_dir / SAMPLE_FOLDER
+    return f", or use that of the demo: --artifacts {sample}" if (sample / CHAMPION_FILE).is_file() else ""
+
+
 def find_model(name: str, artifacts_dir: Path) -> ModelFolder:
     """Returns a model by its id, as `champion`, or by the path of its folder.
 
@@ -91,7 +99,10 @@ def find_model(name: str, artifacts_dir: Path) -> ModelFolder:
     if name == CHAMPION:
         champion = read_champion_id(artifacts_dir)
         if champion is None:
-            raise RegistryError(f"there is no champion in {artifacts_dir}: publish a model first (poster-genres run)")
+            raise RegistryError(
+                f"there is no champion in {artifacts_dir}: publish a model first (poster-genres run)"
+                f"{_point_to_sample(artifacts_dir)}"
+            )
         return _check_champion(champion, artifacts_dir)
     for path in (models_dir(artifacts_dir) / name, Path(name)):
         if ModelFolder(path).is_published:

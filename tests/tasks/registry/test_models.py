@@ -55,6 +55,15 @@ def test_models_that_are_not_there(store: Path, tmp_path: Path) -> None:
         find_model("champion", tmp_path / "empty")
 
 
+def test_after_the_demo_alone_its_model_is_pointed_to(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match=r"\(poster-genres run\)$"):
+        find_model("champion", tmp_path / "artifacts")
+    (tmp_path / "artifacts").mkdir()
+    store.rename(tmp_path / "artifacts" / "sample")
+    with pytest.raises(RegistryError, match=r"or use that of the demo: --artifacts \S+/artifacts/sample$"):
+        find_model("champion", tmp_path / "artifacts")
+
+
 def add_model(store: Path, name: str, why: str | None) -> None:
     with publication(store, name, why) as model:
         model.labels_path.write_text("[]")
