@@ -106,7 +106,7 @@ schedule: setup
 recovery: setup
 	$(BIN)/pytest -m recovery -n 2 --durations=5
 
-# Two minutes: pages in Chromium at two widths and in both themes, with axe-core. Needs Debian's chromium.
+# Three minutes: report and documents in Chromium, at two widths, in both themes, with axe-core: Debian's chromium.
 pages: setup docs $(PAGES)/installed
 	PYTHONPATH=$(CURDIR)/$(PAGES)/lib/python3.11/site-packages $(BIN)/pytest -m pages
 
@@ -114,7 +114,7 @@ pages: setup docs $(PAGES)/installed
 trackers: setup $(TRACKERS)/installed
 	PYTHONPATH=$(CURDIR)/$(TRACKERS)/lib/python3.11/site-packages $(BIN)/pytest -m trackers
 
-# A minute: the site of the documents, build/site/index.html. A warning, such as a link to nothing, is an error. It needs
+# A minute: the site of the documents, build/site/index.html. A warning, such as a link to nothing, is an error. Needs
 # no network, once the tools are installed.
 docs: $(DOCS)/installed
 	rm -rf build/site build/doctrees

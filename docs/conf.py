@@ -53,10 +53,14 @@ autoapi_add_toctree_entry = False
 # Constants that are unpacked from a tuple are not found where they are imported.
 suppress_warnings = ["autoapi.python_import_resolution"]
 
+# Blocks without a language are output and formulas.
+highlight_language = "text"
+
 html_theme = "furo"
+html_favicon = "_static/icon.svg"
 html_title = project
 html_static_path = ["_static"]
-html_css_files = ["site.css"]
+html_css_files, html_js_files = ["site.css"], ["site.js"]
 templates_path = ["_templates"]
 # The front door, which leads to docs/index.html.
 html_additional_pages = {"index": "redirect.html"}
