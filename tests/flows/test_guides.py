@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 GUIDES = ROOT / "docs" / "guides"
 PAGES = [ROOT / "docs" / "tutorial.md", *sorted(GUIDES.glob("*.md"))]
 
-# Commands that are not run here, since they take minutes, need a server, or change what other tests look at. Each
-# begins with one of these, and has the test that runs it, with other folders or fewer films. Of all commands
+# Commands that are not run here, since they take long, need a server, or change what other tests look at. Each begins
+# with one of these, and has the test of what it does, with other folders or fewer films. Of all commands
 # tests/test_docs.py looks up names and options.
 ELSEWHERE = {
     "make demo": "tests/flows/test_train.py::test_the_model_is_better_than_the_baselines",
@@ -48,6 +48,10 @@ ELSEWHERE = {
     ".venv/bin/poster-genres promote": "tests/flows/test_cli.py::test_promote_and_roll_back",
     ".venv/bin/poster-genres rollback": "tests/flows/test_cli.py::test_promote_and_roll_back",
     ".venv/bin/poster-genres push": "tests/flows/test_cli.py::test_promote_and_roll_back",
+    ".venv/bin/poster-genres prune": "tests/flows/test_pruning.py::test_only_what_is_listed_is_removed",
+    ".venv/bin/poster-genres doctor": (
+        "tests/flows/test_damaged_files.py::test_the_doctor_finds_and_mends_what_is_damaged"
+    ),
     ".venv/bin/poster-genres settings --markdown": "tests/test_docs.py::test_settings_page_is_the_generated_one",
 }
 
