@@ -16,9 +16,7 @@ CONTAINERS := .containers-venv
 DOCS := .docs-venv
 # Seed of the random numbers of make fuzz and make soak: make fuzz SEED=3.
 SEED := 0
-# Report of make screenshots.
-REPORT :=
-# Model and posters of make latency: make latency MODEL=artifacts/models/<id> POSTERS=posters/.
+# Model of make latency and make screenshots, and posters of make latency: MODEL=artifacts/models/<id> POSTERS=posters/.
 MODEL :=
 POSTERS := data/sample/site/posters
 NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tests/tasks/training \
@@ -121,9 +119,9 @@ docs: $(DOCS)/installed
 	$(DOCS)/bin/sphinx-build --quiet --fail-on-warning --jobs auto --conf-dir docs --doctree-dir build/doctrees . build/site
 	@echo "site    build/site/index.html"
 
-# The pictures of docs/images, of a report of the sample: make screenshots REPORT=artifacts/sample/models/<id>/report.html
+# Two minutes: the pictures of docs/images, after make demo: make screenshots MODEL=artifacts/sample/models/<id>
 screenshots: setup $(PAGES)/installed
-	PYTHONPATH=$(CURDIR)/$(PAGES)/lib/python3.11/site-packages $(BIN)/python tests/pages/screenshots.py $(REPORT)
+	PYTHONPATH=$(CURDIR)/$(PAGES)/lib/python3.11/site-packages $(BIN)/python tests/pages/screenshots.py $(MODEL)
 
 # Three minutes: builds the wheel, installs it away from the checkout, and runs a small demo there.
 wheel: setup
