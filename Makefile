@@ -36,7 +36,7 @@ test: setup
 
 # A minute longer than the tests alone.
 coverage: setup
-	$(TEST_THREADS) $(BIN)/pytest -n 2 --cov=flows --cov=tasks --cov-report=term:skip-covered
+	$(TEST_THREADS) $(BIN)/pytest -n 2 --cov=flows --cov=tasks --cov=poster_genres --cov-report=term:skip-covered
 
 # The tests that run networks, with the kernels of other machines: oneDNN chooses its kernels by the CPU.
 test-kernels: setup
@@ -51,7 +51,11 @@ bench: setup $(BENCH)/installed
 latency: setup
 	$(BIN)/python tests/benchmarks/latency.py $(MODEL) $(POSTERS)
 
-setup: $(INSTALLED) backbone
+setup: $(INSTALLED) backbone settings.yaml
+
+# Of this checkout alone, as poster-genres init writes it to a project's folder: it may be edited.
+settings.yaml:
+	cp flows/project_files/settings.yaml $@
 
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v == (3, 11) else "Python 3.11 expected, this is %d.%d: make PYTHON=python3.11" % v)'

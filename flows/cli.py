@@ -467,12 +467,12 @@ def reproduce(
 ) -> None:
     """Make a model again from the kept data, and say whether it is equal: exit code 0, 1 if not, 2 if it can't be."""
     from flows.reproduce import reproduce as make_again
-    from flows.terminal import show_own_lines
+    from flows.terminal import run_output
     from tasks.registry.models import find_model
 
-    show_own_lines()
-    found = find_model(model, artifacts)
-    reproduction = make_again(found, data)
+    with run_output(is_flow=False):
+        found = find_model(model, artifacts)
+        reproduction = make_again(found, data)
     for comparison in reproduction.comparisons:
         result = {True: "equal", False: "differs", None: "not kept"}[comparison.equal]
         _print(f"{comparison.stage:<12} {result:<9} {comparison.found}")

@@ -55,7 +55,7 @@ def _make_backbone_table(network: Network, rows: list[LayerFigures]) -> Table:
 def _make_layers_table(title: str) -> Table:
     table = Table()
     table.add_column(title, overflow="fold", min_width=_NAME_WIDTH)
-    table.add_column("kind", no_wrap=True)
+    table.add_column("kind", overflow="fold")
     table.add_column("output", justify="right")
     table.add_column("parameters", justify="right")
     return table
@@ -100,6 +100,8 @@ def read_poster(image: Path) -> bytes:
     Raises:
         SettingsError: It is no poster that the model can look at.
     """
+    if not image.is_file():
+        raise SettingsError(f"no file {image}: expected a JPEG or PNG file (--image)")
     content = image.read_bytes()
     try:
         check_image(content)

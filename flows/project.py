@@ -1,6 +1,7 @@
 """A project's folder: its settings, deployments, data and models. The code is in the installed package.
 
-The checkout is such a folder, too: its files are links to those of the package.
+The checkout is such a folder, too: its files are links to those of the package, but for `settings.yaml`, which is a
+copy that `make setup` makes.
 """
 
 from importlib.resources import files
@@ -24,6 +25,7 @@ _NAMES = {
 _FOLDERS = ("data", "artifacts")
 # Prefect imports flows with the working directory first.
 _OWN_MODULES = ("flows", "flows.py", "tasks", "tasks.py")
+_OWN_NAME = "name: poster-genres"  # in prefect.yaml
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -83,11 +85,17 @@ def find_project() -> Path:
     """Returns the working directory if it is a project's folder, otherwise the checkout with this code.
 
     Raises:
-        SettingsError: Neither has a `prefect.yaml`, or the project has modules that would be taken for this package's.
+        SettingsError: Neither has a `prefect.yaml`, it is another project's, or the project has modules that would be
+            taken for this package's.
     """
     folder = Path.cwd()
     if not (folder / "prefect.yaml").is_file():
         folder = _ROOT
+    elif _OWN_NAME not in (folder / "prefect.yaml").read_text("utf-8").splitlines():
+        raise SettingsError(
+            f"{folder / 'prefect.yaml'} is another project's, since it has no line `{_OWN_NAME}`: run this in a folder "
+            "that poster-genres init DIR wrote"
+        )
     if not (folder / "prefect.yaml").is_file():
         raise SettingsError(
             f"no prefect.yaml in {Path.cwd()}: run this in a project's folder, which poster-genres init DIR writes"

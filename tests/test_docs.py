@@ -168,6 +168,21 @@ def test_map_of_the_code_is_complete(package: str) -> None:
     assert {name for name in folders | modules if name not in text} == set()
 
 
+def test_every_document_is_in_the_table_of_contents() -> None:
+    index = (ROOT / "docs" / "index.md").read_text("utf-8")
+    listed = {name for block in re.findall(r"```\{toctree\}\n(.*?)```", index, re.DOTALL) for name in block.split()}
+    documents = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert documents - {"index"} <= listed
+
+
+def test_every_target_of_make_is_in_the_table_of_contributing() -> None:
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert phony
+    table = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    missing = [name for name in phony[1].split() if f"`make {name}" not in table]
+    assert missing == []
+
+
 def test_every_fault_has_its_test() -> None:
     rows = [line for line in (ROOT / "docs" / "faults.md").read_text("utf-8").splitlines() if line.startswith("| ")]
     faults = [row for row in rows if not row.startswith("| fault |")]

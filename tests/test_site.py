@@ -1,7 +1,6 @@
 """The site of the documents, as `make docs` built it: strict, whole, and nothing from another host. `make pages`."""
 
 import re
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opened_page import DESKTOP, PHONE, OpenedPage
 
 pytestmark = pytest.mark.pages
 
@@ -19,7 +19,6 @@ ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "build" / "site"
 START = SITE / "docs" / "index.html"
 PAGES = ["docs/index", "README", "docs/guides/serve", "docs/settings", "docs/modules/tasks/outputs/losses/index"]
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 # Attributes that a browser loads by itself. Links to other hosts are for people to follow.
 LOADED = {"script": "src", "link": "href", "img": "src", "source": "src", "iframe": "src", "object": "data"}
 
@@ -78,19 +77,6 @@ def test_a_broken_link_is_an_error(tmp_path: Path, link: str) -> None:
     assert "docs/index.md:3: WARNING: " in broken.stderr
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    path = shutil.which("chromium")
-    assert path, "expected Debian's chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        # As root, as in a container, Chromium has no sandbox.
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 class Handler(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Logs nothing."""
@@ -105,50 +91,37 @@ def host() -> Iterator[str]:
         server.shutdown()
 
 
-def open_page(browser: Any, address: str, viewport: dict[str, int], scheme: str) -> tuple[Any, list[str]]:
-    """Opens a page; returns it with the list that gets its problems: messages, errors, and foreign requests."""
-    own = address[: address.index("/", len("http://"))]
-    page, problems = browser.new_page(viewport=viewport, color_scheme=scheme), []
-    page.on("console", lambda message: message.type != "log" and problems.append(message.text))
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("request", lambda request: request.url.startswith((own, "data:")) or problems.append(request.url))
-    page.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
-    page.goto(address)
-    return page, problems
-
-
 @pytest.mark.parametrize(("viewport", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
 @pytest.mark.parametrize("name", PAGES)
 def test_pages_are_whole_and_everyone_can_read_them(
     browser: Any, host: str, name: str, viewport: dict[str, int], scheme: str
 ) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
-    page, problems = open_page(browser, f"{host}{name}.html", viewport, scheme)
+    opened = OpenedPage(browser, f"{host}{name}.html", viewport, scheme)
+    page = opened.page
     broken = page.evaluate(
         "Promise.all([...document.images].map(image => image.decode().then(() => null, () => image.src)))"
     )
     assert not [address for address in broken if address]
     # Wide tables, code and diagrams are scrolled by themselves.
     assert page.evaluate("document.scrollingElement.scrollWidth") <= viewport["width"]
-    violations = Axe().run(page).response["violations"]
-    assert not [(violation["id"], [node["target"] for node in violation["nodes"]][:3]) for violation in violations]
-    assert not problems
+    assert not opened.list_violations()
+    assert not opened.problems
     page.close()
 
 
 def test_the_front_door_leads_to_the_start(browser: Any) -> None:
-    page, problems = open_page(browser, (SITE / "index.html").as_uri(), DESKTOP, "light")
-    page.wait_for_url(START.as_uri())
-    assert not problems
-    page.close()
+    opened = OpenedPage(browser, (SITE / "index.html").as_uri(), DESKTOP, "light", own=SITE.as_uri())
+    opened.page.wait_for_url(START.as_uri())
+    assert not opened.problems
+    opened.page.close()
 
 
 def test_the_search_finds(browser: Any, host: str) -> None:
     # From disk it finds, too, but a browser does not let it read the lines to show.
-    page, problems = open_page(browser, f"{host}search.html?q=MacroSoftF1", DESKTOP, "light")
+    opened = OpenedPage(browser, f"{host}search.html?q=MacroSoftF1", DESKTOP, "light")
+    page = opened.page
     page.wait_for_selector("#search-results li a")
     page.wait_for_load_state("networkidle")
     assert "losses" in page.inner_text("#search-results")
-    assert not problems
+    assert not opened.problems
     page.close()

@@ -1,13 +1,11 @@
-"""One small run of the whole job, which the tests of flows look at from several sides; and a browser for pages."""
+"""One small run of the whole job, which the tests of flows look at from several sides."""
 
 import json
-import shutil
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -74,17 +72,3 @@ def web_address(small_run: SmallRun) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     thread.join()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Chromium under Playwright; mark tests that use it with `pages`."""
-    from playwright.sync_api import sync_playwright
-
-    path = shutil.which("chromium")
-    assert path, "expected Debian's chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        # As root, as in a container, Chromium has no sandbox.
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()

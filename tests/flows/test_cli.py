@@ -233,8 +233,8 @@ def test_heat_maps_are_drawn_beside_annotated_posters(small_run, tmp_path: Path)
     done = call(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "poster-genres: Invalid value: --explain draws beside the posters of --annotate: expected a folder for them, too. "
-        "See poster-genres --help\n"
+        "poster-genres: Invalid value: --explain draws beside the posters of --annotate: expected a folder for them, "
+        "too. See poster-genres --help\n"
     )
 
 

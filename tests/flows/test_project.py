@@ -97,11 +97,14 @@ def test_a_deployment_gets_the_settings_that_the_file_gives(tmp_path: Path) -> N
 
 
 def test_the_checkout_is_a_project_whose_files_are_the_packages(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    for name in ("settings.yaml", "prefect.yaml", "prefect.toml", "automations.yaml"):
+    for name in ("prefect.yaml", "prefect.toml", "automations.yaml"):
         assert (ROOT / name).read_text("utf-8") == (files("flows.project_files") / name).read_text("utf-8")
     monkeypatch.chdir(tmp_path)
     assert find_project() == ROOT
-    (tmp_path / "prefect.yaml").touch()
+    (tmp_path / "prefect.yaml").write_text("name: films\n")
+    with pytest.raises(SettingsError, match="is another project's"):
+        find_project()
+    (tmp_path / "prefect.yaml").write_text("name: poster-genres\n")
     assert find_project() == tmp_path
     (tmp_path / "tasks").mkdir()
     with pytest.raises(SettingsError, match="would be imported in place of poster-genres' own module"):
