@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
-    from rich.text import Text
-
     from flows.train import Run
     from tasks.prediction.images import ImageResult
     from tasks.recipes import RecipeName
@@ -271,14 +269,16 @@ def similar(
     else:
         from rich.table import Table
 
+        from flows.tables import make_cell
+
         for result in results:
             if result.error:
-                _print(_cell(f"{result.image}: {result.error}", "red"))
+                _print(make_cell(f"{result.image}: {result.error}", "red"))
                 continue
-            table = Table("similarity", "film", "genres", "imdbId", title=_cell(result.image), title_justify="left")
+            table = Table("similarity", "film", "genres", "imdbId", title=make_cell(result.image), title_justify="left")
             for film in result.result or []:
-                genres = _cell(", ".join(film["genres"]))
-                table.add_row(f"{film['similarity']:.2f}", _cell(film["title"]), genres, str(film["imdb_id"]))
+                genres = make_cell(", ".join(film["genres"]))
+                table.add_row(f"{film['similarity']:.2f}", make_cell(film["title"]), genres, str(film["imdb_id"]))
             _print(table)
     if any(result.error for result in results):
         raise typer.Exit(1)
@@ -310,6 +310,7 @@ def models(artifacts: ArtifactsDir = Path("artifacts"), store: StoreAddress = No
     """List the published models."""
     from rich.table import Table
 
+    from flows.tables import make_cell
     from tasks.registry.listing import list_local, list_stored
 
     listing = list_stored(store) if store else list_local(artifacts)
@@ -318,7 +319,7 @@ def models(artifacts: ArtifactsDir = Path("artifacts"), store: StoreAddress = No
     else:
         table = Table("id", "champion", "recipe", "macro-F1", "genres", "gate")
         for row in listing.rows:
-            table.add_row(*(_cell(value) for value in row.as_cells(listing.champion_id)))
+            table.add_row(*(make_cell(value) for value in row.as_cells(listing.champion_id)))
         _print(table)
     if listing.champion_id and listing.champion_id not in {row.id for row in listing.rows}:
         _print(f"the champion, {listing.champion_id}, is not among them: promote another, or pull it again")
@@ -645,12 +646,6 @@ def _print(what: object) -> None:
     Console(highlight=False, soft_wrap=isinstance(what, str), markup=False, emoji=False).print(shown)
 
 
-def _cell(text: str, style: str = "") -> "Text":
-    from rich.text import Text
-
-    return Text(for_terminal(text), style)
-
-
 def _print_json(results: "Sequence[tuple[ImageResult[Any], dict[str, Any]]]") -> None:
     rows = [
         {"image": result.image, "error": result.error} if result.error else {"image": result.image, **fields}
@@ -683,6 +678,7 @@ def _print_setup(settings: "Settings") -> None:
     from rich.table import Table
 
     from flows.setup_checks import check_setup
+    from flows.tables import make_cell
 
     styles = {"ok": "green", "warning": "yellow", "problem": "red"}
     table = Table("check", "state", "found", "what to do")
@@ -690,8 +686,8 @@ def _print_setup(settings: "Settings") -> None:
         column.overflow = "fold"
     checks = list(check_setup(settings))
     for check in checks:
-        state = _cell(check.state, styles[check.state])
-        table.add_row(_cell(check.name), state, _cell(check.found), _cell(check.advice))
+        state = make_cell(check.state, styles[check.state])
+        table.add_row(make_cell(check.name), state, make_cell(check.found), make_cell(check.advice))
     _print(table)
     if any(check.state == "problem" for check in checks):
         raise typer.Exit(1)

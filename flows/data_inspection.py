@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
-from rich.text import Text
 
+from flows.tables import make_cell
 from tasks.atomic import atomic_file
 from tasks.dataset.splits import SPLITS
 from tasks.errors import SettingsError
@@ -94,7 +94,7 @@ def _make_posters_table(posters: PosterFigures) -> Table:
     failures = {f"failed: {reason}": count for reason, count in posters.failures.items()}
     rows = {"downloaded": posters.num_downloaded, **failures, "not requested yet": posters.num_missing}
     for name, count in rows.items():
-        table.add_row(_cell(name), f"{count:,}", _share(count, posters.num_films))
+        table.add_row(make_cell(name), f"{count:,}", _share(count, posters.num_films))
     table.add_section()
     table.add_row("films of the catalog", f"{posters.num_films:,}", "")
     return table
@@ -126,7 +126,7 @@ def _make_genres_table(dataset: DatasetFigures) -> Table:
         shares = [f"{genre.shares[split]:.1%}" for split in SPLITS]
         style = "bold" if genre is worst else ""
         cells = [f"{sum(genre.num_films.values()):,}", *shares, _points(genre.deviation)]
-        table.add_row(_cell(genre.genre), *cells, style=style)
+        table.add_row(make_cell(genre.genre), *cells, style=style)
     table.add_section()
     num_films = sum(dataset.num_films.values())
     table.add_row("all films", f"{num_films:,}", *(_share(dataset.num_films[split], num_films) for split in SPLITS), "")
@@ -138,7 +138,7 @@ def _make_left_out_table(dataset: DatasetFigures) -> Table:
     table = Table("too rare to be learned")
     table.add_column("films", justify="right")
     for genre, count in dataset.dropped_genres.items():
-        table.add_row(_cell(genre), f"{count:,}")
+        table.add_row(make_cell(genre), f"{count:,}")
     table.add_section()
     table.add_row(f"films without a learned genre{f' ({kept})' * bool(kept)}", f"{dataset.num_films_without_genre:,}")
     return table
@@ -149,7 +149,7 @@ def _make_shared_table(dataset: DatasetFigures) -> Table:
     table = Table("films that share one poster", "split")
     for poster in shared[: max(_NUM_SHARED, dataset.num_crossing)]:
         style = "red" if len(poster.splits) > 1 else ""
-        table.add_row(_cell("\n".join(poster.titles)), ", ".join(poster.splits), style=style, end_section=True)
+        table.add_row(make_cell("\n".join(poster.titles)), ", ".join(poster.splits), style=style, end_section=True)
     num_films = sum(len(poster.titles) for poster in shared)
     table.add_row(f"all: {len(shared):,} posters of {num_films:,} films", "")
     table.add_row("posters in several splits", f"{dataset.num_crossing:,}")
@@ -162,7 +162,3 @@ def _share(count: int, total: int) -> str:
 
 def _points(deviation: float) -> str:
     return f"{100 * deviation:.2f}"
-
-
-def _cell(text: str) -> Text:
-    return Text(for_terminal(text))

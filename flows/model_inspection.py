@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rich.table import Table
-from rich.text import Text
 
+from flows.tables import make_cell
 from tasks.atomic import atomic_file
 from tasks.errors import SettingsError
 from tasks.inert import for_terminal
@@ -34,7 +34,7 @@ def list_tables(network: Network, *, every_layer: bool = False) -> Iterator[Tabl
     yield _make_backbone_table(network, list_layers(network.backbone) if every_layer else list_blocks(network.backbone))
     head = _make_layers_table("head")
     for layer in list_layers(network.head):
-        head.add_row(_cell(layer.name), layer.kind, layer.shape, _count(layer.num_parameters))
+        head.add_row(make_cell(layer.name), layer.kind, layer.shape, _count(layer.num_parameters))
     yield head
     yield _make_summary(network)
 
@@ -48,7 +48,7 @@ def _make_backbone_table(network: Network, rows: list[LayerFigures]) -> Table:
         features.setdefault(tap.layer if tap.layer in names else name_block(tap.layer), []).append(tap.statistic)
     for layer in rows:
         cells = (layer.shape, _count(layer.num_parameters), ", ".join(features.get(layer.name, [])))
-        table.add_row(_cell(layer.name), layer.kind, *cells)
+        table.add_row(make_cell(layer.name), layer.kind, *cells)
     return table
 
 
@@ -70,10 +70,10 @@ def _make_summary(network: Network) -> Table:
     table.add_row("input", f"{height} x {width} x 3 pixels of 0-255")
     views = f"{network.num_views}, over which predictions are averaged" if network.num_views > 1 else "1"
     table.add_row("views", views)
-    table.add_row("taps", _cell("\n".join(taps) or "none"))
+    table.add_row("taps", make_cell("\n".join(taps) or "none"))
     num_last = num_features - sum(tap.num_columns for tap in network.list_taps())
     table.add_row("features", f"{num_features:,}, of which {num_last:,} are averages of the last layer")
-    table.add_row("outputs", _cell("\n".join(f"{name} ({columns})" for name, columns in network.outputs.items())))
+    table.add_row("outputs", make_cell("\n".join(f"{name} ({columns})" for name, columns in network.outputs.items())))
     table.add_row("parameters", f"{network.num_parameters:,}: {network.num_trained:,} trained, {frozen:,} frozen")
     return table
 
@@ -135,7 +135,3 @@ def write_maps(network: Network, layer: str, content: bytes, image: Path, folder
 
 def _count(number: int) -> str:
     return f"{number:,}" if number else ""
-
-
-def _cell(text: str) -> Text:
-    return Text(for_terminal(text))

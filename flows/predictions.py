@@ -13,9 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from flows.tables import make_cell
 from tasks.atomic import atomic_file
 from tasks.errors import SettingsError
-from tasks.inert import for_terminal
 from tasks.outputs.calibration import THRESHOLD
 from tasks.prediction.explanation import Explanation
 from tasks.prediction.images import SCHEMES, ImageResult, process_images
@@ -80,15 +80,15 @@ def make_terminal_table(results: Sequence[ImageResult[Prediction]]) -> Table:
         table.add_column(title, overflow="fold")
     for result in results:
         if not result.result:
-            table.add_row(_cell(result.image), _cell(str(result.error), "red"), end_section=True)
+            table.add_row(make_cell(result.image), make_cell(str(result.error), "red"), end_section=True)
             continue
         # Thresholds for a precision may leave no genre.
-        rows: list[tuple[RenderableType, ...]] = list(_list_rows(result.result)) or [(_cell("none", "dim"), "", "")]
+        rows: list[tuple[RenderableType, ...]] = list(_list_rows(result.result)) or [(make_cell("none", "dim"), "", "")]
         values = [_describe(result.result.others.get(name)) for name in others]
         for number, row in enumerate(rows):
             first = number == 0
             table.add_row(
-                _cell(result.image) if first else "", *row, *(values if first else ()), end_section=row is rows[-1]
+                make_cell(result.image) if first else "", *row, *(values if first else ()), end_section=row is rows[-1]
             )
     return table
 
@@ -96,7 +96,7 @@ def make_terminal_table(results: Sequence[ImageResult[Prediction]]) -> Table:
 def _list_rows(prediction: Prediction) -> Iterator[tuple[Text, ProgressBar, str]]:
     for label, share, confidence in zip(prediction.labels, prediction.shares, prediction.confidences, strict=True):
         style = "bold" if confidence > THRESHOLD else "dim"
-        yield _cell(label, style), ProgressBar(total=1, completed=share, width=_BAR_WIDTH), f"{share:.0%}"
+        yield make_cell(label, style), ProgressBar(total=1, completed=share, width=_BAR_WIDTH), f"{share:.0%}"
 
 
 def annotate_results(
@@ -142,10 +142,6 @@ def _make_stem(image: str) -> str:
     stem = re.sub(r"[^\w .()-]", "_", Path(path).stem)
     stem = stem.encode()[:_LONGEST_STEM].decode(errors="ignore").strip(" .")
     return stem or "poster"
-
-
-def _cell(text: str, style: str = "") -> Text:
-    return Text(for_terminal(text), style)
 
 
 def _describe(value: str | float | None) -> str:

