@@ -60,7 +60,7 @@ def serve(port: int) -> None:
     # Both, or the dashboard looks at another port than the server's.
     environment = {**os.environ, "PREFECT_API_URL": api_url, "PREFECT_SERVER_API_PORT": str(port)}
     log = project / SERVER_LOG
-    with _signals_interrupt():
+    with signals_interrupt():
         try:
             command = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
             server = _process(command, project, environment, log)
@@ -174,7 +174,7 @@ def _call(arguments: list[str], project: Path, environment: Mapping[str, str]) -
 
 
 @contextmanager
-def _signals_interrupt() -> Iterator[None]:
+def signals_interrupt() -> Iterator[None]:
     """Makes SIGTERM, which a service manager sends, end the block as Ctrl-C does.
 
     SIGINT has a handler, too: where it is ignored, as in the background of a script, child processes would ignore it,

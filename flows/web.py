@@ -1,11 +1,13 @@
 """The page on which a model is tried, served on loopback."""
 
+import contextlib
 import errno
 import socket
 from pathlib import Path
 
 import uvicorn
 
+from flows.serving import signals_interrupt
 from tasks.errors import SettingsError
 from tasks.model_folder import ModelFolder
 from tasks.serving.page import create_page
@@ -13,6 +15,7 @@ from tasks.serving.poster_model import PosterModel
 from tasks.settings import PosterSettings
 
 _MAX_REQUESTS_AT_ONCE = 64
+_STOP_SECONDS = 5
 
 
 def serve_page(model: ModelFolder, posters_dir: Path, port: int, settings: PosterSettings) -> None:
@@ -38,5 +41,13 @@ def serve_page(model: ModelFolder, posters_dir: Path, port: int, settings: Poste
         app = create_page(page_model, settings)
         page_model.warm_up()
         print(f"{model.id} is at http://127.0.0.1:{listening.getsockname()[1]}; Ctrl-C stops it", flush=True)
-        config = uvicorn.Config(app, log_level="warning", limit_concurrency=_MAX_REQUESTS_AT_ONCE)
-        uvicorn.Server(config).run(sockets=[listening])
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            limit_concurrency=_MAX_REQUESTS_AT_ONCE,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
+        with signals_interrupt(), contextlib.suppress(KeyboardInterrupt):
+            # Raises the signal again when the requests under way are answered.
+            uvicorn.Server(config).run(sockets=[listening])
+        print("stopped", flush=True)

@@ -144,7 +144,7 @@ def export_model(
             "ranking": {"order": order, **ranking},
             "novelty": {
                 "poster_size": _measure_posters(posters),
-                "test_share_over_bound": float((novelty.measure(test.features) > 1).mean()),
+                "test_share_over_bound": float((novelty.measure(test.features) > 1).mean()) if novelty else None,
             },
             **checks,
         }

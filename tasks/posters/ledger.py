@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tasks.checking import DamagedFileError
@@ -216,6 +217,30 @@ def iterate_part(
     pieces = zip(segments, np.split(is_wanted, bounds), strict=True)
     # The rows of a segment are in the order of ids.
     yield from heapq.merge(*(_iterate_segment(part, path, wanted) for (part, path, _), wanted in pieces))
+
+
+def read_poster(posters_dir: Path, imdb_id: int) -> bytes | None:
+    """Returns the image bytes of one film, and changes nothing, whoever else reads or writes the parts.
+
+    Args:
+        posters_dir: Folder of the parts.
+        imdb_id: Id of the film.
+
+    Returns:
+        None if the film has no poster, or its file is damaged or was replaced meanwhile.
+    """
+    num_parts = read_num_parts(posters_dir) or 1
+    number = assign_part(imdb_id, num_parts)
+    wanted = [("imdb_id", "=", imdb_id), ("status", "=", OK)]
+    for part in reversed(find_lineage(posters_dir, number, num_parts)):
+        for path in reversed(part.paths()):
+            try:
+                found = pq.read_table(path, columns=["sha256", "content"], filters=wanted).to_pylist()
+            except (OSError, pa.ArrowException):
+                return None
+            if found:
+                return found[0]["content"] if is_whole(found[0]["content"], found[0]["sha256"]) else None
+    return None
 
 
 def _iterate_segment(part: Part, path: Path, is_wanted: NDArray[np.bool_]) -> Iterator[tuple[int, bytes]]:

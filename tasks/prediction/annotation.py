@@ -42,6 +42,8 @@ def annotate(content: bytes, prediction: Prediction, explanation: Explanation | 
     if factor > 1:
         size = round(poster.width * factor), round(poster.height * factor)
         poster = poster.resize(size, Image.Resampling.LANCZOS)
+    if explanation:
+        poster.thumbnail((_MAX_HEIGHT, _MAX_HEIGHT))  # a picture of four such is large enough
     maps = list(zip(explanation.labels, explanation.evidence, strict=True))[:_MAX_HEAT_MAPS] if explanation else []
     width = max(poster.width, _MIN_WIDTH)
     lines = list(zip(prediction.labels, prediction.shares, prediction.confidences, strict=True))

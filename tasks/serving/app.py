@@ -8,6 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from tasks.serving.json_tensors import BadRequestError
 from tasks.serving.servable import Servable
@@ -32,6 +33,11 @@ def create_app(servable: Servable, name: str, version: int = 1, max_body_bytes: 
     @app.exception_handler(HTTPException)
     async def answer_error(_: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse({"error": str(error.detail)}, error.status_code)
+
+    @app.exception_handler(Exception)
+    async def answer_bug(_: Request, error: Exception) -> JSONResponse:
+        # The traceback is in the server's log.
+        return JSONResponse({"error": f"the server failed, {type(error).__name__}: see its terminal"}, 500)
 
     @app.exception_handler(RequestValidationError)
     async def answer_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -78,10 +84,13 @@ def create_app(servable: Servable, name: str, version: int = 1, max_body_bytes: 
 async def read_body(request: Request, max_bytes: int) -> bytes:
     """Returns the body of a request; one that is larger is an error 413, before it is read to its end."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise HTTPException(413, f"the request is too large: expected at most {max_bytes:,} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > max_bytes:
+                raise HTTPException(413, f"the request is too large: expected at most {max_bytes:,} bytes")
+    except ClientDisconnect as error:  # a page that was closed: nobody reads the answer
+        raise HTTPException(400, "the request was cut off") from error
     return bytes(body)
 
 

@@ -20,13 +20,32 @@ async function send(path, body, type) {
   } catch {
     throw new Error("no response: is poster-genres web still running?");
   }
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error);
+  let answer;
+  try {
+    answer = await response.json();
+  } catch {
+    throw new Error(`the server is busy or failed (${response.status}): try again, or see its terminal`);
+  }
+  if (!response.ok) throw Object.assign(new Error(answer.error), { status: response.status });
   return answer;
 }
 
-async function toReadable(file) {
-  if (READABLE.includes(file.type) && file.size <= MAX_BYTES) return file;
+async function sendFile(file) {
+  if (READABLE.includes(file.type) && file.size <= MAX_BYTES) {
+    try {
+      return { content: file, answer: await send("api/posters", file, file.type) };
+    } catch (error) {
+      // Of another format than its name says, or of too many pixels: perhaps the browser can read it.
+      if (error.status !== 422) throw error;
+      const content = await convert(file).catch(() => { throw error; });
+      return { content, answer: await send("api/posters", content, content.type) };
+    }
+  }
+  const content = await convert(file);
+  return { content, answer: await send("api/posters", content, content.type) };
+}
+
+async function convert(file) {
   // What the browser can show, such as WebP and AVIF, it can also convert.
   let bitmap;
   try {
@@ -50,6 +69,7 @@ function toBlob(address) {
 // Answers, one after the other: the model uses all cores for each.
 
 let waiting = Promise.resolve();
+let explaining = Promise.resolve();
 
 function enqueue(name, answer) {
   const card = document.getElementById("result").content.cloneNode(true).querySelector("li");
@@ -68,10 +88,9 @@ function enqueue(name, answer) {
 
 function addFile(file) {
   enqueue(file.name || "pasted picture", async card => {
-    const image = card.querySelector("figure img");
-    const content = await toReadable(file);
-    image.src = URL.createObjectURL(content);
-    showAnswer(card, await send("api/posters", content, content.type), content);
+    const { content, answer } = await sendFile(file);
+    showPoster(card, content);
+    showAnswer(card, answer, content);
   });
 }
 
@@ -79,9 +98,15 @@ function addAddress(address) {
   enqueue(address, async card => {
     const answer = await send("api/addresses", JSON.stringify({ address }), "application/json");
     const content = toBlob(answer.image);
-    card.querySelector("figure img").src = URL.createObjectURL(content);
+    showPoster(card, content);
     showAnswer(card, answer, content);
   });
+}
+
+function showPoster(card, content) {
+  const image = card.querySelector("figure img");
+  image.src = URL.createObjectURL(content);
+  image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
 }
 
 function show(element, text) {
@@ -96,11 +121,13 @@ function showAnswer(card, answer, content) {
   const buttons = answer.genres.map(genre => addGenre(card, genre));
   const others = Object.entries(answer.others).map(
     ([other, value]) => `${other}: ${typeof value === "number" ? value.toFixed(1) : value}`);
-  if (others.length) show(card.querySelector(".more"), others.join(", "));
+  if (answer.genres.some(genre => !genre.is_predicted)) others.unshift("no genre is over its threshold, this is the nearest");
+  if (others.length) show(card.querySelector(".more"), others.join("; "));
   showSimilar(card, answer.similar);
-  const named = answer.genres.map(genre => `${genre.name} ${percent(genre.probability)}`).join(", ");
+  const named = answer.genres.map(
+    genre => `${genre.is_predicted ? "" : "nearest: "}${genre.name} ${percent(genre.probability)}`).join(", ");
   announce(`${name}: ${answer.unsure ? "unsure, " : ""}${named}`);
-  explain(card, answer.genres, buttons, content);
+  explaining = explaining.then(() => explain(card, answer.genres, buttons, content));
 }
 
 const percent = share => `${Math.round(100 * share)}%`;
@@ -119,10 +146,7 @@ function addGenre(card, genre) {
   const share = document.createElement("span");
   share.className = "share";
   share.textContent = percent(genre.probability);
-  if (!genre.is_predicted) {
-    row.className = "nearest";
-    row.title = "No genre is over its threshold; this is the nearest.";
-  }
+  if (!genre.is_predicted) row.className = "nearest";
   row.append(button, track, share);
   card.querySelector(".genres").append(row);
   return button;
@@ -212,16 +236,21 @@ for (const id of ["files", "photo"]) {
 }
 for (const type of ["dragover", "dragleave", "drop"])
   document.addEventListener(type, event => {
+    if (event.target.id === "address") return;
     event.preventDefault();
     drop.classList.toggle("over", type === "dragover");
   });
 document.addEventListener("drop", event => {
-  const address = event.dataTransfer.getData("text/uri-list");
+  if (event.target.id === "address") return;
+  // Lines with # are comments (RFC 2483).
+  const address = event.dataTransfer.getData("text/uri-list").split(/\r?\n/).find(line => line && !line.startsWith("#"));
   if (event.dataTransfer.files.length) addFiles(event.dataTransfer.files);
-  else if (address) addAddress(address.split("\n")[0].trim());
+  else if (address) addAddress(address.trim());
 });
 document.addEventListener("paste", event => {
+  const text = event.clipboardData.getData("text/plain").trim();
   if (event.clipboardData.files.length) addFiles(event.clipboardData.files);
+  else if (event.target.id !== "address" && /^https?:\/\/\S+$/.test(text)) addAddress(text);
 });
 document.getElementById("address-form").addEventListener("submit", event => {
   event.preventDefault();

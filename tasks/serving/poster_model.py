@@ -1,28 +1,40 @@
 """What a person is shown of a poster: genres, similar films, and whether it is like the posters that were learned."""
 
 import io
+import struct
 import time
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import BaseModel, Field
 
-from tasks.errors import RepairedError
 from tasks.features.numpy_preprocessing import decode_image
 from tasks.model_folder import ModelFolder
 from tasks.outputs.calibration import THRESHOLD
 from tasks.posters.images import check_image, parse_image
-from tasks.posters.ledger import iterate_posters
+from tasks.posters.ledger import read_poster
 from tasks.prediction.explanation import Explanation
 from tasks.prediction.predictor import Predictor
 from tasks.prediction.similarity import find_similar
 
 _NUM_SIMILAR = 6
 _QUALITY = 90  # of a JPEG file that is made smaller
+_FULL_SIZE = (1 << 20, 1 << 20)  # at which no JPEG file is decoded at a fraction of its own
 _ORIENTATION = 0x0112  # EXIF tag
-_UPRIGHT = 1
+# What makes a picture upright, by the value of the tag (EXIF 2.32, 4.6.4).
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Pillow's, of EXIF data that is broken.
+_EXIF_ERRORS = (SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, OSError, struct.error)
 _UNLIKE = "unlike the posters that the model learned from: the genres may mean nothing"
 
 
@@ -123,21 +135,26 @@ class PosterModel:
         return (size[0], size[1]) if size else None
 
     def _read_thumbnail(self, imdb_id: int) -> bytes | None:
-        if not self._posters_dir:
-            return None
-        try:
-            content = dict(iterate_posters(self._posters_dir, {imdb_id})).get(imdb_id)
-        except RepairedError:
-            return None  # the next run downloads it again
+        content = read_poster(self._posters_dir, imdb_id) if self._posters_dir else None
         return shrink(content, (182, 268)) if content else None
 
 
 def turn_upright(content: bytes) -> bytes:
     """Returns a JPEG or PNG file without the turn that its EXIF data asks for, as cameras write it."""
-    with Image.open(io.BytesIO(content)) as image:
-        if image.getexif().get(_ORIENTATION, _UPRIGHT) == _UPRIGHT:
-            return content
-        return _write_jpeg(ImageOps.exif_transpose(image).convert("RGB"))
+    turn = _TURNS.get(_read_orientation(content))
+    if turn is None:
+        return content
+    # By the model's own decoder: Pillow's conversions of 16 bits and of CMYK are others.
+    upright = Image.fromarray(decode_image(content, _FULL_SIZE)).transpose(turn)
+    return _write_jpeg(upright)
+
+
+def _read_orientation(content: bytes) -> Any:
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+            return image.getexif().get(_ORIENTATION)
+    except _EXIF_ERRORS:
+        return None  # the model reads no EXIF data, and decodes the picture all the same
 
 
 def shrink(content: bytes, size: tuple[int, int] | None) -> bytes:

@@ -27,6 +27,8 @@ _MAX_POSTERS = 8000
 _ROWS_AT_ONCE = 4096
 # Of the validation posters that are over the bound. The aim is 5% of all posters, and both splits are samples.
 _SHARE_OVER_BOUND = 0.035
+_MIN_POSTERS = 2  # of training
+_MIN_BOUND = 1e-3  # deviations
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class NoveltyMeasure:
         return distances / self.bound
 
 
-def fit_novelty(train: FeatureViews, validation: FeatureViews, num_last_features: int) -> NoveltyMeasure:
+def fit_novelty(train: FeatureViews, validation: FeatureViews, num_last_features: int) -> NoveltyMeasure | None:
     """Returns the measure for the posters of a training split, with a bound from the validation split.
 
     Args:
@@ -72,7 +74,12 @@ def fit_novelty(train: FeatureViews, validation: FeatureViews, num_last_features
         validation: Features of the validation posters.
         num_last_features: Number of the features of the backbone's last layer, which come first. They count only where
             there are no others.
+
+    Returns:
+        The measure; None without two training posters and one to find the bound on.
     """
+    if len(train) < _MIN_POSTERS or not len(validation):
+        return None
     first = num_last_features if train.num_columns > num_last_features else 0
     if len(train) > _MAX_POSTERS:
         # Films are in the order of the catalog, which may be sorted.
@@ -90,4 +97,4 @@ def fit_novelty(train: FeatureViews, validation: FeatureViews, num_last_features
     kernel = np.pad(kernel, [(first, 0), (0, 0)])
     measure = NoveltyMeasure(kernel.astype(np.float32), bias.astype(np.float32))
     bound = float(np.quantile(measure.measure(validation), 1 - _SHARE_OVER_BOUND))
-    return NoveltyMeasure(measure.kernel, measure.bias, bound)
+    return NoveltyMeasure(measure.kernel, measure.bias, max(bound, _MIN_BOUND))

@@ -122,9 +122,30 @@ def test_what_is_no_poster_is_unsure_or_an_error_that_says_so(small_run, web_add
     hand_over(page, "drop", "broken.jpg", "image/jpeg", small_run.posters[0].read_bytes()[:500])
     problem = page.locator(".result").first.locator(".problem")
     problem.wait_for()
-    assert problem.text_content() == "no poster: broken image; expected a JPEG or PNG file"
+    assert problem.text_content() == "no poster: broken image; expected a whole JPEG or PNG file"
     # Chromium itself reports the refused request; nothing else is wrong.
     assert [text for text in opened.problems if "422" not in text] == []
+    page.close()
+
+
+def test_a_file_of_another_format_than_its_name_says_is_converted(small_run, web_address: str, browser: Any) -> None:
+    opened = OpenedPage(browser, f"{web_address}/", DESKTOP, "light")
+    page, file = opened.page, io.BytesIO()
+    with Image.open(small_run.posters[0]) as poster:
+        poster.save(file, "WEBP")
+    hand_over(page, "drop", "saved.jpg", "image/jpeg", file.getvalue())
+    assert wait_for_evidence(page).locator(".problem").is_hidden()
+    page.close()
+
+
+def test_an_answer_that_is_no_json_is_named(small_run, web_address: str, browser: Any) -> None:
+    opened = OpenedPage(browser, f"{web_address}/", DESKTOP, "light")
+    page = opened.page
+    page.route("**/api/posters", lambda route: route.fulfill(status=503, body="Service Unavailable"))
+    page.set_input_files("#files", str(small_run.posters[0]))
+    problem = page.locator(".problem:visible")
+    problem.wait_for()
+    assert problem.text_content() == "the server is busy or failed (503): try again, or see its terminal"
     page.close()
 
 

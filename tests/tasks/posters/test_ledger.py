@@ -156,3 +156,21 @@ def test_a_poster_that_can_not_be_decoded_is_a_failed_one(tmp_path: Path) -> Non
 def test_empty_ledger(tmp_path: Path) -> None:
     assert ledger.read_ledger(tmp_path / "none").num_rows == 0
     assert list(ledger.iterate_posters(tmp_path / "none", {1})) == []
+
+
+def test_one_poster_is_read_and_nothing_is_changed(tmp_path: Path) -> None:
+    write_num_parts(tmp_path, 4)
+    numbers = {imdb_id: ledger.assign_part(imdb_id, 4) for imdb_id in range(1, 9)}
+    for imdb_id, number in numbers.items():
+        Part(tmp_path, number, 4).append([make_row(imdb_id, b"first %d" % imdb_id)])
+    Part(tmp_path, numbers[3], 4).append([make_row(3, b"second")])
+    Part(tmp_path, numbers[5], 4).append([make_row(5, None)])  # a failure replaces no poster
+    assert ledger.read_poster(tmp_path, 3) == b"second"
+    assert [ledger.read_poster(tmp_path, imdb_id) for imdb_id in (1, 5, 99, -1)] == [b"first 1", b"first 5", None, None]
+    write_num_parts(tmp_path, 8)
+    assert ledger.read_poster(tmp_path, 3) == b"second"
+    for path in tmp_path.glob("*.parquet"):
+        path.write_bytes(path.read_bytes()[:-20])
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert ledger.read_poster(tmp_path, 3) is None
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files

@@ -47,6 +47,15 @@ def test_without_inner_layers_the_last_one_counts(make_matrix) -> None:
     assert measure.measure(make_matrix(np.array([[9.0, 9.0]])))[0] > 1
 
 
+def test_a_single_poster_has_no_measure_and_equal_ones_a_bound(make_matrix) -> None:
+    posters = np.full((5, 4), 2.0)
+    assert fit_novelty(make_matrix(posters[:1]), make_matrix(posters), NUM_LAST) is None
+    assert fit_novelty(make_matrix(posters), make_matrix(posters[:0]), NUM_LAST) is None
+    measure = fit_novelty(make_matrix(posters), make_matrix(posters), NUM_LAST)
+    assert measure.measure(make_matrix(posters)).tolist() == [0] * 5
+    assert measure.measure(make_matrix(posters + 1))[0] > 1
+
+
 def test_a_handful_of_posters_is_enough(make_matrix) -> None:
     posters = np.random.default_rng(0).normal(size=(3, 10))
     measure = fit_novelty(make_matrix(posters), make_matrix(posters[:1]), NUM_LAST)
