@@ -100,7 +100,8 @@ def shoot_terminal(browser: Browser, model: ModelFolder, posters: list[Path]) ->
     )
     page = open_page(browser, "about:blank", 800, "dark")
     page.set_content(html)
-    save(page, "terminal", full_page=True)
+    page.set_viewport_size({"width": 540, "height": 270})
+    save(page, "terminal")
 
 
 def shoot_dashboard(browser: Browser) -> None:
@@ -108,9 +109,11 @@ def shoot_dashboard(browser: Browser) -> None:
     with prefect_server() as address:
         environment = {**os.environ, "PREFECT_API_URL": f"{address}/api"}
         subprocess.run([sys.executable, "-m", "flows", "demo"], cwd=ROOT, env=environment, check=True)
-        (run,) = requests.post(f"{address}/api/flow_runs/filter", json={}, timeout=30).json()
+        runs = requests.post(f"{address}/api/flow_runs/filter", json={}, timeout=30).json()
+        run = next(run for run in runs if run["parent_task_run_id"])  # train, which demo has started
         page = open_page(browser, f"{address}/runs/flow-run/{run['id']}", 1100, "light")
-        page.wait_for_load_state("networkidle")
+        page.get_by_text("Completed").first.wait_for()
+        page.wait_for_timeout(3000)  # the graph is drawn
         save(page, "dashboard")
 
 
@@ -122,13 +125,15 @@ def prefect_server() -> Iterator[str]:
         command = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", "4299"]
         environment = {**os.environ, "PREFECT_HOME": home, "PREFECT_API_URL": f"{address}/api"}
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as server:
-            deadline = time.monotonic() + START_SECONDS
-            while not is_healthy(address):
-                if time.monotonic() > deadline or server.poll() is not None:
-                    sys.exit(f"no Prefect server at {address}: expected one within {START_SECONDS} s")
-                time.sleep(0.5)
-            yield address
-            server.terminate()
+            try:
+                deadline = time.monotonic() + START_SECONDS
+                while not is_healthy(address):
+                    if time.monotonic() > deadline or server.poll() is not None:
+                        sys.exit(f"no Prefect server at {address}: expected one within {START_SECONDS} s")
+                    time.sleep(0.5)
+                yield address
+            finally:
+                server.terminate()
 
 
 def is_healthy(address: str) -> bool:
@@ -144,11 +149,11 @@ def open_page(browser: Browser, address: str, width: int, scheme: Any) -> Page:
     return page
 
 
-def save(page: Page, name: str, **options: Any) -> None:
+def save(page: Page, name: str) -> None:
     """Writes a picture in few colours, since a document is read by many, and closes the page."""
     path = FOLDER / f"{name}.png"
     page.wait_for_timeout(500)  # pictures that come into view are decoded then
-    page.screenshot(path=path, **options)
+    page.screenshot(path=path)
     with Image.open(path) as picture:
         picture.convert("RGB").quantize(128).save(path, optimize=True)
     page.close()
