@@ -1,13 +1,12 @@
 """One small run of the whole job, which the tests of flows look at from several sides."""
 
 import json
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from served_app import serve_app
 
 from flows.demo import demo
 from flows.train import Run
@@ -57,18 +56,10 @@ def small_run(
 @pytest.fixture(scope="session")
 def web_address(small_run: SmallRun) -> Iterator[str]:
     """The page of `poster-genres web` for the model of the small run, by its server in this process."""
-    import uvicorn
-
     from tasks.serving.page import create_page
     from tasks.serving.poster_model import PosterModel
 
     model = PosterModel(small_run.run.model, small_run.data_dir / "posters")
     app = create_page(model, PosterSettings(allow_private_hosts=("127.0.0.1",), attempts=1))
-    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with serve_app(app) as host:
+        yield f"http://{host}"

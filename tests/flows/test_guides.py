@@ -6,15 +6,11 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
 import yaml
+from served_app import serve_app
 
 from flows.configuration import load_settings
 from tasks.catalog.corrections import read_corrections
@@ -173,22 +169,6 @@ def test_settings_and_corrections_are_valid(page: Path, tmp_path: Path) -> None:
         assert len(read_corrections(str(path), (), 1000).genres) == 2
 
 
-@contextmanager
-def serving(saved_model: Path) -> Iterator[str]:
-    """Serves a SavedModel as `genres`, in TensorFlow Serving's format, during the block; yields the host and port."""
-    config = uvicorn.Config(create_app(Servable(saved_model), "genres"), "127.0.0.1", 0, log_level="error")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
 def run_code(code: str, folder: Path) -> str:
     """Runs code as a program of its own, without this project; returns what it prints."""
     command = [sys.executable, "-I", "-c", code]
@@ -205,7 +185,7 @@ def test_served_predictions(small_run, tmp_path: Path) -> None:
     in_program, over_http = find_blocks(GUIDES / "serve.md", "python")
     named = ast.literal_eval(run_code(in_program, tmp_path))
     assert named
-    with serving(small_run.run.model.saved_model_path) as address:
+    with serve_app(create_app(Servable(small_run.run.model.saved_model_path), "genres")) as address:
         file, served = run_code(over_http.replace("127.0.0.1:8501", address), tmp_path).split(maxsplit=1)
     assert (file, set(ast.literal_eval(served))) == ("poster.jpg", set(named))
 

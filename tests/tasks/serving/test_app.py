@@ -1,8 +1,6 @@
 """The interface over a real socket, with a SavedModel of the exported model's types."""
 
 import base64
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 import tensorflow as tf
-import uvicorn
+from served_app import serve_app
 
 from tasks.serving.app import create_app
 from tasks.serving.servable import Servable
@@ -38,16 +36,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder, module = tmp_path_factory.mktemp("model"), Describe()
     signatures = {"serving_default": module.serve_files, "images_uint8": module.serve_pixels}
     tf.saved_model.save(module, str(folder), signatures)
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(Servable(Path(folder)), "genres", 3, 2000), "127.0.0.1", 0, log_level="error")
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1/models/genres"
-    server.should_exit = True
-    thread.join()
+    with serve_app(create_app(Servable(Path(folder)), "genres", 3, 2000)) as host:
+        yield f"http://{host}/v1/models/genres"
 
 
 def ask(url: str, body: Any) -> tuple[int, Any]:
