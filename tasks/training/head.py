@@ -4,6 +4,7 @@ It returns a dict of its outputs by name (`tasks.outputs`). The genres' `logits`
 calibration and thresholds can be folded into its weights.
 """
 
+import random
 from collections.abc import Sequence
 
 import keras
@@ -63,7 +64,29 @@ def build_head(
     hidden = keras.layers.Dense(settings.hidden_units, activation="relu", name=HIDDEN)(hidden)
     if settings.dropout:
         hidden = keras.layers.Dropout(settings.dropout)(hidden)
-    return keras.Model(features, {output.name: output.build(hidden) for output in outputs}, name="head")
+    head = keras.Model(features, {output.name: output.build(hidden) for output in outputs}, name="head")
+    # In the order in which they were built, which is not that of the head's own list.
+    parts = [keras.Model(features, hidden), *(keras.Model(hidden, tensor) for tensor in head.output.values())]
+    _seed_layers([layer for part in parts for layer in part.layers], seed)
+    return head
+
+
+def _seed_layers(layers: Sequence[keras.Layer], seed: int) -> None:
+    """Draws initial weights and the seeds of dropout again, as Keras does, but from random numbers of their own.
+
+    Keras draws their seeds from Python's common ones, and so do threads of Prefect meanwhile, for pings and retries.
+    """
+    seeds = random.Random(seed)
+    for layer in layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.seed_generator.state.assign(keras.random.SeedGenerator(_draw_seed(seeds)).state)
+        elif isinstance(getattr(layer, "kernel_initializer", None), keras.initializers.GlorotUniform):
+            initializer = keras.initializers.GlorotUniform(_draw_seed(seeds))
+            layer.kernel.assign(initializer(layer.kernel.shape))
+
+
+def _draw_seed(seeds: random.Random) -> int:
+    return seeds.randint(1, 10**9)
 
 
 def average_heads(heads: Sequence[keras.Model], outputs: Sequence[Output], settings: TrainingSettings) -> keras.Model:

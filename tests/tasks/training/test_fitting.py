@@ -1,3 +1,4 @@
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -308,6 +309,22 @@ def test_heads_are_averaged_into_one(train: Examples, validation: Examples) -> N
     ]
     np.testing.assert_allclose(embedded[0]["embedding"], embedded[1]["embedding"], atol=1e-5)
     assert embedded[0]["embedding"].shape == (200, 32)
+
+
+def test_threads_that_draw_random_numbers_change_no_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = TrainingSettings(hidden_units=4, dropout=0.5)
+    outputs = [GENRES_OUTPUT, EmbeddingOutput(4, 2, 0.2)]
+    expected = [variable.numpy() for variable in build_head(outputs, settings, 12, None, seed=3).variables]
+    randint = random.randint
+
+    def draw_one_more(low: int, high: int) -> int:
+        random.random()  # as Prefect's threads do, for pings and retries
+        return randint(low, high)
+
+    monkeypatch.setattr(random, "randint", draw_one_more)
+    found = build_head(outputs, settings, 12, None, seed=3).variables
+    for variable, values in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), values)
 
 
 def test_a_head_learns_from_the_views_that_its_recipe_takes(train: Examples, validation: Examples, make_matrix) -> None:
