@@ -125,7 +125,8 @@ docs: $(DOCS)/installed
 
 # Two minutes: the pictures of docs/images, after make demo: make screenshots MODEL=artifacts/sample/models/<id>
 screenshots: setup $(PAGES)/installed
-	PYTHONPATH=$(CURDIR)/$(PAGES)/lib/python3.11/site-packages $(BIN)/python tests/pages/screenshots.py $(MODEL)
+	PYTHONPATH=$(CURDIR)/$(PAGES)/lib/python3.11/site-packages:$(CURDIR)/tests/support \
+		$(BIN)/python tests/pages/screenshots.py $(MODEL)
 
 # Three minutes: builds the wheel, installs it away from the checkout, and runs a small demo there.
 wheel: setup

@@ -416,14 +416,13 @@ def doctor(
     assignments: Assignments = None,
 ) -> None:
     """Check the set-up: versions, weights, disk, memory, GPU, server and store; with --data the files of data_dir."""
-    from flows.configuration import load_settings
+    from flows.configuration import check_data_dir, load_settings
 
     chosen = load_settings(settings, assignments or ())
     if not data:
         _print_setup(chosen)
         return
-    if not chosen.data_dir.is_dir():
-        raise SettingsError(f"no folder {chosen.data_dir}: expected the data_dir of earlier runs (--set data_dir=...)")
+    check_data_dir(chosen)
     from flows.doctor import check_data
 
     checks = check_data(chosen)

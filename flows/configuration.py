@@ -49,6 +49,14 @@ def load_settings(
     return _validate(given, origins)
 
 
+def check_data_dir(settings: Settings) -> None:
+    """Raises `SettingsError` if there is no `data_dir`, which a command looks at that makes none."""
+    if not settings.data_dir.is_dir():
+        raise SettingsError(
+            f"no folder {settings.data_dir}: expected the data_dir of earlier runs (--set data_dir=...)"
+        )
+
+
 def replace_settings(settings: Settings, replacements: Mapping[str, Any], origin: str) -> Settings:
     """Returns settings with some of them replaced, as if they were given after them: lists are replaced whole.
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from rich.table import Table
 
+from flows.configuration import check_data_dir
 from flows.tables import make_cell
 from tasks.atomic import atomic_file
 from tasks.dataset.splits import SPLITS
-from tasks.errors import SettingsError
 from tasks.inert import for_terminal
 from tasks.inspection.data import DatasetFigures, PosterFigures, inspect_dataset, inspect_posters
 from tasks.locking import locked
@@ -49,10 +49,7 @@ def inspect_data(settings: Settings, to: Path | None = None) -> DataInspection:
         RepairedError: A file of the posters was damaged.
         LockedError: A run works in the folder.
     """
-    if not settings.data_dir.is_dir():
-        raise SettingsError(
-            f"no folder {settings.data_dir}: expected the data_dir of earlier runs (--set data_dir=...)"
-        )
+    check_data_dir(settings)
     workspace = settings.workspace
     # A run changes the files meanwhile, and readers mend damaged ones of the posters.
     with locked(settings.data_dir, "an inspection", settings.wait_seconds):

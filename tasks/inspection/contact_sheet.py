@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from tasks.features.numpy_preprocessing import decode_image
+from tasks.features.pictures import make_thumbnail
 from tasks.fonts import load_font
 from tasks.inert import for_terminal
 from tasks.posters.ledger import iterate_posters
@@ -41,7 +41,8 @@ def choose_posters(films: pd.DataFrame, genres: Sequence[str], seed: int = 0) ->
     shown: set[str] = set()
     chosen = {}
     for column, genre in enumerate(genres):
-        row = shuffled[targets[:, column] == 1].assign(is_shown=lambda of_genre: of_genre["sha256"].isin(shown))
+        row = shuffled[targets[:, column] == 1]
+        row = row.assign(is_shown=row["sha256"].isin(shown))
         row = row.sort_values(["is_shown", "order"]).drop_duplicates("sha256").head(NUM_POSTERS)
         shown.update(row["sha256"])
         chosen[genre] = [int(imdb_id) for imdb_id in row["imdb_id"]]
@@ -60,7 +61,10 @@ def draw_contact_sheet(posters_dir: Path, chosen: dict[str, list[int]], num_film
         RepairedError: A file of the posters was damaged.
     """
     wanted = {imdb_id for imdb_ids in chosen.values() for imdb_id in imdb_ids}
-    posters = {imdb_id: _shrink(content) for imdb_id, content in iterate_posters(posters_dir, wanted)}
+    posters = {
+        imdb_id: make_thumbnail(content, CELL, Image.Resampling.LANCZOS)
+        for imdb_id, content in iterate_posters(posters_dir, wanted)
+    }
     width, height = CELL
     num_columns = max((len(imdb_ids) for imdb_ids in chosen.values()), default=0)
     size = LABEL_WIDTH + GAP + num_columns * (width + GAP), GAP + len(chosen) * (height + GAP)
@@ -84,11 +88,3 @@ def _draw_label(draw: ImageDraw.ImageDraw, middle: int, genre: str, num_films: i
     draw.text((2 * GAP, middle - 3), name, fill=_TEXT, font=font, anchor="ls")
     words = f"{num_films:,} films"
     draw.text((2 * GAP, middle + 5), words, fill=_MUTED, font=load_font(_SMALL_FONT_SIZE), anchor="lt")
-
-
-def _shrink(content: bytes) -> Image.Image:
-    # By the model's own decoder: a person sees what the model sees.
-    width, height = CELL
-    poster = Image.fromarray(decode_image(content, (height, width)))
-    poster.thumbnail(CELL, Image.Resampling.LANCZOS)
-    return poster

@@ -72,11 +72,6 @@ class Network:
         }
 
     @property
-    def head_outputs(self) -> dict[str, int]:
-        """Number of columns of each output of the head."""
-        return {name: tensor.shape[1] for name, tensor in self.head.output.items()}
-
-    @property
     def maps(self) -> dict[str, tuple[int, int, int]]:
         """Height, width and number of channels of each layer of the backbone that has maps."""
         return {layer.name: layer.output.shape[1:] for layer in self.backbone.layers if len(layer.output.shape) == 4}

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from tasks.features.numpy_preprocessing import decode_image
+from tasks.features.pictures import open_picture
 from tasks.fonts import load_font
 from tasks.inert import for_terminal
 from tasks.outputs.calibration import THRESHOLD
@@ -15,7 +15,6 @@ from tasks.prediction.predictor import Prediction
 _MIN_WIDTH = 360
 # Up to which a small one is enlarged: a picture of one pixel by 60,000 is a poster, too.
 _MAX_HEIGHT = 1500
-_FULL_SIZE = (1 << 20, 1 << 20)  # at which no JPEG file is decoded at a fraction of its own
 _LINE, _MARGIN, _FONT_SIZE = 28, 10, 18  # in pixels
 _MAX_HEAT_MAPS = 3  # those of the first genres
 # Evidence, in log-odds, that is drawn as strong; less would draw the noise of a poster that has none.
@@ -36,8 +35,7 @@ def annotate(content: bytes, prediction: Prediction, explanation: Explanation | 
         prediction: Its prediction.
         explanation: The evidence for its genres, of which the first three are drawn; None: no heat maps.
     """
-    # By the model's own decoder: a person sees what the model saw.
-    poster = Image.fromarray(decode_image(content, _FULL_SIZE))
+    poster = open_picture(content)
     factor = min(_MIN_WIDTH / poster.width, _MAX_HEIGHT / poster.height)
     if factor > 1:
         size = round(poster.width * factor), round(poster.height * factor)

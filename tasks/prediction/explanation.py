@@ -53,7 +53,8 @@ def measure_evidence(
         for row in range(NUM_ROWS - _WINDOW + 1)
         for column in range(NUM_COLUMNS - _WINDOW + 1)
     ]
-    images = [pixels, *(_hide(pixels, *window) for window in windows)]
+    color = pixels.mean(axis=(0, 1))
+    images = [pixels, *(_hide(pixels, color, *window) for window in windows)]
     confidences = predict_confidences(images).astype(np.float64).clip(_MIN_CONFIDENCE, 1 - _MIN_CONFIDENCE)
     # Not SciPy's logit, whose import takes longer than a prediction.
     log_odds = np.log(confidences / (1 - confidences))
@@ -66,11 +67,11 @@ def measure_evidence(
     return evidence
 
 
-def _hide(pixels: NDArray[np.float32], rows: slice, columns: slice) -> NDArray[np.float32]:
+def _hide(pixels: NDArray[np.float32], color: NDArray[np.float32], rows: slice, columns: slice) -> NDArray[np.float32]:
     height, width, _ = pixels.shape
     hidden = pixels.copy()
     hidden[
         rows.start * height // NUM_ROWS : rows.stop * height // NUM_ROWS,
         columns.start * width // NUM_COLUMNS : columns.stop * width // NUM_COLUMNS,
-    ] = pixels.mean(axis=(0, 1))
+    ] = color
     return hidden

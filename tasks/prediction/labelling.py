@@ -139,9 +139,9 @@ def write_labels(
         predicted = [*pieces.predict_parts(posters_dir, films), failed]
         if with_files:
             predicted += pieces.predict_files(files)
-    if not with_files:
-        reasons = ((image, "address not http(s)" if image else "no poster address") for image in files)
-        predicted.append(_make_error_rows(list(reasons)))
+        else:
+            reasons = ((image, "address not http(s)" if image else "no poster address") for image in files)
+            predicted.append(_make_error_rows(list(reasons)))
     pieces.remove_outdated()
     rows = pa.concat_tables(predicted)
     indices = pd.Index(rows["image"].to_pylist()).get_indexer(posters["image"].to_pylist())

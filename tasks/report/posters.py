@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from tasks.features.numpy_preprocessing import decode_image
+from tasks.features.pictures import make_thumbnail
 from tasks.posters.ledger import iterate_posters
 
 # All predicted genres are right, none is, or the model is least sure.
@@ -91,9 +90,6 @@ def make_thumbnails(posters_dir: Path, imdb_ids: Collection[int]) -> Mapping[int
 
 
 def _make_thumbnail(content: bytes) -> str:
-    # By the model's own decoder: a person sees what the model saw.
-    small = Image.fromarray(decode_image(content, (_HEIGHT, _WIDTH)))
-    small.thumbnail((_WIDTH, _HEIGHT))
     file = io.BytesIO()
-    small.save(file, "JPEG", quality=_QUALITY, optimize=True)
+    make_thumbnail(content, (_WIDTH, _HEIGHT)).save(file, "JPEG", quality=_QUALITY, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -31,18 +31,15 @@ async function send(path, body, type) {
 }
 
 async function sendFile(file) {
-  if (READABLE.includes(file.type) && file.size <= MAX_BYTES) {
-    try {
-      return { content: file, answer: await send("api/posters", file, file.type) };
-    } catch (error) {
-      // Of another format than its name says, or of too many pixels: perhaps the browser can read it.
-      if (error.status !== 422) throw error;
-      const content = await convert(file).catch(() => { throw error; });
-      return { content, answer: await send("api/posters", content, content.type) };
-    }
+  const predict = async content => ({ content, answer: await send("api/posters", content, content.type) });
+  if (!READABLE.includes(file.type) || file.size > MAX_BYTES) return predict(await convert(file));
+  try {
+    return await predict(file);
+  } catch (error) {
+    // Of another format than its name says, or of too many pixels: perhaps the browser can read it.
+    if (error.status !== 422) throw error;
+    return predict(await convert(file).catch(() => { throw error; }));
   }
-  const content = await convert(file);
-  return { content, answer: await send("api/posters", content, content.type) };
 }
 
 async function convert(file) {
@@ -234,19 +231,19 @@ for (const id of ["files", "photo"]) {
     input.value = "";
   });
 }
+function addDropped(transfer) {
+  // Lines with # are comments (RFC 2483).
+  const address = transfer.getData("text/uri-list").split(/\r?\n/).find(line => line && !line.startsWith("#"));
+  if (transfer.files.length) addFiles(transfer.files);
+  else if (address) addAddress(address.trim());
+}
 for (const type of ["dragover", "dragleave", "drop"])
   document.addEventListener(type, event => {
     if (event.target.id === "address") return;
     event.preventDefault();
     drop.classList.toggle("over", type === "dragover");
+    if (type === "drop") addDropped(event.dataTransfer);
   });
-document.addEventListener("drop", event => {
-  if (event.target.id === "address") return;
-  // Lines with # are comments (RFC 2483).
-  const address = event.dataTransfer.getData("text/uri-list").split(/\r?\n/).find(line => line && !line.startsWith("#"));
-  if (event.dataTransfer.files.length) addFiles(event.dataTransfer.files);
-  else if (address) addAddress(address.trim());
-});
 document.addEventListener("paste", event => {
   const text = event.clipboardData.getData("text/plain").trim();
   if (event.clipboardData.files.length) addFiles(event.clipboardData.files);

@@ -10,10 +10,10 @@ from typing import Any
 from PIL import Image
 from pydantic import BaseModel, Field
 
-from tasks.features.numpy_preprocessing import decode_image
+from tasks.features.pictures import make_thumbnail, open_picture
 from tasks.model_folder import ModelFolder
 from tasks.outputs.calibration import THRESHOLD
-from tasks.posters.images import check_image, parse_image
+from tasks.posters.images import parse_image
 from tasks.posters.ledger import read_poster
 from tasks.prediction.explanation import Explanation
 from tasks.prediction.predictor import Predictor
@@ -21,7 +21,7 @@ from tasks.prediction.similarity import find_similar
 
 _NUM_SIMILAR = 6
 _QUALITY = 90  # of a JPEG file that is made smaller
-_FULL_SIZE = (1 << 20, 1 << 20)  # at which no JPEG file is decoded at a fraction of its own
+_THUMBNAIL_SIZE = (182, 268)  # width and height of IMDB's
 _ORIENTATION = 0x0112  # EXIF tag
 # What makes a picture upright, by the value of the tag (EXIF 2.32, 4.6.4).
 _TURNS = {
@@ -95,7 +95,6 @@ class PosterModel:
             NotAPosterError: It cannot be decoded.
         """
         start = time.perf_counter()
-        check_image(content)
         content = turn_upright(content)
         (prediction,) = self._predictor.predict([content])
         # The index, and the bound of the novelty, are of posters of this size: a sharper picture is unlike them.
@@ -119,14 +118,11 @@ class PosterModel:
 
     def explain(self, content: bytes, labels: list[str]) -> Explanation:
         """Returns where the evidence for some genres is; raises as `answer`, and `RegistryError` without LiteRT."""
-        check_image(content)
         return self._predictor.explain(turn_upright(content), labels)
 
     def warm_up(self) -> None:
         """Answers a blank poster, so that the first answer does not wait for the graphs."""
-        blank = io.BytesIO()
-        Image.new("RGB", (182, 268)).save(blank, "JPEG")
-        self.answer(blank.getvalue())
+        self.answer(_write_jpeg(Image.new("RGB", _THUMBNAIL_SIZE)))
 
     @cached_property
     def _poster_size(self) -> tuple[int, int] | None:
@@ -136,17 +132,21 @@ class PosterModel:
 
     def _read_thumbnail(self, imdb_id: int) -> bytes | None:
         content = read_poster(self._posters_dir, imdb_id) if self._posters_dir else None
-        return shrink(content, (182, 268)) if content else None
+        return shrink(content, _THUMBNAIL_SIZE) if content else None
 
 
 def turn_upright(content: bytes) -> bytes:
-    """Returns a JPEG or PNG file without the turn that its EXIF data asks for, as cameras write it."""
+    """Returns a JPEG or PNG file without the turn that its EXIF data asks for, as cameras write it.
+
+    Raises:
+        NotAPosterError: It is no such file, or too large; only one that is turned is read to its end.
+    """
+    parse_image(content)
     turn = _TURNS.get(_read_orientation(content))
     if turn is None:
         return content
     # By the model's own decoder: Pillow's conversions of 16 bits and of CMYK are others.
-    upright = Image.fromarray(decode_image(content, _FULL_SIZE)).transpose(turn)
-    return _write_jpeg(upright)
+    return _write_jpeg(open_picture(content).transpose(turn))
 
 
 def _read_orientation(content: bytes) -> Any:
@@ -162,10 +162,7 @@ def shrink(content: bytes, size: tuple[int, int] | None) -> bytes:
     image = parse_image(content)
     if size is None or (image.width <= size[0] and image.height <= size[1]):
         return content
-    # By the model's own decoder, at a fraction of its size where that is enough.
-    small = Image.fromarray(decode_image(content, (size[1], size[0])))
-    small.thumbnail(size)
-    return _write_jpeg(small)
+    return _write_jpeg(make_thumbnail(content, size))
 
 
 def _write_jpeg(image: Image.Image) -> bytes:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tensorboard.plugins import projector
 
-from tasks.features.numpy_preprocessing import decode_image
+from tasks.features.pictures import make_thumbnail
 from tasks.inert import for_csv, for_terminal
 
 # More points than that are slow to arrange. Their posters are in 32 rows and columns, 3,072 pixels each way, while
@@ -69,9 +69,7 @@ def draw_sprite(posters: Sequence[bytes]) -> Image.Image:
     sheet = Image.new("RGB", (num_columns * CELL_SIDE, num_rows * CELL_SIDE), "white")
     for number, content in enumerate(posters):
         row, column = divmod(number, num_columns)
-        # By the model's own decoder: a person sees what the model saw.
-        small = Image.fromarray(decode_image(content, (CELL_SIDE, CELL_SIDE)))
-        small.thumbnail((CELL_SIDE, CELL_SIDE))
+        small = make_thumbnail(content, (CELL_SIDE, CELL_SIDE))
         margin = (CELL_SIDE - small.width) // 2, (CELL_SIDE - small.height) // 2
         sheet.paste(small, (column * CELL_SIDE + margin[0], row * CELL_SIDE + margin[1]))
     return sheet

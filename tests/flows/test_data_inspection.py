@@ -5,9 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from called import call_main
 from PIL import Image
-
-from flows.cli import main
 
 pytestmark = pytest.mark.backbone
 
@@ -21,10 +20,7 @@ def data_dir(small_run, tmp_path: Path) -> Path:
 
 
 def inspect(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[object, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["inspect", "data", *map(str, arguments)])
-    printed = capsys.readouterr()
-    return ended.value.code or 0, printed.out, printed.err
+    return call_main(capsys, "inspect", "data", *arguments)
 
 
 def test_counts_and_contact_sheet(

@@ -2,19 +2,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from called import call_main
 from PIL import Image
 
-from flows.cli import main
 from tasks.model_folder import ModelFolder
 
 pytestmark = pytest.mark.backbone
 
 
 def inspect(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[object, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["inspect", "model", *map(str, arguments)])
-    printed = capsys.readouterr()
-    return ended.value.code or 0, printed.out, printed.err
+    return call_main(capsys, "inspect", "model", *arguments)
 
 
 def test_layers_and_picture_of_a_pulled_model(

@@ -11,17 +11,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import requests
-import uvicorn
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 from rich.console import Console
+from served import find_free_port
+from served_app import serve_app
 
 from flows.predictions import make_terminal_table, predict_posters
 from tasks.model_folder import ModelFolder
@@ -67,23 +67,15 @@ def shoot_report(browser: Browser, model: ModelFolder) -> None:
 
 
 def shoot_page(browser: Browser, model: ModelFolder, posters: list[Path]) -> None:
-    app = create_page(PosterModel(model, DATA / "posters"), PosterSettings())
-    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    for name, (width, scheme) in PAGE.items():
-        page = open_page(browser, address, width, scheme)
-        page.set_input_files("#files", [str(poster) for poster in posters])
-        for number in range(len(posters)):
-            page.locator(".result").nth(number).locator(".genres button:enabled").first.wait_for()
-        page.locator(".genres button").first.click()
-        page.wait_for_load_state("networkidle")
-        save(page, name)
-    server.should_exit = True
-    thread.join()
+    with serve_app(create_page(PosterModel(model, DATA / "posters"), PosterSettings())) as host:
+        for name, (width, scheme) in PAGE.items():
+            page = open_page(browser, f"http://{host}/", width, scheme)
+            page.set_input_files("#files", [str(poster) for poster in posters])
+            for number in range(len(posters)):
+                page.locator(".result").nth(number).locator(".genres button:enabled").first.wait_for()
+            page.locator(".genres button").first.click()
+            page.wait_for_load_state("networkidle")
+            save(page, name)
 
 
 def shoot_terminal(browser: Browser, model: ModelFolder, posters: list[Path]) -> None:
@@ -121,8 +113,9 @@ def shoot_dashboard(browser: Browser) -> None:
 def prefect_server() -> Iterator[str]:
     """Runs a Prefect server with a database of its own; yields its address."""
     with tempfile.TemporaryDirectory() as home:
-        address = "http://127.0.0.1:4299"
-        command = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", "4299"]
+        port = str(find_free_port())
+        address = f"http://127.0.0.1:{port}"
+        command = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", port]
         environment = {**os.environ, "PREFECT_HOME": home, "PREFECT_API_URL": f"{address}/api"}
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as server:
             try:
