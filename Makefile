@@ -166,7 +166,7 @@ $(WHEEL): tasks/features/backbone.lock | $(INSTALLED)
 lock:
 	$(PYTHON) -m venv .lock-venv
 	.lock-venv/bin/pip install --quiet --disable-pip-version-check uv
-	.lock-venv/bin/uv pip compile pyproject.toml --extra dev --extra s3 --universal --python-version 3.11 \
+	.lock-venv/bin/uv pip compile pyproject.toml --extra dev --extra s3 --extra dask --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file requirements.lock
 	.lock-venv/bin/uv pip compile tests/audit/tools.in --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/audit/tools.lock
