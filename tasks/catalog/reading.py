@@ -17,8 +17,8 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 from tasks.catalog.encoding import as_utf8
 from tasks.catalog.records import Records, find_header_end, scan_records
 from tasks.errors import CatalogError, one_line
-from tasks.filesystems import list_filesystem_errors
 from tasks.settings import CATALOG_MAX_BYTES
+from tasks.storage.filesystems import list_filesystem_errors
 from tasks.web.addresses import redact
 from tasks.web.client import Client, RequestError, read_address
 

@@ -16,7 +16,7 @@ from moto.s3.responses import S3Response
 from werkzeug.datastructures import Headers
 
 from tasks.errors import ConflictError, StoreError
-from tasks.registry.pointer import LocalPointer, Pointer, S3Pointer, UnconditionalPointer, open_pointer
+from tasks.storage.pointer import LocalPointer, Pointer, S3Pointer, UnconditionalPointer, open_pointer
 
 
 def open_at(address: str) -> Pointer:
@@ -84,7 +84,7 @@ def test_an_object_that_was_removed_meanwhile_is_a_change(s3: str) -> None:
 COUNTING = """
 import os, pathlib, sys
 from tasks.errors import ConflictError
-from tasks.registry.pointer import LocalPointer
+from tasks.storage.pointer import LocalPointer
 pointer, num_changes = LocalPointer(pathlib.Path(sys.argv[1])), 0
 while num_changes < 20:
     version = pointer.read()

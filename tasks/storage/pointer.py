@@ -13,8 +13,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from tasks.atomic import atomic_file
 from tasks.errors import ConflictError
-from tasks.filesystems import store_errors
 from tasks.locking import locked
+from tasks.storage.filesystems import store_errors
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ def run(code: str) -> list[str]:
 
 def test_errors_of_imported_packages_alone_are_listed() -> None:
     names = "print(*sorted(error.__name__ for error in list_filesystem_errors()), sep='\\n')"
-    listed = "from tasks.filesystems import list_filesystem_errors\n" + names
+    listed = "from tasks.storage.filesystems import list_filesystem_errors\n" + names
     assert run(listed) == ["NotImplementedError", "OSError", "ValueError"]
     assert run("import botocore.exceptions\n" + listed) == [
         "BotoCoreError",
