@@ -14,6 +14,7 @@ from flows.downloading import download_posters
 from flows.extraction import extract_features
 from flows.overrides import NO_OVERRIDES, Overrides
 from flows.repairing import repeat_repaired
+from flows.storing import StoredData
 from flows.train import exclusive_run, train
 from flows.watching import report_failure
 from tasks.catalog.task import read_catalog
@@ -70,16 +71,21 @@ def compare(
     if settings.recipe_name not in RECIPES:
         candidates = {settings.recipe_name: settings, **candidates}
     seeds = range(settings.seed, settings.seed + num_seeds)
-    with exclusive_run(settings):
-        return _write(repeat_repaired(lambda: _run(settings, candidates, seeds, num_held_out)), settings)
+    with exclusive_run(settings) as stored:
+        return _write(repeat_repaired(lambda: _run(settings, candidates, seeds, num_held_out, stored)), settings)
 
 
 def _run(
-    settings: Settings, candidates: dict[str, Settings], seeds: Sequence[int], num_held_out: int | None
+    settings: Settings,
+    candidates: dict[str, Settings],
+    seeds: Sequence[int],
+    num_held_out: int | None,
+    stored: StoredData,
 ) -> "list[Scored]":
     workspace = settings.workspace
     catalog = read_catalog(settings.catalog, workspace.folder("catalog"), settings.posters.allow_private_hosts)
     counts = download_posters(catalog.read_addresses(), workspace.folder("posters"), settings.posters)
+    stored.commit("catalog", "posters")
     check_success(counts, settings.posters.min_success_rate)
     # The shards are those of a run. Each comparison splits their films anew, whatever the champion was trained on.
     write = partial(
@@ -94,6 +100,7 @@ def _run(
         seed=settings.seed,
         models=rank_models(settings.artifacts_dir),
     )
+    stored.commit("splits", "shards")
     datasets = {
         seed: write(
             splits_dir=None,
@@ -106,6 +113,7 @@ def _run(
         for seed in seeds
     }
     scored = [each for group in _group_by_features(candidates) for each in _score(group, sharded, datasets)]
+    stored.commit("features")
     order = list(candidates)
     return sorted(scored, key=lambda each: (each.seed, order.index(each.recipe)))
 

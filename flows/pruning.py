@@ -2,16 +2,20 @@
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import httpx
 
-from tasks.errors import PosterGenresError, SettingsError, describe_os_error, one_line
+from tasks.errors import PosterGenresError, SettingsError, StoreError, describe_os_error, one_line
 from tasks.locking import locked
 from tasks.model_folder import ModelFolder
 from tasks.registry.models import list_models
 from tasks.registry.retention import prune_models
 from tasks.retention import Freed, InUse, list_outdated, remove
 from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.storing import StoredData
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +60,11 @@ def prune_by_hand(settings: Settings, *, dry_run: bool) -> Freed:
         return prune(settings)
 
 
-def prune_after_run(settings: Settings) -> None:
-    """Prunes, and logs what was freed in one line; problems are one warning, and the run stays good."""
+def prune_after_run(settings: Settings, stored: "StoredData") -> None:
+    """Prunes, the store, too, and logs what was freed in one line; problems are one warning, and the run stays good."""
     freed = prune(settings)
+    if settings.retention.keep_days is not None:
+        freed += _prune_store(stored, settings.retention.keep_days)
     if freed.removed or freed.num_flow_runs:
         logger.info("retention: removed %s", freed.describe())
     if freed.problems:
@@ -72,6 +78,16 @@ def _attempt(part: Callable[[], Freed]) -> Freed:
         return Freed(problems=(one_line(error),))
     except OSError as error:
         return Freed(problems=(describe_os_error(error),))
+
+
+def _prune_store(stored: "StoredData", keep_days: float) -> Freed:
+    try:
+        num_objects = stored.remove_garbage(keep_days)
+    except StoreError as error:
+        return Freed(problems=(one_line(error),))
+    if num_objects:
+        logger.info("retention: removed %d objects of the store that no manifest names", num_objects)
+    return Freed()
 
 
 def _prune_workspace(settings: Settings, newest: ModelFolder | None, keep_days: float, *, dry_run: bool) -> Freed:

@@ -41,7 +41,7 @@ def check_setup(settings: Settings) -> Iterator[SetupCheck]:
     yield check_memory()
     yield check_gpu(settings.features.engine)
     yield check_server()
-    yield check_store(settings.registry.publish_to)
+    yield check_store(settings.publish_to)
     yield check_extras(settings)
 
 
@@ -191,7 +191,7 @@ def check_store(address: str | None) -> SetupCheck:
     """Checks that the store that champions are pushed to can be read.
 
     Args:
-        address: Setting `registry.publish_to`.
+        address: Setting `registry.publish_to`, or the models of `store`.
     """
     name = "store"
     if not address:
@@ -199,5 +199,5 @@ def check_store(address: str | None) -> SetupCheck:
     try:
         champion = Store(address).read_champion()
     except RegistryError as error:  # a StoreError, too
-        return SetupCheck(name, "problem", str(error), "check registry.publish_to and its credentials")
+        return SetupCheck(name, "problem", str(error), "check registry.publish_to, or store, and its credentials")
     return SetupCheck(name, "ok", f"{redact(address)}: champion {champion['id'] if champion else 'none yet'}")

@@ -23,6 +23,7 @@ from flows.overrides import NO_OVERRIDES, Overrides
 from flows.progress_artifacts import ProgressArtifacts
 from flows.pruning import prune_after_run
 from flows.repairing import repeat_repaired
+from flows.storing import StoredData, stored_data
 from flows.time_limit import time_limit
 from flows.watching import crash_killed_runs, crashed_when_interrupted, report_failure, run_ids
 from tasks.catalog.task import Catalog, read_catalog
@@ -88,18 +89,19 @@ def train(settings: Settings, overrides: Overrides = NO_OVERRIDES) -> Run:
         overrides: Settings that replace single ones of these, such as those of a deployment.
     """
     settings = overrides.apply(settings)
-    with exclusive_run(settings):
+    with exclusive_run(settings) as stored:
         recover(settings.artifacts_dir)
-        run = repeat_repaired(lambda: _run(settings))
-        prune_after_run(settings)
+        run = repeat_repaired(lambda: _run(settings, stored))
+        prune_after_run(settings, stored)
         return run
 
 
 @contextmanager
-def exclusive_run(settings: Settings) -> Iterator[None]:
+def exclusive_run(settings: Settings) -> Iterator[StoredData]:
     """Excludes other runs from `data_dir`, writes the log there, and removes what a killed run left half-written.
 
-    The block ends after `max_hours`.
+    The same holds for the store, if there is one, whose folders are brought up to date and yielded. The block ends
+    after `max_hours`.
     """
     with (
         locked(settings.data_dir, "another run", settings.wait_seconds, {"runs": run_ids()}) as left_behind,
@@ -112,15 +114,15 @@ def exclusive_run(settings: Settings) -> Iterator[None]:
             # A run that was killed and is started again has the same id.
             crash_killed_runs(set(left_behind.get("runs", [])) - set(run_ids()))
         settings.workspace.clear_leftovers()
-        with crashed_when_interrupted():
-            yield
+        with crashed_when_interrupted(), stored_data(settings) as stored:
+            yield stored
 
 
-def _run(settings: Settings) -> Run:
+def _run(settings: Settings, stored: StoredData) -> Run:
     # Errors of the last stages that can be found now are raised now.
     if settings.export.onnx:
         check_packages()
-    publish_to = settings.registry.publish_to
+    publish_to = settings.publish_to
     store_champion_id = adopt_champion(settings.artifacts_dir, publish_to) if publish_to else None
     if store_champion_id:
         logger.info("registry: the champion of %s is %s", publish_to, store_champion_id)
@@ -133,6 +135,7 @@ def _run(settings: Settings) -> Run:
         catalog = read_catalog(settings.catalog, workspace.folder("catalog"), settings.posters.allow_private_hosts)
     with _timed("posters", seconds):
         counts = download_posters(catalog.read_addresses(), workspace.folder("posters"), settings.posters)
+        stored.commit("catalog", "posters")
         presentation.show_counts(catalog, counts)
         check_success(counts, settings.posters.min_success_rate)
     with _timed("dataset", seconds):
@@ -145,8 +148,9 @@ def _run(settings: Settings) -> Run:
             seed=settings.seed,
             models=rank_models(settings.artifacts_dir),
         )
+        stored.commit("splits", "shards")
     inputs = list_inputs(dataset, identify_source(settings.features), settings)
-    data = _Data(catalog, counts, dataset, store_champion_id)
+    data = _Data(catalog, counts, dataset, store_champion_id, stored)
     current = find_current_model(settings.artifacts_dir, inputs)
     is_judged = not current or judge_again(current, dataset, counts, settings, store_champion_id)
     model = current or _make_model(data, inputs, settings, seconds)
@@ -167,12 +171,13 @@ def _run(settings: Settings) -> Run:
 
 @dataclass(frozen=True)
 class _Data:
-    """The results of the first stages, and the id of the store's champion, if there is one."""
+    """The results of the first stages, the id of the store's champion, if there is one, and the stored folders."""
 
     catalog: Catalog
     counts: PosterCounts
     dataset: Dataset
     store_champion_id: str | None
+    stored: StoredData
 
 
 def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[str, float]) -> ModelFolder:
@@ -188,6 +193,7 @@ def _make_model(data: _Data, inputs: Inputs, settings: Settings, seconds: dict[s
     with _timed("features", seconds):
         backbone = load_backbone(settings.features)
         features = extract_features(dataset, backbone, settings)
+        data.stored.commit("features")
         join_features(dataset, features, settings.views)
     with _timed("training", seconds):
         heads = _train_heads(dataset, features, backbone.num_last_features, settings)

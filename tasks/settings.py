@@ -618,6 +618,12 @@ class Settings(StageSettings):
         Path("data"), description="Folder of downloads, shards and features; can be computed again."
     )
     artifacts_dir: Path = operational(Path("artifacts"), description="Folder of the published models.")
+    store: Address | None = operational(
+        None,
+        repr=False,
+        description="Address (s3, gs, file) where data and models are kept for runs on any machine; `data_dir` and "
+        "`artifacts_dir` are then this machine's copies. null: they are kept on this machine alone.",
+    )
     wait_seconds: float = operational(
         0.0, ge=0, description="Maximum wait for another run in data_dir; after it this run stops."
     )
@@ -719,6 +725,16 @@ class Settings(StageSettings):
     def views(self) -> Views:
         """Number of the views that have features."""
         return Views(self.features.views, self.export.views)
+
+    @property
+    def publish_to(self) -> str | None:
+        """Address of the store that the champion is pushed to; None: it is not."""
+        return self.registry.publish_to or (f"{self.store}/artifacts" if self.store else None)
+
+    @property
+    def data_store(self) -> str | None:
+        """Address of the store of `data_dir`; None: it is kept on this machine alone."""
+        return f"{self.store}/data" if self.store else None
 
     @property
     def workspace(self) -> Workspace:

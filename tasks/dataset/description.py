@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks import versions
 from tasks.atomic import write_text
+from tasks.dataset.films import FILMS_FILE
 from tasks.dataset.shards import FEATURES, fingerprint_films
 from tasks.dataset.splits import SPLITS
 from tasks.errors import one_line
 from tasks.fingerprints import Inputs
 from tasks.settings import DatasetSettings
+from tasks.storage.folders import StoredFile
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +122,21 @@ def read_description(folder: Path) -> dict[str, Any]:
 def write_description(description: Mapping[str, Any], folder: Path) -> None:
     """Writes `dataset.json`."""
     write_text(folder / FILE_NAME, json.dumps(description, indent=2, ensure_ascii=False) + "\n")
+
+
+def list_stored_files(folder: Path) -> dict[str, StoredFile | None]:
+    """Returns the files of a data set, by name, with the descriptions of those that have one, for a store."""
+    description = read_description(folder)
+    if not description:
+        return {}
+    described = {FILMS_FILE: description.get("films"), **description["shards"]}
+    files = {
+        name: StoredFile(sha256=about["sha256"], num_bytes=about["num_bytes"])
+        if about and "num_bytes" in about
+        else None
+        for name, about in described.items()
+    }
+    return {FILE_NAME: None, **files}
 
 
 def remove_shard(path: Path) -> None:

@@ -24,6 +24,7 @@ from tasks.atomic import atomic_file, write_text
 from tasks.checking import DamagedFileError, parquet_damage
 from tasks.errors import one_line
 from tasks.hashing import describe_file
+from tasks.storage.folders import StoredFile, open_stored
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,10 @@ class Segment(BaseModel):
     sha256: str
     num_bytes: int
     num_rows: int
+
+    def as_stored(self) -> StoredFile:
+        """Returns the description of the file in a store."""
+        return StoredFile(sha256=self.sha256, num_bytes=self.num_bytes)
 
 
 class _Manifest(BaseModel):
@@ -235,6 +240,16 @@ def list_parts(folder: Path) -> list[Part]:
     return [Part(folder, number, num_parts) for num_parts, number in numbers]
 
 
+def list_stored_files(folder: Path) -> dict[str, StoredFile | None]:
+    """Returns the files of all parts, by name, with the descriptions of those that have one, for a store."""
+    files: dict[str, StoredFile | None] = {_INFO: None} if (folder / _INFO).exists() else {}
+    for part in list_parts(folder):
+        segments = part.segments()
+        files[f"{part.name}.json"] = None
+        files |= {segment.name: segment.as_stored() for segment in segments}
+    return files
+
+
 def find_lineage(folder: Path, number: int, num_parts: int) -> list[Part]:
     """Returns the parts whose segments may hold rows of a part: those that it was split from, oldest first, and itself.
 
@@ -298,7 +313,7 @@ def read_segment(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """
     names = list(columns or LEDGER.names)
     with parquet_damage(path):
-        rows = pq.read_table(path, columns=names, page_checksum_verification=True)
+        rows = pq.read_table(open_stored(path), columns=names, page_checksum_verification=True)
         return rows.cast(pa.schema([LEDGER.field(name) for name in names]))
 
 
@@ -313,7 +328,7 @@ def iterate_groups(path: Path, columns: Sequence[str], is_wanted: NDArray[np.boo
     Raises:
         DamagedFileError: The file is missing or damaged.
     """
-    with parquet_damage(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with parquet_damage(path), _open(path) as file:
         start = 0
         for group in range(file.num_row_groups):
             stop = start + file.metadata.row_group(group).num_rows
@@ -335,7 +350,7 @@ def _iterate_whole_rows(path: Path) -> Iterator[pa.Table]:
     """Yields the rows of a damaged segment that can be read and whose posters have their hash."""
     try:
         with parquet_damage(path):
-            file = pq.ParquetFile(path, page_checksum_verification=True)
+            file = _open(path)
     except DamagedFileError:
         return
     with file:
@@ -344,6 +359,11 @@ def _iterate_whole_rows(path: Path) -> Iterator[pa.Table]:
                 rows = file.read_row_group(group).select(LEDGER.names).cast(LEDGER)
                 pairs = zip(rows["content"].to_pylist(), rows["sha256"].to_pylist(), strict=True)
                 yield rows.filter(pa.array([is_whole(content, sha256) for content, sha256 in pairs], pa.bool_()))
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    # Buffered before: of an object of a store, one range of each row group is requested.
+    return pq.ParquetFile(open_stored(path), page_checksum_verification=True, pre_buffer=True)
 
 
 def _describe(path: Path) -> Segment:

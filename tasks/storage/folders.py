@@ -1,0 +1,363 @@
+"""A folder of a `data_dir` whose files are kept in a store: `<folder>.json` there names them, each is an object.
+
+Objects are immutable: their names hold the hashes of their content. The manifest is replaced as a whole, and only if it
+is still what was read, so that it is the one thing that runs on several machines can disagree about. What it does not
+name is garbage. The local folder is a copy: some files may be missing there and are read from the store; others are
+newer, until `commit`.
+"""
+
+import functools
+import io
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.atomic import atomic_file, write_text
+from tasks.errors import ConflictError, SettingsError, StoreError, one_line
+from tasks.hashing import describe_file, find_damage
+from tasks.storage.objects import ObjectStore
+from tasks.storage.pointer import Pointer, Version
+
+logger = logging.getLogger(__name__)
+
+# Beside the folders: a folder may be replaced as a whole.
+_COPIES = ".stored"
+_TRANSFERS = 8
+# A smaller JSON file is in the manifest: a request takes longer than its content.
+_INLINE_BYTES = 16_384
+
+
+class StoredFile(BaseModel):
+    """A file of a manifest.
+
+    Attributes:
+        sha256: Hash of the file, hexadecimal.
+        num_bytes: Size of the file.
+        text: Content of a small JSON file; None: it is an object, see `name_object`.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    num_bytes: int = Field(ge=0)
+    text: str | None = None
+
+
+class Manifest(BaseModel):
+    """The files of a folder.
+
+    Attributes:
+        generation: How often the manifest was committed.
+        files: The files, by their paths in the folder.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    version: Literal[1] = 1
+    generation: int = Field(0, ge=0)
+    files: dict[str, StoredFile] = {}
+
+
+class _Copy(BaseModel):
+    """What a local folder is a copy of, `.stored/<folder>.json`.
+
+    Attributes:
+        address: Address of the store.
+        manifest: The manifest as it was when the copy was brought up to date, or committed.
+        sent: Files that are objects of the store, sent by workers, and in no manifest yet.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    address: str
+    manifest: Manifest
+    sent: dict[str, StoredFile] = {}
+
+    def find(self, name: str) -> StoredFile | None:
+        """Returns the file of the store with this path in the folder, None if there is none."""
+        return self.sent.get(name) or self.manifest.files.get(name)
+
+
+def name_object(name: str, sha256: str) -> str:
+    """Returns the name of the object of a file: that of the file with the start of its hash, if it has none.
+
+    Args:
+        name: Path of the file in its folder, with a suffix.
+        sha256: Hash of the file, hexadecimal.
+    """
+    stem, _, suffix = name.rpartition(".")
+    return name if stem.endswith(f"-{sha256[:16]}") else f"{stem}-{sha256[:16]}.{suffix}"
+
+
+class StoredFolder:
+    """A folder whose files are kept in a store. One process of a machine at a time may use it.
+
+    Args:
+        address: Address of the store.
+        folder: Local copy; the store's manifest and objects have the name of this folder.
+        pattern: Glob pattern of the files that belong to it; others in the local folder stay here, as they are.
+    """
+
+    def __init__(self, address: str, folder: Path, pattern: str = "**/*") -> None:
+        self.address = address
+        self.folder = folder
+        self.name = folder.name
+        self._pattern = pattern
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        return ObjectStore(self.address)
+
+    @cached_property
+    def _pointer(self) -> Pointer:
+        return self.store.pointer(f"{self.name}.json")
+
+    def pull(self, is_wanted: Callable[[str], bool] = lambda _: True) -> None:
+        """Brings the local copy up to date, if another machine committed since; else it is left as it is.
+
+        What an interrupted run of this machine did not commit is kept in the latter case only.
+
+        Args:
+            is_wanted: Whether a file, by its path, is copied; the others are read from the store.
+
+        Raises:
+            SettingsError: The folder is no copy of this store.
+            StoreError: The store can't be read, or an object is not what the manifest says.
+        """
+        manifest = self._read()[1]
+        copy = self._find_copy()
+        if copy is None and manifest.files and self.list_files():
+            raise SettingsError(
+                f"{self.folder} has files, and {self.store.describe(self.name)} has others: expected a new data_dir, "
+                "or a store without data"
+            )
+        if manifest != (copy.manifest if copy else Manifest()):
+            self._mirror(manifest, is_wanted)
+        elif copy:
+            return
+        self._write_copy(manifest)
+
+    def adopt(self, sent: Mapping[str, StoredFile]) -> None:
+        """Takes files over that workers have sent to the store: they can be read, and committed.
+
+        Args:
+            sent: The files, by their paths.
+        """
+        copy = self._find_copy() or _Copy(address=self.address, manifest=Manifest())
+        self._write_copy(copy.manifest, {**copy.sent, **sent})
+
+    def list_files(self) -> list[str]:
+        """Returns the paths of the local files that belong to the folder, sorted."""
+        found = (path for path in self.folder.glob(self._pattern) if path.is_file() and not path.name.startswith("."))
+        return sorted(path.relative_to(self.folder).as_posix() for path in found)
+
+    def remove_garbage(self, keep_days: float) -> list[str]:
+        """Removes the objects that the manifest does not name, and returns their names.
+
+        Args:
+            keep_days: Minimum age in days: a run on another machine may read an earlier manifest's objects, or is about
+                to commit new ones.
+
+        Raises:
+            StoreError: The store can't be listed or written.
+        """
+        known = {name_object(name, file.sha256) for name, file in self._read()[1].files.items()}
+        oldest = time.time() - keep_days * 86_400
+        garbage = [
+            name for name, written_at in self.store.list_times(self.name) if name not in known and written_at < oldest
+        ]
+        for name in garbage:
+            self.store.remove(f"{self.name}/{name}")
+        return garbage
+
+    def commit(self, files: Mapping[str, StoredFile | None]) -> bool:
+        """Makes these the files of the store's folder: new ones are sent, then the manifest is replaced.
+
+        Args:
+            files: All files of the folder, by their paths; their description, where it is known already. One that is
+                missing here must be in the store.
+
+        Returns:
+            Whether anything changed.
+
+        Raises:
+            ConflictError: Another machine committed since the copy was brought up to date; nothing is changed.
+            StoreError: The store can't be written.
+        """
+        version, present = self._read()
+        copy = self._find_copy() or _Copy(address=self.address, manifest=Manifest())
+        base = copy.manifest
+        if present != base:
+            raise ConflictError(
+                f"{self._pointer.where} was changed by another run meanwhile, and nothing was written: run again, it "
+                "goes on from there"
+            )
+        described = self._describe(files, copy)
+        if described == base.files:
+            return False
+        known = {name_object(name, file.sha256) for name, file in [*base.files.items(), *copy.sent.items()]}
+        new = {name: file for name, file in described.items() if name_object(name, file.sha256) not in known}
+        send_files(self.store, self.folder, new)
+        manifest = Manifest(generation=base.generation + 1, files=described)
+        # Before the manifest, so that a process that is killed in between finds a copy of this store.
+        self._write_copy(base, copy.sent)
+        self._pointer.write(manifest.model_dump_json(exclude_none=True).encode(), version)
+        self._write_copy(manifest)
+        return True
+
+    def _read(self) -> tuple[Version | None, Manifest]:
+        version = self._pointer.read()
+        try:
+            return version, Manifest.model_validate_json(version.content) if version else Manifest()
+        except ValidationError as error:
+            raise StoreError(
+                f"{self._pointer.where} is damaged, or of another version ({one_line(error)}): expected the manifest "
+                "of a folder; install the version that wrote it, or use another store"
+            ) from None
+
+    def _mirror(self, manifest: Manifest, is_wanted: Callable[[str], bool]) -> None:
+        outdated = [name for name in self.list_files() if _differs(self.folder / name, manifest.files.get(name))]
+        for name in outdated:
+            (self.folder / name).unlink()
+        wanted = {name: file for name, file in manifest.files.items() if is_wanted(name)}
+        missing = {name: file for name, file in wanted.items() if not (self.folder / name).exists()}
+        fetch_files(self.store, self.folder, missing)
+        logger.info(
+            "storage: %s: %d files fetched, %d kept, %d removed",
+            self.store.describe(self.name),
+            len(missing),
+            len(wanted) - len(missing),
+            len(outdated),
+        )
+
+    def _describe(self, files: Mapping[str, StoredFile | None], copy: _Copy) -> dict[str, StoredFile]:
+        described = {}
+        for name, known in files.items():
+            path = self.folder / name
+            if path.exists():
+                described[name] = _describe_file(path, known)
+            elif stored := copy.find(name):
+                described[name] = stored
+            else:
+                raise StoreError(f"{path} does not exist, and the store has no such file: run again, to make it again")
+        return described
+
+    def _find_copy(self) -> _Copy | None:
+        copy = read_copy(self.folder)
+        if copy and copy.address != self.address:
+            raise SettingsError(
+                f"{self.folder} is a copy of {copy.address}, and the store is {self.address}: expected the same store, "
+                "or another data_dir"
+            )
+        return copy
+
+    def _write_copy(self, manifest: Manifest, sent: Mapping[str, StoredFile] | None = None) -> None:
+        copy = _Copy(address=self.address, manifest=manifest, sent=dict(sent or {}))
+        write_text(_copy_path(self.folder), copy.model_dump_json(exclude_none=True))
+
+
+def read_copy(folder: Path) -> _Copy | None:
+    """Returns what a local folder is a copy of; None if it is none."""
+    path = _copy_path(folder)
+    try:
+        return _read_copy(path, path.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return None
+
+
+@functools.lru_cache(maxsize=16)
+def _read_copy(path: Path, _: int) -> _Copy:
+    # Its time is an argument so that a changed file is read again: a folder's files are opened by the thousand.
+    return _Copy.model_validate_json(path.read_bytes())
+
+
+def open_stored(path: Path) -> Path | io.RawIOBase:
+    """Returns where a file can be read: its path, or, if it is in a store alone, the object, of which ranges are read.
+
+    Args:
+        path: Path of a file directly in a folder that may be a copy.
+    """
+    if not path.exists() and (copy := read_copy(path.parent)) and (file := copy.find(path.name)):
+        name = f"{path.parent.name}/{name_object(path.name, file.sha256)}"
+        return ObjectStore(copy.address).open(name, file.num_bytes)
+    return path
+
+
+def send_files(store: ObjectStore, folder: Path, files: Mapping[str, StoredFile]) -> None:
+    """Sends files to the objects that they are in a store, several at a time.
+
+    Args:
+        store: The store.
+        folder: Folder of the files.
+        files: Files by their paths in the folder; those with a text are no objects.
+
+    Raises:
+        StoreError: The store can't be written.
+    """
+    _transfer(
+        lambda name, file: store.send(folder / name, f"{folder.name}/{name_object(name, file.sha256)}"),
+        {name: file for name, file in files.items() if file.text is None},
+    )
+
+
+def fetch_files(store: ObjectStore, folder: Path, files: Mapping[str, StoredFile]) -> None:
+    """Copies files out of a store, several at a time; each appears whole or not at all.
+
+    Args:
+        store: The store.
+        folder: Folder of the files.
+        files: Files by their paths in the folder.
+
+    Raises:
+        StoreError: The store can't be read, or an object is missing or has another hash.
+    """
+    _transfer(lambda name, file: _fetch_file(store, folder, name, file), files)
+
+
+def _fetch_file(store: ObjectStore, folder: Path, name: str, file: StoredFile) -> None:
+    with atomic_file(folder / name) as partial:
+        if file.text is not None:
+            partial.write_text(file.text, "utf-8")
+            return
+        source = f"{folder.name}/{name_object(name, file.sha256)}"
+        try:
+            store.fetch(source, file.num_bytes, partial)
+        except FileNotFoundError:
+            raise StoreError(f"{store.describe(source)} is missing, which {folder.name}.json names{_ADVICE}") from None
+        if problem := find_damage(partial, {"sha256": file.sha256, "num_bytes": file.num_bytes}):
+            raise StoreError(f"{store.describe(source)} {problem}{_ADVICE}")
+
+
+_ADVICE = ": expected what was committed; bring that object back, or start with another store"
+
+
+def _transfer(one: Callable[[str, StoredFile], None], files: Mapping[str, StoredFile]) -> None:
+    with ThreadPoolExecutor(_TRANSFERS, "transfer") as threads:
+        for done in [threads.submit(one, name, file) for name, file in files.items()]:
+            done.result()
+
+
+def _describe_file(path: Path, known: StoredFile | None) -> StoredFile:
+    if known and path.stat().st_size == known.num_bytes:
+        return known
+    described = describe_file(path)
+    is_inline = path.suffix == ".json" and described["num_bytes"] <= _INLINE_BYTES
+    return StoredFile(**described, text=path.read_text("utf-8") if is_inline else None)
+
+
+def _differs(path: Path, file: StoredFile | None) -> bool:
+    if file is None:
+        return True
+    # A name with the hash of the content is that of one content only.
+    with_hash = name_object(path.name, file.sha256) != path.name
+    return bool(find_damage(path, {"sha256": file.sha256, "num_bytes": file.num_bytes}, with_hash=with_hash))
+
+
+def _copy_path(folder: Path) -> Path:
+    return folder.parent / _COPIES / f"{folder.name}.json"
