@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tasks.checking import DamagedFileError
-from tasks.errors import RepairedError
+from tasks.errors import RepairedError, StoreError
 from tasks.posters.segments import (
     FAILED,
     LEDGER,
@@ -31,6 +31,7 @@ from tasks.posters.segments import (
     write_num_parts,
 )
 from tasks.settings import PosterSettings
+from tasks.storage.folders import open_stored
 from tasks.web.client import is_transient
 
 LIGHT_COLUMNS = [name for name in LEDGER.names if name != "content"]
@@ -227,7 +228,7 @@ def read_poster(posters_dir: Path, imdb_id: int) -> bytes | None:
         imdb_id: Id of the film.
 
     Returns:
-        None if the film has no poster, or its file is damaged or was replaced meanwhile.
+        None if the film has no poster, or its file is damaged, can't be read, or was replaced meanwhile.
     """
     num_parts = read_num_parts(posters_dir) or 1
     number = assign_part(imdb_id, num_parts)
@@ -235,8 +236,8 @@ def read_poster(posters_dir: Path, imdb_id: int) -> bytes | None:
     for part in reversed(find_lineage(posters_dir, number, num_parts)):
         for path in reversed(part.paths()):
             try:
-                found = pq.read_table(path, columns=["sha256", "content"], filters=wanted).to_pylist()
-            except (OSError, pa.ArrowException):
+                found = pq.read_table(open_stored(path), columns=["sha256", "content"], filters=wanted).to_pylist()
+            except (OSError, StoreError, pa.ArrowException):
                 return None
             if found:
                 return found[0]["content"] if is_whole(found[0]["content"], found[0]["sha256"]) else None

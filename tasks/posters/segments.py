@@ -178,6 +178,10 @@ class Part:
         """Lists an existing file as the part's only segment."""
         self._write_manifest([_describe(path)])
 
+    def list_segments(self, segments: Sequence[Segment]) -> None:
+        """Makes these the segments of the part; their files exist, here or in the store."""
+        self._write_manifest(segments)
+
     def join_small_segments(self, select_rows: Callable[[pa.Table], pa.Table]) -> None:
         """Joins the last segments if many of them are small, as runs leave them that try failed posters again.
 

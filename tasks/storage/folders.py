@@ -9,9 +9,11 @@ newer, until `commit`.
 import functools
 import io
 import logging
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -117,6 +119,12 @@ class StoredFolder:
     @cached_property
     def _pointer(self) -> Pointer:
         return self.store.pointer(f"{self.name}.json")
+
+    @property
+    def generation(self) -> int:
+        """Generation of the manifest that this copy is of; 0 if there is none yet."""
+        copy = self._find_copy()
+        return copy.manifest.generation if copy else 0
 
     def pull(self, is_wanted: Callable[[str], bool] = lambda _: True) -> None:
         """Brings the local copy up to date, if another machine committed since; else it is left as it is.
@@ -287,6 +295,22 @@ def open_stored(path: Path) -> Path | io.RawIOBase:
         name = f"{path.parent.name}/{name_object(path.name, file.sha256)}"
         return ObjectStore(copy.address).open(name, file.num_bytes)
     return path
+
+
+@contextmanager
+def staged_folder(address: str, name: str, files: Mapping[str, StoredFile]) -> Iterator[StoredFolder]:
+    """Yields an empty local folder, for a worker, in which files of a store can be read, and removes it afterwards.
+
+    Args:
+        address: Address of the store.
+        name: Name of the folder in the store.
+        files: The files that are read, by their paths.
+    """
+    with tempfile.TemporaryDirectory(prefix="poster-genres-") as parent:
+        staged = StoredFolder(address, Path(parent, name))
+        staged.folder.mkdir()
+        staged.adopt(files)
+        yield staged
 
 
 def send_files(store: ObjectStore, folder: Path, files: Mapping[str, StoredFile]) -> None:

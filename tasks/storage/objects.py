@@ -18,6 +18,9 @@ from tasks.storage.filesystems import store_errors
 from tasks.storage.pointer import Pointer, open_pointer
 from tasks.web.addresses import has_credentials
 
+# In a folder, pointers are replaced under a lock: its files are no objects.
+_LOCK = ".lock"
+
 
 class ObjectStore:
     """The objects under an address.
@@ -148,7 +151,8 @@ class ObjectStore:
                 found = self._files.ls(self._path(folder), detail=False)
             except FileNotFoundError:
                 return []
-        return sorted(entry.rstrip("/").rpartition("/")[2] for entry in found)
+        names = (entry.rstrip("/").rpartition("/")[2] for entry in found)
+        return sorted(name for name in names if not name.startswith(_LOCK))
 
     def list_times(self, folder: str) -> Iterator[tuple[str, float]]:
         """Yields the names of all objects under a name, without that, and when they were written, in Unix time.
@@ -166,8 +170,13 @@ class ObjectStore:
             if isinstance(time, datetime):
                 time = time.timestamp()
             if not isinstance(time, float):
-                raise StoreError(f"{self.describe(folder)}: the store does not tell when its objects were written")
-            yield path.removeprefix(f"{root}/"), time
+                raise StoreError(
+                    f"{self.describe(folder)}: the store does not tell when its objects were written: expected times, "
+                    "by which garbage is known; remove it by hand"
+                )
+            name = path.removeprefix(f"{root}/")
+            if not name.rpartition("/")[2].startswith(_LOCK):
+                yield name, time
 
     def remove(self, name: str) -> None:
         """Removes an object; one that does not exist is no error.

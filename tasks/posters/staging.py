@@ -1,0 +1,105 @@
+"""Download a part on a machine that has none of its files: they are read from a store, and sent there."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.posters.downloading import download_part
+from tasks.posters.segments import Part, Segment, find_lineage
+from tasks.storage.folders import StoredFile, StoredFolder, send_files, staged_folder
+from tasks.storage.objects import ObjectStore
+from tasks.storage.units import UnitResult, run_once
+
+
+class StoredPart(BaseModel):
+    """What a worker has to know of a part; plain data.
+
+    Attributes:
+        address: Address of the store.
+        generation: Generation of the manifest of the posters.
+        number: Number of the part.
+        num_parts: Number of parts.
+        segments: Segments of the part, and of those that it was split from, by the names of the parts.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    address: str
+    generation: int
+    number: int
+    num_parts: int
+    segments: Mapping[str, Sequence[Segment]]
+
+    @classmethod
+    def describe(cls, posters: StoredFolder, number: int, num_parts: int) -> "StoredPart":
+        """Describes a part of this machine's copy."""
+        lineage = find_lineage(posters.folder, number, num_parts)
+        return cls(
+            address=posters.address,
+            generation=posters.generation,
+            number=number,
+            num_parts=num_parts,
+            segments={part.name: part.segments() for part in lineage},
+        )
+
+    def list_files(self) -> dict[str, StoredFile]:
+        """Returns the files of the segments, by name."""
+        return {segment.name: segment.as_stored() for part in self.segments.values() for segment in part}
+
+
+def download_stored_part(part: StoredPart, job: Mapping[str, Any]) -> UnitResult:
+    """Downloads the posters of a part that are missing, and sends the new segments to the store.
+
+    Args:
+        part: The part.
+        job: Arguments of `download_part` beside the folder and the part, JSON values.
+
+    Returns:
+        The new segments' files, and what `download_part` returned, with `segments`, those of the part from now on. If
+        it was done before, of these very posters, the result of then.
+
+    Raises:
+        OSError: A segment can't be written, or this machine has no more open files.
+        StoreError: The store can't be read or written.
+    """
+
+    def work() -> UnitResult:
+        with staged_folder(part.address, "posters", part.list_files()) as staged:
+            _write_manifests(part, staged.folder)
+            place: dict[str, Any] = {"part": part.number, "num_parts": part.num_parts}
+            result = download_part(str(staged.folder), **place, **job)
+            segments = find_lineage(staged.folder, part.number, part.num_parts)[-1].segments()
+            known = part.list_files()
+            new = {each.name: each.as_stored() for each in segments if each.name not in known}
+            send_files(staged.store, staged.folder, new)
+        return UnitResult(files=new, value={**result, "segments": [each.model_dump() for each in segments]})
+
+    if job["settings"]["refresh"]:  # where nothing has changed, the next refresh is the same job
+        return work()
+    # Which part of the limits by host this call has does not decide the result, nor which hosts are left alone.
+    decisive = {name: value for name, value in job.items() if name not in ("share", "left_alone", "on_fetched")}
+    described = part.model_dump(mode="json", exclude={"address"})
+    return run_once(ObjectStore(part.address), "posters", {**described, **decisive}, work)
+
+
+def _write_manifests(part: StoredPart, folder: Path) -> None:
+    for name, segments in part.segments.items():
+        number, _, num_parts = name.removeprefix("part-").partition("-of-")
+        if segments:
+            Part(folder, int(number), int(num_parts)).list_segments(segments)
+
+
+def keep_stored_parts(posters: StoredFolder, results: Iterable[tuple[StoredPart, UnitResult]]) -> None:
+    """Takes over what workers downloaded: these are the parts' segments from now on, and stay in the store.
+
+    Args:
+        posters: This machine's copy of the posters.
+        results: Parts, each with its result of `download_stored_part`.
+    """
+    results = list(results)
+    posters.adopt({name: file for _, result in results for name, file in result.files.items()})
+    for part, result in results:
+        segments = [Segment.model_validate(segment) for segment in result.value["segments"]]
+        Part(posters.folder, part.number, part.num_parts).list_segments(segments)
