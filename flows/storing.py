@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from tasks.dataset.description import list_stored_files as list_shards
+from tasks.posters.segments import copy_ledger
 from tasks.posters.segments import list_stored_files as list_posters
 from tasks.settings import Settings
 from tasks.storage.folders import StoredFile, StoredFolder
@@ -52,6 +53,7 @@ class StoredData:
         for name, folder in self._folders.items():
             if name == "posters":
                 folder.pull(lambda file: file.endswith(".json"))
+                copy_ledger(folder.folder)
             else:
                 folder.pull()
 

@@ -11,6 +11,7 @@ import itertools
 import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,6 +60,8 @@ _GROUP_ROWS = 128
 _GROUP_BYTES = 4_000_000
 # A part gets small segments from each run that tries failed posters again; more than this are joined.
 _MAX_SMALL_SEGMENTS = 8
+
+_REQUESTS_AT_ONCE = 16
 
 _INFO = "ledger.json"
 _VERSION: Literal[2] = 2
@@ -317,8 +320,46 @@ def read_segment(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """
     names = list(columns or LEDGER.names)
     with parquet_damage(path):
-        rows = pq.read_table(open_stored(path), columns=names, page_checksum_verification=True)
+        source = open_stored(path) if "content" in names else _find_ledger_copy(path) or open_stored(path)
+        rows = pq.read_table(source, columns=names, page_checksum_verification=True)
         return rows.cast(pa.schema([LEDGER.field(name) for name in names]))
+
+
+def copy_ledger(folder: Path) -> None:
+    """Copies all columns but the posters of the segments that are in a store alone, beside the folder.
+
+    A run reads them several times, and a request takes longer than the reading. Copies of segments that are no longer
+    listed are removed.
+
+    Args:
+        folder: Folder of all parts.
+
+    Raises:
+        StoreError: The store can't be read.
+    """
+    paths = [path for part in list_parts(folder) for path in part.paths() if not path.exists()]
+    copies = {ledger_copy_path(path): path for path in paths}
+    for outdated in set(ledger_copy_path(folder / "any").parent.glob("*.parquet")).difference(copies):
+        outdated.unlink()
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE, "ledger") as threads:
+        list(threads.map(_copy_ledger, [path for copy, path in copies.items() if not copy.exists()]))
+
+
+def _copy_ledger(path: Path) -> None:
+    with contextlib.suppress(DamagedFileError):  # whoever reads the segment repairs it
+        rows = read_segment(path, [name for name in LEDGER.names if name != "content"])
+        with atomic_file(ledger_copy_path(path)) as partial:
+            pq.write_table(rows, partial, write_page_checksum=True)
+
+
+def ledger_copy_path(path: Path) -> Path:
+    """Returns the path of the copy that `copy_ledger` makes of a segment."""
+    return path.parent.parent / f".{path.parent.name}-ledger" / path.name
+
+
+def _find_ledger_copy(path: Path) -> Path | None:
+    copy = ledger_copy_path(path)
+    return copy if copy.exists() and not path.exists() else None
 
 
 def iterate_groups(path: Path, columns: Sequence[str], is_wanted: NDArray[np.bool_]) -> Iterator[pa.Table]:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from tasks.posters.downloading import download_part
-from tasks.posters.segments import Part, Segment, find_lineage
+from tasks.posters.segments import Part, Segment, copy_ledger, find_lineage
 from tasks.storage.folders import StoredFile, StoredFolder, send_files, staged_folder
 from tasks.storage.objects import ObjectStore
 from tasks.storage.units import UnitResult, run_once
@@ -103,3 +103,4 @@ def keep_stored_parts(posters: StoredFolder, results: Iterable[tuple[StoredPart,
     for part, result in results:
         segments = [Segment.model_validate(segment) for segment in result.value["segments"]]
         Part(posters.folder, part.number, part.num_parts).list_segments(segments)
+    copy_ledger(posters.folder)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.posters import ledger
-from tasks.posters.segments import Part, list_stored_files
+from tasks.posters.segments import Part, copy_ledger, list_stored_files
 from tasks.posters.staging import StoredPart, download_stored_part, keep_stored_parts
 from tasks.settings import PosterSettings
 from tasks.storage.folders import StoredFolder
@@ -54,6 +54,32 @@ def test_posters_get_into_the_store_and_are_read_from_it(posters: StoredFolder, 
     other.pull(lambda name: name.endswith(".json"))
     assert ledger.read_ledger(other.folder).equals(ledger.read_ledger(posters.folder))
     assert ledger.read_poster(other.folder, 0) == server.poster
+
+
+def test_the_ledger_is_read_from_a_copy_once_it_was_made(posters: StoredFolder, server, tmp_path: Path) -> None:
+    download(posters, make_job(server, ["good-1", "status-404"]))
+    posters.commit(list_stored_files(posters.folder))
+    other = StoredFolder(posters.address, tmp_path / "other" / "posters")
+    other.pull(lambda name: name.endswith(".json"))
+    copy_ledger(other.folder)
+    (segment,) = Part(other.folder, 0, 1).segments()
+    posters.store.remove(f"posters/{segment.name}")
+    assert ledger.read_ledger(other.folder)["status"].to_pylist() == ["ok", "failed"]
+    # The posters themselves are in the store alone; and a segment that is here is read itself.
+    assert ledger.read_poster(other.folder, 0) is None
+    assert list_names(other.folder.parent / ".posters-ledger") == [segment.name]
+    assert not {".posters-ledger"} & set(other.list_files())
+
+
+def test_copies_of_segments_that_were_replaced_are_removed(posters: StoredFolder, server) -> None:
+    for number in range(1, 11):
+        download(posters, make_job(server, [f"good-{index}" for index in range(number)]))
+    listed = sorted(segment.name for segment in Part(posters.folder, 0, 1).segments())
+    assert list_names(posters.folder.parent / ".posters-ledger") == listed
+
+
+def list_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_later_run_downloads_what_is_missing(posters: StoredFolder, server) -> None:
