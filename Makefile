@@ -23,7 +23,7 @@ NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tes
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
 # Two processes of tests are enough for two cores: threads of TensorFlow beside them would only wait for each other.
 TEST_THREADS := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1
-.PHONY: demo test coverage test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages trackers docs screenshots wheel containers mutants setup backbone lock clean
+.PHONY: demo test coverage test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages trackers docs screenshots wheel containers cluster mutants setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -107,6 +107,10 @@ schedule: setup
 # Six minutes: whole runs that are killed in every stage, interrupted, or find their files damaged.
 recovery: setup
 	$(BIN)/pytest -m recovery -n 2 --durations=5
+
+# Ten minutes: downloads and features in processes and on Dask clusters, whose workers are killed.
+cluster: setup
+	$(BIN)/pytest -m cluster --durations=5
 
 # Three minutes: report and documents in Chromium, at two widths, in both themes, with axe-core: Debian's chromium.
 pages: setup docs $(PAGES)/installed

@@ -62,6 +62,14 @@ PosterAssignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="One setting of the downloads: posters.deadline_seconds=60."),
 ]
+LabelAssignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="One setting of the downloads or the runner: posters.deadline_seconds=60, runner.kind=processes.",
+    ),
+]
 MinPosters = Annotated[int | None, typer.Option("--min-posters", help="Genres with fewer posters are dropped.")]
 Precision = Annotated[
     float | None,
@@ -575,7 +583,7 @@ def label(
     to: Annotated[Path, typer.Option("--to", help="Folder that gets labels.parquet and labels.csv.")],
     model: Annotated[str, typer.Option(help=_MODEL, autocompletion=_complete_models)] = "champion",
     artifacts: ArtifactsDir = Path("artifacts"),
-    assignments: PosterAssignments = None,
+    assignments: LabelAssignments = None,
     precision: Precision = None,
     verbose: Verbose = False,
 ) -> None:
@@ -583,10 +591,12 @@ def label(
     from flows.label import check_inputs
     from flows.label import label as label_flow
 
-    settings = _load_poster_settings(assignments)
+    settings = _load_some_settings(assignments, "posters", "runner")
     check_inputs(source, to, model, artifacts, precision)  # before Prefect starts, which takes its time
     with _output(verbose):
-        labelled = label_flow(source, to, model, artifacts, settings, precision=precision)
+        labelled = label_flow(
+            source, to, model, artifacts, settings.posters, precision=precision, runner=settings.runner
+        )
     failed = ", ".join(f"{reason}: {count:,}" for reason, count in labelled.errors.items())
     _print(
         f"labelled {labelled.num_labelled:,} images in {to}/labels.parquet and labels.csv; failed: {failed or 'none'}"
@@ -654,14 +664,19 @@ def _print_json(results: "Sequence[tuple[ImageResult[Any], dict[str, Any]]]") ->
 
 
 def _load_poster_settings(assignments: list[str] | None) -> "PosterSettings":
+    return _load_some_settings(assignments, "posters").posters
+
+
+def _load_some_settings(assignments: list[str] | None, *groups: str) -> "Settings":
+    """Returns settings of which those of some groups are assigned."""
     from flows.configuration import load_settings
 
     for assignment in assignments or ():
-        if not assignment.startswith("posters."):
+        if assignment.partition(".")[0] not in groups:
             raise SettingsError(
-                f"--set {assignment}: expected a setting of posters, such as posters.deadline_seconds=60"
+                f"--set {assignment}: expected a setting of {' or '.join(groups)}, such as posters.deadline_seconds=60"
             )
-    return load_settings(assignments=assignments or ()).posters
+    return load_settings(assignments=assignments or ())
 
 
 def _check_catalog(settings: "Settings") -> None:

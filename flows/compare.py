@@ -15,7 +15,7 @@ from flows.extraction import extract_features
 from flows.overrides import NO_OVERRIDES, Overrides
 from flows.repairing import repeat_repaired
 from flows.storing import StoredData
-from flows.train import exclusive_run, train
+from flows.train import exclusive_run
 from flows.watching import report_failure
 from tasks.catalog.task import read_catalog
 from tasks.dataset.task import Dataset, write_dataset
@@ -41,7 +41,6 @@ class Comparison:
 
 @flow(
     name="compare",
-    task_runner=train.task_runner,
     on_failure=[report_failure],
     on_crashed=[report_failure],
     on_cancellation=[report_failure],
@@ -84,7 +83,7 @@ def _run(
 ) -> "list[Scored]":
     workspace = settings.workspace
     catalog = read_catalog(settings.catalog, workspace.folder("catalog"), settings.posters.allow_private_hosts)
-    counts = download_posters(catalog.read_addresses(), workspace.folder("posters"), settings.posters)
+    counts = download_posters(catalog.read_addresses(), workspace.folder("posters"), settings.posters, settings.runner)
     stored.commit("catalog", "posters")
     check_success(counts, settings.posters.min_success_rate)
     # The shards are those of a run. Each comparison splits their films anew, whatever the champion was trained on.

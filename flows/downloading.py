@@ -1,40 +1,66 @@
 """Download the missing posters of some films, several parts at a time."""
 
+import contextlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import joblib
 import pyarrow as pa
-from prefect import unmapped
 
-from tasks.posters.task import PosterCounts, count_posters, download, plan_downloads
-from tasks.posters.workers import Workers
+from flows.runners import open_runner
+from flows.spreading import Spreading
+from tasks.posters.hosts import HostsLeftAlone
+from tasks.posters.task import PartDownload, PartPlan, PosterCounts, count_posters, download, give_up, plan_downloads
+from tasks.posters.workers import open_pool
 from tasks.progress import Progress
-from tasks.settings import PosterSettings
-
-# One on each core; on a single core two, so that one downloads while the other waits for its slowest poster.
-PARTS_AT_ONCE = max(2, joblib.cpu_count())
+from tasks.settings import PosterSettings, RunnerSettings
 
 
-def download_posters(films: pa.Table, posters_dir: Path, settings: PosterSettings) -> PosterCounts:
+def download_posters(
+    films: pa.Table, posters_dir: Path, settings: PosterSettings, runner: RunnerSettings
+) -> PosterCounts:
     """Downloads the posters that are missing, and counts the posters by status. Called within a flow.
 
     Args:
         films: Columns `imdb_id` and `poster_url`.
         posters_dir: Folder of the poster parts.
         settings: Settings of the stage.
+        runner: Settings of the runner.
     """
     plans = plan_downloads(films, posters_dir, settings)
-    outcomes: Counter[str] = Counter()
-    if plans:
-        num_posters = sum(plan.num_requests for plan in plans)
-        with Progress("posters", num_posters) as progress, Workers(min(PARTS_AT_ONCE, len(plans))) as workers:
-            counts = download.map(
-                plan=plans,
-                posters_dir=unmapped(posters_dir),
-                settings=unmapped(settings),
-                workers=unmapped(workers),
-                progress=unmapped(progress),
-            )
-            outcomes = sum(counts.result(), outcomes)
+    outcomes = _download(plans, posters_dir.resolve(), settings, runner) if plans else {}
     return count_posters(films, posters_dir, outcomes)
+
+
+def _download(
+    plans: Sequence[PartPlan], posters_dir: Path, settings: PosterSettings, runner_settings: RunnerSettings
+) -> Counter[str]:
+    # Each task has a connection to a host at least, and all of them together have no more than the settings say.
+    max_slots = min(len(plans), settings.connections, settings.connections_per_host)
+    outcomes: Counter[str] = Counter()
+    left_alone = HostsLeftAlone()
+    with contextlib.ExitStack() as stack:
+        runner = stack.enter_context(open_runner(runner_settings, max_slots, posters_dir))
+        progress = stack.enter_context(Progress("posters", sum(plan.num_requests for plan in plans)))
+        if not runner.is_remote:
+            stack.enter_context(open_pool(runner.slots, progress))
+
+        def list_arguments(plan: PartPlan) -> dict[str, Any]:
+            return {
+                "plan": plan,
+                "posters_dir": posters_dir,
+                "settings": settings,
+                "share": 1 / runner.slots,
+                "left_alone": left_alone.reasons,
+            }
+
+        done: PartDownload | None
+        for plan, done in Spreading("posters", runner, download, list_arguments).run(plans):
+            if done is None:
+                give_up(plan, posters_dir, settings)
+                continue
+            progress.count(done.reasons)
+            left_alone.add(done.left_alone)
+            outcomes.update(done.outcomes)
+    return outcomes

@@ -1,9 +1,12 @@
 """Extract the features of the images that have none."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.runners import RunnerError, open_runner
+from flows.spreading import Spreading
 from tasks.dataset.task import Dataset
 from tasks.errors import RepairedError
 from tasks.features.views import Views
@@ -13,12 +16,13 @@ from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from tasks.features.backbone import Backbone
+    from tasks.features.task import Extraction, ExtractionPlan
 
 logger = logging.getLogger(__name__)
 
 
 def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings, views: Views | None = None) -> Path:
-    """Extracts the features of the images that have none, and returns their folder: one shard takes all cores.
+    """Extracts the features of the images that have none, and returns their folder.
 
     Args:
         dataset: Data set with the images.
@@ -29,18 +33,14 @@ def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings,
     Raises:
         RepairedError: If shards were damaged, or images can't be decoded, which are then marked in the ledger.
     """
-    from tasks.features.extraction import make_feature_extractor
-    from tasks.features.task import extract_shard, plan_extraction
+    from tasks.features.task import plan_extraction
 
     folder = settings.workspace.folder("features") / backbone.feature_key.folder_name
     plans = plan_extraction(dataset, folder, int(backbone.tapped.output.shape[1]), views or settings.views)
     if not plans:
         logger.info("features: up to date, all images have features")
         return folder
-    progress = Progress("features", sum(len(plan.hashes) for plan in plans), "images")
-    extractor = make_feature_extractor(backbone, settings.features, progress.advance)
-    with progress:
-        extractions = [extract_shard(plan, folder, extractor) for plan in plans]
+    extractions = _extract(plans, folder.resolve(), backbone, settings)
     problems = [extraction.damage for extraction in extractions if extraction.damage]
     if undecodable := {sha256 for extraction in extractions for sha256 in extraction.undecodable}:
         ledger.mark_undecodable(settings.workspace.folder("posters"), undecodable)
@@ -48,3 +48,35 @@ def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings,
     if problems:
         raise RepairedError(f"{'; '.join(problems)}: run again")
     return folder
+
+
+def _extract(
+    plans: "Sequence[ExtractionPlan]", folder: Path, backbone: "Backbone", settings: Settings
+) -> "list[Extraction]":
+    from tasks.features.extraction import make_feature_extractor
+    from tasks.features.extractors import ExtractorKey, keep_extractor
+    from tasks.features.task import extract_shard
+
+    progress = Progress("features", sum(plan.size for plan in plans), "images")
+    features = settings.features.model_copy(update={"wheel_dir": settings.features.wheel_dir.resolve()})
+    if settings.runner.kind == "threads":
+        # One shard takes all cores.
+        key = ExtractorKey(backbone.fingerprint, features)
+        with keep_extractor(key, make_feature_extractor(backbone, features, progress.advance)), progress:
+            return [extract_shard(plan, folder, key).value for plan in plans]
+    extractions = []
+    folder.mkdir(parents=True, exist_ok=True)
+    with open_runner(settings.runner, len(plans), folder) as runner, progress:
+        key = ExtractorKey(backbone.fingerprint, features, runner.processes_per_machine)
+        spreading: Spreading[ExtractionPlan] = Spreading(
+            "features", runner, extract_shard, lambda plan: {"plan": plan, "folder": folder, "key": key}
+        )
+        for plan, extraction in spreading.run(plans):
+            if extraction is None:
+                raise RunnerError(
+                    f"the features of {plan.name} can't be extracted: the processes that tried it died; see their "
+                    "memory, or choose runner.kind=threads"
+                )
+            progress.advance(plan.size)
+            extractions.append(extraction)
+    return extractions

@@ -16,16 +16,16 @@ from tasks.web.addresses import redact
 # This project's, and Prefect's about the states of runs, including retries.
 _LOGGERS = ("flows", "tasks", "prefect.flow_runs", "prefect.task_runs")
 # The names of this project's loggers contain the stage: `tasks.posters.task`.
-_FIELDS = ("levelname", "name", "stage", "part", "task_run_name", "message", "exc_info")
+_FIELDS = ("levelname", "name", "stage", "part", "worker", "task_run_name", "message", "exc_info")
 
 
 class _Stamp(logging.Filter):
-    """Adds the stage and, if any, the part to each record."""
+    """Adds the stage and, if any, part and worker to each record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         parent, _, rest = record.name.partition(".")
         record.stage = rest.partition(".")[0] if parent == "tasks" else None
-        for name in ("part", "task_run_name"):
+        for name in ("part", "worker", "task_run_name"):
             if not hasattr(record, name):
                 setattr(record, name, None)
         return True
@@ -42,8 +42,8 @@ class _Formatter(JsonFormatter):
 def journal(folder: Path) -> Iterator[Path]:
     """Writes the log of the block to a file; yields its path.
 
-    A line is an object with `timestamp`, `level`, `logger`, `run`, `run_id`, `stage`, `part`, `task`, `message`, and
-    `exc_info` of an exception; missing values are null.
+    A line is an object with `timestamp`, `level`, `logger`, `run`, `run_id`, `stage`, `part`, `worker` (the process,
+    if another one logged it), `task`, `message`, and `exc_info` of an exception; missing values are null.
 
     Args:
         folder: Folder of the logs; created if it does not exist.

@@ -22,9 +22,10 @@ from tasks.prediction.predictor import Predictor
 from tasks.prediction.task import label_posters
 from tasks.progress import reporting_to
 from tasks.registry.models import find_model
-from tasks.settings import MAX_HOURS, NotifySettings, PosterSettings
+from tasks.settings import MAX_HOURS, NotifySettings, PosterSettings, RunnerSettings
 
 _DEFAULTS = PosterSettings()
+_THREADS = RunnerSettings()
 _NO_NOTIFICATIONS = NotifySettings()
 
 
@@ -38,6 +39,7 @@ def label(
     max_hours: Annotated[float, Field(gt=0, le=8760)] = MAX_HOURS,
     notify: NotifySettings = _NO_NOTIFICATIONS,  # noqa: ARG001  (report_failure reads it from the run's parameters)
     precision: float | None = None,
+    runner: RunnerSettings = _THREADS,
 ) -> Labelled:
     """Labels a folder or a catalog of posters, into `labels.parquet` and `labels.csv`.
 
@@ -53,6 +55,7 @@ def label(
         max_hours: Time limit of the run.
         notify: Settings of notifications, which are sent if it fails.
         precision: Precision at which genres are predicted, 0.5, 0.6 ... 0.9; None: over a confidence of 0.5.
+        runner: Settings of where the downloads run.
     """
     folder = check_inputs(source, output_dir, model, artifacts_dir, precision)
     with (
@@ -65,7 +68,9 @@ def label(
         remove_partials(output_dir)
         listed = list_posters(source, posters.allow_private_hosts)
         with_files = not is_address(source)
-        return repeat_repaired(lambda: _label(folder, listed, output_dir, posters, precision, with_files=with_files))
+        return repeat_repaired(
+            lambda: _label(folder, listed, output_dir, posters, precision, runner, with_files=with_files)
+        )
 
 
 def _label(
@@ -74,12 +79,13 @@ def _label(
     output_dir: Path,
     posters: PosterSettings,
     precision: float | None,
+    runner: RunnerSettings,
     *,
     with_files: bool,
 ) -> Labelled:
     addresses = list_addresses(listed)
     if addresses.num_rows:
-        download_posters(addresses, output_dir / WORK / "posters", posters)
+        download_posters(addresses, output_dir / WORK / "posters", posters, runner)
     return label_posters(folder, listed, output_dir, with_files=with_files, precision=precision)
 
 

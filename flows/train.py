@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import presentation
-from flows.downloading import PARTS_AT_ONCE, download_posters
+from flows.downloading import download_posters
 from flows.extraction import extract_features
 from flows.journal import journal
 from flows.judging import Circumstances, judge_again
@@ -74,13 +73,7 @@ class Run:
         return self.model.read_metrics()
 
 
-@flow(
-    name="train",
-    task_runner=ThreadPoolTaskRunner(max_workers=PARTS_AT_ONCE),  # type: ignore[arg-type]
-    on_failure=[report_failure],
-    on_crashed=[report_failure],
-    on_cancellation=[report_failure],
-)
+@flow(name="train", on_failure=[report_failure], on_crashed=[report_failure], on_cancellation=[report_failure])
 def train(settings: Settings, overrides: Overrides = NO_OVERRIDES) -> Run:
     """Reads the catalog, downloads posters, trains on their features and publishes the model, if any input changed.
 
@@ -134,14 +127,15 @@ def _run(settings: Settings, stored: StoredData) -> Run:
     with _timed("catalog", seconds):
         catalog = read_catalog(settings.catalog, workspace.folder("catalog"), settings.posters.allow_private_hosts)
     with _timed("posters", seconds):
-        counts = download_posters(catalog.read_addresses(), workspace.folder("posters"), settings.posters)
+        addresses, posters_dir = catalog.read_addresses(), workspace.folder("posters")
+        counts = download_posters(addresses, posters_dir, settings.posters, settings.runner)
         stored.commit("catalog", "posters")
         presentation.show_counts(catalog, counts)
         check_success(counts, settings.posters.min_success_rate)
     with _timed("dataset", seconds):
         dataset = write_dataset(
             catalog_path=catalog.films_path,
-            posters_dir=workspace.folder("posters"),
+            posters_dir=posters_dir,
             splits_dir=workspace.folder("splits"),
             folder=workspace.folder("shards"),
             settings=settings.dataset,

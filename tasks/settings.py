@@ -606,6 +606,38 @@ class NotifySettings(StageSettings):
     )
 
 
+class RunnerSettings(StageSettings):
+    """Where downloads and the extraction of features run: in this machine's processes, or on a Dask cluster."""
+
+    kind: Literal["threads", "processes", "dask"] = operational(
+        "threads",
+        description="Where tasks run; threads: in the run's process and its download processes; processes: in some "
+        "processes of this machine; dask: on a Dask cluster, which needs the extra `dask`.",
+    )
+    address: str | None = operational(
+        None,
+        pattern=r"^([a-z]+://)?[^/\s]+:\d+$",
+        description="Address of a Dask scheduler, such as tcp://10.0.0.5:8786; null: a local cluster for each stage.",
+    )
+    workers: int | None = operational(
+        None,
+        ge=1,
+        le=1024,
+        description="Number of processes of `processes` and of the local cluster; null: one for each core.",
+    )
+
+    @model_validator(mode="after")
+    def _check_combination(self) -> Self:
+        if self.address and self.kind != "dask":
+            raise ValueError(
+                f"runner.address is a Dask scheduler's, and runner.kind is {self.kind}: expected dask, or no address"
+            )
+        if self.workers and (self.address or self.kind == "threads"):
+            what = "the cluster at runner.address has its own" if self.address else "threads have one for each core"
+            raise ValueError(f"runner.workers is {self.workers}, but {what}: expected runner.workers=null")
+        return self
+
+
 # By docs/benchmarks.md, 40,000 posters take a quarter of an hour on two cores beside their download, and a million some
 # five hours. A weekly run that hangs has ended days before the next one.
 MAX_HOURS = 24.0
@@ -634,6 +666,7 @@ class Settings(StageSettings):
         description="Time limit of a run, from when it has data_dir for itself; after it the run is ended.",
     )
     notify: NotifySettings = operational(NotifySettings(), description="Notifications.")
+    runner: RunnerSettings = operational(RunnerSettings(), "Where downloads and the extraction of features run.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the split, the initial weights and the order of batches.")
     catalog: CatalogSettings = covered(CatalogSettings())
     posters: PosterSettings = covered(PosterSettings())

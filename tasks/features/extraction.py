@@ -29,7 +29,10 @@ class FeatureExtractor(Protocol):
 
 
 def make_feature_extractor(
-    backbone: Backbone, settings: FeatureSettings, on_extracted: Callable[[int], object] = lambda _: None
+    backbone: Backbone,
+    settings: FeatureSettings,
+    on_extracted: Callable[[int], object] = lambda _: None,
+    num_cores: int | None = None,
 ) -> FeatureExtractor:
     """Returns an extractor that runs the backbone by `settings.engine`; `auto`: LiteRT on a CPU, TensorFlow on a GPU.
 
@@ -37,6 +40,7 @@ def make_feature_extractor(
         backbone: Backbone with its taps.
         settings: Settings of the stage.
         on_extracted: Called with the number of images of each batch that is done, by any thread.
+        num_cores: Number of cores that LiteRT takes; None: all of this process.
 
     Raises:
         BackboneError: If LiteRT's features differ from TensorFlow's by more than 1e-3 on the probe images.
@@ -49,7 +53,7 @@ def make_feature_extractor(
         return lambda images, views: extract_with_tensorflow(
             images, views, backbone=backbone, batch_size=settings.batch_size, on_extracted=on_extracted
         )
-    network = LiteRTNetwork(convert(backbone.tapped))
+    network = LiteRTNetwork(convert(backbone.tapped), num_cores)
     difference = check_features(
         network.predict_pixels(make_probe_images(backbone.image_size)),
         compute_probe_features(backbone.tapped),

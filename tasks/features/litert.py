@@ -28,13 +28,14 @@ class LiteRTNetwork:
 
     Args:
         model: LiteRT model, as `tasks.features.conversion.convert` returns it.
+        num_cores: Number of cores; None: all that this process may use, limits of containers included.
 
     Attributes:
         image_size: Height and width of the model's input.
     """
 
-    def __init__(self, model: bytes) -> None:
-        num_cores = joblib.cpu_count()  # that this process may use: limits of containers are included
+    def __init__(self, model: bytes, num_cores: int | None = None) -> None:
+        num_cores = num_cores or joblib.cpu_count()
         self._pool = ThreadPoolExecutor(num_cores, "litert")
         self._idle: queue.SimpleQueue[Interpreter] = queue.SimpleQueue()
         with quiet_native_code():

@@ -18,7 +18,9 @@ from tasks.dataset.splits import SPLITS
 from tasks.dataset.task import Dataset
 from tasks.features import cache
 from tasks.features.extraction import FeatureExtractor, extract_decodable
+from tasks.features.extractors import ExtractorKey, find_extractor
 from tasks.features.views import WHOLE_POSTERS, Views
+from tasks.work_report import WorkReport, report_work
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,16 @@ class ExtractionPlan:
     shard: Path
     hashes: frozenset[str]
     views: tuple[int, ...] = (0,)
+
+    @property
+    def name(self) -> str:
+        """Name of the shard in the log."""
+        return self.shard.stem
+
+    @property
+    def size(self) -> int:
+        """Number of images."""
+        return len(self.hashes)
 
 
 @dataclass(frozen=True)
@@ -88,12 +100,24 @@ def plan_extraction(
     ]
 
 
+# One shard takes all cores that its process may use.
 @task(
     name="extract features",
     task_run_name="extract features {plan.shard.stem}",
     cache_policy=NO_CACHE,
 )
-def extract_shard(plan: ExtractionPlan, folder: Path, extractor: FeatureExtractor) -> Extraction:
+def extract_shard(plan: ExtractionPlan, folder: Path, key: ExtractorKey) -> WorkReport[Extraction]:
+    """Extracts the features of the planned images of one shard with the extractor of this process.
+
+    Args:
+        plan: The images.
+        folder: Folder of the features.
+        key: What decides the extractor.
+    """
+    return report_work(lambda: extract_planned(plan, folder, find_extractor(key)))
+
+
+def extract_planned(plan: ExtractionPlan, folder: Path, extractor: FeatureExtractor) -> Extraction:
     """Extracts the features of the planned images of one shard, and writes them to a new file in `folder`.
 
     A damaged shard is removed, with a warning, so that the data set is written with it again.

@@ -1,11 +1,15 @@
 """Politeness to hosts: rate and waits of all requests to one; and one that is gone, or only refuses, is left alone."""
 
 import asyncio
+import logging
+import threading
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
 
 from tasks.settings import PosterSettings
+
+logger = logging.getLogger(__name__)
 
 NETWORK = "the network"  # all hosts together
 
@@ -157,3 +161,25 @@ class Hosts:
         if self._is_network_gone and not self._has_responded:
             found[NETWORK] = "unreachable"
         return self._left_alone | found
+
+
+class HostsLeftAlone:
+    """The hosts that the parts of a run have left alone so far, for the parts that start later. Thread-safe.
+
+    Attributes:
+        reasons: Reasons by host, as `Hosts.left_alone` returns them.
+    """
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def add(self, reasons: Mapping[str, str]) -> None:
+        """Adds those of a part; a warning names the new ones."""
+        with self._lock:
+            new = {host: reason for host, reason in reasons.items() if host not in self.reasons}
+            self.reasons = {**self.reasons, **new}
+        for host, reason in new.items():
+            logger.warning(
+                "posters: %s, %s: left alone for the rest of this run, the next one tries again", host, reason
+            )

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,14 @@ import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.errors import DownloadError
-from tasks.posters import ledger, segments
+from tasks.errors import DownloadError, describe_os_error
+from tasks.posters import given_up, ledger, segments
+from tasks.posters.downloading import download_part
+from tasks.posters.fetching import Fetched
 from tasks.posters.image_width import request_width
-from tasks.posters.workers import Workers
-from tasks.progress import Progress
+from tasks.posters.workers import find_pool
 from tasks.settings import PosterSettings
+from tasks.work_report import WorkReport, check_wanted, report_work
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,11 @@ class PartPlan:
         """Name of the part in the log."""
         return f"part-{self.number:05d}"
 
+    @property
+    def size(self) -> int:
+        """Number of posters to download."""
+        return self.num_requests
+
     def make_job(self, posters_dir: Path, settings: PosterSettings) -> dict[str, Any]:
         """Returns the arguments of `downloading.download_part`, JSON values."""
         return {
@@ -52,6 +59,21 @@ class PartPlan:
             "films": list(self.films),
             "settings": settings.model_dump(mode="json"),
         }
+
+
+@dataclass(frozen=True)
+class PartDownload:
+    """What became of the downloads of one part.
+
+    Attributes:
+        outcomes: Number of posters with each outcome, as `downloading.download_part` returns it.
+        reasons: Number of posters by reason of failure ("" for success), unless a `Progress` has counted them.
+        left_alone: Hosts that are left alone now, with the reasons.
+    """
+
+    outcomes: Mapping[str, int]
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    left_alone: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,7 +112,7 @@ def plan_downloads(films: pa.Table, posters_dir: Path, settings: PosterSettings)
     for number, catalog_films in enumerate(ledger.split_into_parts(films, num_parts)):
         width = settings.image_width
         part_films = [request_width(film, width) for film in catalog_films] if width else catalog_films
-        rows = ledger.read_rows(segments.find_lineage(posters_dir, number, num_parts))
+        rows = given_up.read_known_rows(segments.find_lineage(posters_dir, number, num_parts))
         selected = ledger.select_films(part_films, rows, settings)
         if selected:
             plans.append(PartPlan(number, num_parts, part_films, len(selected)))
@@ -100,26 +122,70 @@ def plan_downloads(films: pa.Table, posters_dir: Path, settings: PosterSettings)
 # A poster's failure is data, not an exception. The exceptions left are the machine's.
 @task(name="download posters", task_run_name="download posters {plan.name}", cache_policy=NO_CACHE)
 def download(
-    plan: PartPlan, posters_dir: Path, settings: PosterSettings, workers: Workers, progress: Progress
-) -> Counter[str]:
-    """Downloads the posters of one part with `downloading.download_part`, in another process.
+    plan: PartPlan,
+    posters_dir: Path,
+    settings: PosterSettings,
+    share: float = 1.0,
+    left_alone: Mapping[str, str] | None = None,
+) -> WorkReport[PartDownload]:
+    """Downloads the posters of one part with `downloading.download_part`.
+
+    In the flow's process another one does it, from the pool that is open there (`workers.open_pool`), which also has
+    the share and the hosts to leave alone. A worker process does it itself.
 
     Args:
         plan: Downloads of the part.
         posters_dir: Folder of the parts.
         settings: Settings of the stage.
-        workers: Processes that download.
-        progress: Counts of all parts.
-
-    Returns:
-        The number of posters with each outcome.
+        share: Share of this task in the connections and rates of the run, in (0, 1].
+        left_alone: Hosts that are left alone, with the reasons, as other parts returned them.
 
     Raises:
-        DownloadError: If the part can't be written, or the process dies twice.
+        DownloadError: If the part can't be written, or a process of the pool dies twice.
     """
-    outcomes = Counter(workers.download(plan.make_job(posters_dir, settings), progress))
-    logger.info("posters: %s, %s", plan.name, dict(outcomes), extra={"part": plan.name})
-    return outcomes
+    return report_work(lambda: _download(plan, plan.make_job(posters_dir, settings), share, left_alone))
+
+
+def _download(plan: PartPlan, job: dict[str, Any], share: float, left_alone: Mapping[str, str] | None) -> PartDownload:
+    if pool := find_pool():
+        done = PartDownload(pool.download(job))
+    else:
+        reasons: Counter[str] = Counter()
+
+        def count(fetched: Fetched) -> None:
+            reasons[fetched.reason or ""] += 1
+            check_wanted()
+
+        try:
+            result = download_part(**job, share=share, left_alone=left_alone, on_fetched=count)
+        except OSError as error:  # a full disk, for example; a poster's failure is an outcome
+            raise DownloadError(
+                f"{plan.name} of the posters could not be downloaded: {describe_os_error(error)}; run again to go on "
+                "with the rest"
+            ) from error
+        done = PartDownload(result["outcomes"], dict(reasons), result["left_alone"])
+    logger.info("posters: %s, %s", plan.name, dict(done.outcomes), extra={"part": plan.name})
+    return done
+
+
+def give_up(plan: PartPlan, posters_dir: Path, settings: PosterSettings) -> None:
+    """Marks the posters of a part that ends every process that downloads it, and logs a warning.
+
+    Args:
+        plan: Downloads of the part.
+        posters_dir: Folder of the parts.
+        settings: Settings of the stage.
+    """
+    lineage = segments.find_lineage(posters_dir, plan.number, plan.num_parts)
+    num_marked = given_up.mark_given_up(lineage, plan.films, settings)
+    logger.warning(
+        "posters: %s is given up for this run, the processes that downloaded it died: %d posters are missing (%s), "
+        "the next run requests them again",
+        plan.name,
+        num_marked,
+        given_up.WORKER_DIED,
+        extra={"part": plan.name},
+    )
 
 
 def count_posters(films: pa.Table, posters_dir: Path, outcomes: Mapping[str, int]) -> PosterCounts:

@@ -7,12 +7,14 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tasks.errors import DownloadError
+from tasks.posters.hosts import HostsLeftAlone
 from tasks.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -22,6 +24,8 @@ _STOP_SECONDS = 10
 _TRIES = 2
 
 _Process = subprocess.Popen[str]
+
+_open_pools: list["Pool"] = []
 
 
 class Workers:
@@ -39,7 +43,7 @@ class Workers:
         self._lock = threading.Lock()
         self._processes: list[_Process] = []
         self._idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
-        self._left_alone: dict[str, str] = {}
+        self._left_alone = HostsLeftAlone()
         self._is_closed = False
 
     def __enter__(self) -> Self:
@@ -74,13 +78,13 @@ class Workers:
         for _ in range(_TRIES):
             process = self._idle.get()
             # Hosts that other processes left alone in the meantime.
-            complete = {**job, "share": 1 / self._count, "left_alone": self._left_alone}
+            complete = {**job, "share": 1 / self._count, "left_alone": self._left_alone.reasons}
             try:
                 result = _run(process, complete, progress)
             finally:
                 self._idle.put(self._replace(process) if process.poll() is not None else process)
             if result is not None:
-                self._leave_alone(result["left_alone"])
+                self._left_alone.add(result["left_alone"])
                 return dict(result["outcomes"])
             logger.warning("posters: part-%05d: its process died, exit code %s", job["part"], process.returncode)
         raise DownloadError(
@@ -111,14 +115,44 @@ class Workers:
             process.communicate()  # closes the pipes
             return self._start()
 
-    def _leave_alone(self, hosts: Mapping[str, str]) -> None:
-        with self._lock:
-            new = {host: reason for host, reason in hosts.items() if host not in self._left_alone}
-            self._left_alone = {**self._left_alone, **new}
-        for host, reason in new.items():
-            logger.warning(
-                "posters: %s, %s: left alone for the rest of this run, the next one tries again", host, reason
-            )
+
+class Pool:
+    """Worker processes, and the progress that their downloads count in.
+
+    Args:
+        workers: The processes.
+        progress: Counts of all parts.
+    """
+
+    def __init__(self, workers: Workers, progress: Progress) -> None:
+        self._workers = workers
+        self._progress = progress
+
+    def download(self, job: Mapping[str, Any]) -> dict[str, int]:
+        """Downloads a part; see `Workers.download`."""
+        return self._workers.download(job, self._progress)
+
+
+@contextmanager
+def open_pool(count: int, progress: Progress) -> Iterator[None]:
+    """Gives the tasks of this process worker processes for their downloads, within the block.
+
+    Args:
+        count: Number of processes.
+        progress: Counts of all parts.
+    """
+    with Workers(count) as workers:
+        pool = Pool(workers, progress)
+        _open_pools.append(pool)
+        try:
+            yield
+        finally:
+            _open_pools.remove(pool)
+
+
+def find_pool() -> Pool | None:
+    """Returns the pool that is open in this process; None where tasks download by themselves."""
+    return _open_pools[-1] if _open_pools else None
 
 
 def _run(process: _Process, job: Mapping[str, Any], progress: Progress) -> dict[str, Any] | None:

@@ -29,7 +29,7 @@ from tasks.features.backbone import load_backbone
 from tasks.features.extraction import make_feature_extractor
 from tasks.features.joining import join_features
 from tasks.features.matrix import FeatureMatrix, FeatureViews
-from tasks.features.task import extract_shard, plan_extraction
+from tasks.features.task import extract_planned, plan_extraction
 from tasks.features.views import WHOLE_POSTERS, Views
 from tasks.settings import DatasetSettings, FeatureSettings, TrainingSettings
 from tasks.training.examples import Examples, TrainingData, read_examples
@@ -178,7 +178,7 @@ def _extract(datasets: dict[int, Dataset], work: Path, features: dict[str, Any],
     folder, extractor = work / "features" / backbone.feature_key.folder_name, make_feature_extractor(backbone, settings)
     # The films of training with one seed are those of validation with another.
     for plan in plan_extraction(datasets[SEEDS[0]], folder, views=Views(views.train, views.train)):
-        extract_shard.fn(plan, folder, extractor)
+        extract_planned(plan, folder, extractor)
 
     def read(seed: int) -> tuple[Examples, Examples, Dataset]:
         dataset = datasets[seed]

@@ -24,7 +24,7 @@ from tasks.evaluation.differences import Paired, find_differences
 from tasks.features.backbone import load_backbone
 from tasks.features.extraction import make_feature_extractor
 from tasks.features.joining import join_features
-from tasks.features.task import extract_shard, plan_extraction
+from tasks.features.task import extract_planned, plan_extraction
 from tasks.outputs.calibration import THRESHOLD
 from tasks.outputs.genres import GenresOutput
 from tasks.registry.gate import find_margin
@@ -137,7 +137,7 @@ def _predict(work: Path) -> tuple[NDArray[np.bool_], list[Decisions], dict[str, 
     backbone = load_backbone(FAST_FEATURES)
     extractor = make_feature_extractor(backbone, FAST_FEATURES)
     for plan in plan_extraction(dataset, work / "features", int(backbone.tapped.output.shape[1])):
-        extract_shard.fn(plan, work / "features", extractor)
+        extract_planned(plan, work / "features", extractor)
     join_features(dataset, work / "features")
     train, validation, test = (
         read_examples(dataset, work / "features", split) for split in ("train", "validation", "test")

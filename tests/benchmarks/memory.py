@@ -111,14 +111,14 @@ def _features(folder: Path) -> None:
     from tasks.dataset.task import read_dataset
     from tasks.features.backbone import load_backbone
     from tasks.features.extraction import make_feature_extractor
-    from tasks.features.task import extract_shard, plan_extraction
+    from tasks.features.task import extract_planned, plan_extraction
 
     settings = FAST_FEATURES
     # No image has features: all are planned, and two shards extracted, each of which takes what every other would.
     plans = plan_extraction(read_dataset(folder / "shards"), folder / "none")
     extractor = make_feature_extractor(load_backbone(settings), settings)
     for plan in plans[:2]:
-        extract_shard.fn(plan, folder / "extracted", extractor)
+        extract_planned(plan, folder / "extracted", extractor)
 
 
 def _training(folder: Path) -> None:

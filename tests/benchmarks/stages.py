@@ -14,7 +14,7 @@ from tasks.features.extraction import extract_with_tensorflow, make_feature_extr
 from tasks.features.image_size import IMAGE_SIZE
 from tasks.features.joining import join_features
 from tasks.features.preprocessing import decode_poster, prepare_poster
-from tasks.features.task import extract_shard, plan_extraction
+from tasks.features.task import extract_planned, plan_extraction
 from tasks.outputs.genres import GenresOutput
 from tasks.outputs.losses import MacroSoftF1
 from tasks.outputs.metrics import make_macro_f1
@@ -43,7 +43,7 @@ def measure(work: Path) -> Results:
     start = time.perf_counter()
     extractor = make_feature_extractor(backbone, settings)
     for plan in plan_extraction(dataset, folder):
-        extract_shard.fn(plan, folder, extractor)
+        extract_planned(plan, folder, extractor)
     feature_seconds = time.perf_counter() - start
     join_features(dataset, folder)
     train, validation = (read_examples(dataset, folder, split) for split in ("train", "validation"))

@@ -183,6 +183,18 @@ def test_a_run_that_hangs_is_ended_and_the_next_one_starts(served: Served, tmp_p
     assert f"{served.api_url.removesuffix('/api')}/runs/flow-run/{hung}" in webhook.received[0]["body"]
 
 
+def test_the_runner_is_chosen_by_a_runs_parameters(served: Served, tmp_path: Path, closed_port: int) -> None:
+    row = "1,link,Film (1995),7.0,Drama,http://127.0.0.1/1.jpg\n"
+    (tmp_path / "films.csv").write_text(f"imdbId,Imdb Link,Title,IMDB Score,Genre,Poster\n{row}", "utf-8")
+    overrides = {
+        "data_dir": str(tmp_path / "data"),
+        "catalog": {"source": str(tmp_path / "films.csv")},
+        "runner": {"kind": "dask", "address": f"tcp://127.0.0.1:{closed_port}"},
+    }
+    run = served.wait_for(served.start("train/weekly", overrides=overrides), "FAILED")
+    assert f"the Dask cluster at tcp://127.0.0.1:{closed_port} has no scheduler" in run["state"]["message"]
+
+
 def test_a_killed_run_is_marked_as_crashed(served: Served, tmp_path: Path, hold_lock) -> None:
     # A lock that is held makes the run wait where it can be killed.
     data_dir = tmp_path / "data"

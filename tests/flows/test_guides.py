@@ -33,11 +33,17 @@ ELSEWHERE = {
     ".venv/bin/prefect deployment run demo/demo": (
         "tests/flows/test_deployments.py::test_a_watched_run_makes_a_model_and_the_next_is_up_to_date"
     ),
+    '.venv/bin/prefect deployment run train/weekly -p \'overrides={"runner"': (
+        "tests/flows/test_deployments.py::test_the_runner_is_chosen_by_a_runs_parameters"
+    ),
     ".venv/bin/prefect deployment run train/weekly": (
         "tests/flows/test_deployments.py::test_a_run_that_hangs_is_ended_and_the_next_one_starts"
     ),
     ".venv/bin/prefect deployment schedule ls": (
         "tests/flows/test_deployments.py::test_deployments_are_there_as_described"
+    ),
+    ".venv/bin/poster-genres run --set runner.": (
+        "tests/flows/test_spreading.py::test_a_dask_cluster_keeps_to_the_limits_by_host"
     ),
     ".venv/bin/poster-genres run": "tests/flows/test_train.py::test_new_films_touch_only_their_own",
     ".venv/bin/poster-genres compare": "tests/flows/test_compare.py::test_recipes_over_seeds",

@@ -149,7 +149,7 @@ def test_a_command_at_posters_that_never_come(prefect_server: None, silent_serve
     assert done.code == 1, done.output
     (message,) = [line for line in done.errors if line.startswith("poster-genres: ")]
     assert message.startswith("poster-genres: the run took longer than 0.000833333 hours (max_hours), and was in")
-    assert "download_posters (flows/downloading.py" in message
+    assert "_wait_for_task (flows/spreading.py" in message
     assert not any("Traceback" in line for line in done.errors)
     assert done.left == []
     with locked(tmp_path / "data", "a test"):

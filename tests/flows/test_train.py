@@ -35,7 +35,7 @@ from tasks.features.preprocessing import prepare_posters, resize_pixels
 from tasks.outputs.decisions import decide
 from tasks.posters.ledger import iterate_posters
 from tasks.posters.task import PartPlan, download
-from tasks.posters.workers import Workers
+from tasks.posters.workers import open_pool
 from tasks.prediction.images import process_images
 from tasks.prediction.predictor import Predictor
 from tasks.prediction.similarity import find_similar_posters
@@ -541,8 +541,8 @@ def test_a_part_that_fails_is_visible_in_the_server(prefect_server: None, tmp_pa
 
     @flow(name="a folder that can't be written")
     def download_one() -> None:
-        with Workers(1) as workers:
-            download(plan, tmp_path / "posters", PosterSettings(), workers, Progress("posters", 1))
+        with open_pool(1, Progress("posters", 1)):
+            download(plan, tmp_path / "posters", PosterSettings())
 
     with pytest.raises(DownloadError, match=r"part-00003 of the posters could not be downloaded: .*posters"):
         download_one()

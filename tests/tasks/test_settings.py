@@ -195,6 +195,9 @@ def test_settings_that_are_no_inputs_of_the_model() -> None:
         "wait_seconds",
         "max_hours",
         "notify.block",
+        "runner.kind",
+        "runner.address",
+        "runner.workers",
         "features.source",
         "features.wheel_dir",
         "features.hub_handle",
@@ -224,3 +227,26 @@ def test_a_new_group_is_an_input_by_default() -> None:
 def test_the_fingerprint_survives_json() -> None:
     settings = Settings.model_validate_json(Settings(seed=3).model_dump_json())
     assert settings.model_inputs() == Settings(seed=3).model_inputs()
+
+
+@pytest.mark.parametrize(
+    ("runner", "says"),
+    [
+        ({"address": "tcp://127.0.0.1:8786"}, "runner.kind is threads: expected dask, or no address"),
+        ({"kind": "processes", "address": "127.0.0.1:8786"}, "runner.kind is processes: expected dask, or no address"),
+        ({"workers": 2}, "runner.workers is 2, but threads have one for each core"),
+        ({"kind": "dask", "address": "tcp://a:1", "workers": 2}, "the cluster at runner.address has its own"),
+        ({"kind": "dask", "address": "scheduler"}, "String should match pattern"),
+        ({"kind": "ray"}, "Input should be 'threads', 'processes' or 'dask'"),
+    ],
+)
+def test_runner_settings_that_do_not_fit_together_are_refused(runner: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        Settings.model_validate({"runner": runner})
+
+
+@pytest.mark.parametrize(
+    "runner", [{}, {"kind": "processes", "workers": 2}, {"kind": "dask"}, {"kind": "dask", "address": "tcp://a:1"}]
+)
+def test_the_runner_is_no_input_of_the_model(runner: dict[str, Any]) -> None:
+    assert Settings.model_validate({"runner": runner}).model_inputs() == Settings().model_inputs()

@@ -18,7 +18,7 @@ from tasks.dataset.task import Dataset
 from tasks.features import cache
 from tasks.features.backbone import Backbone
 from tasks.features.extraction import FeatureExtractor, make_feature_extractor
-from tasks.features.task import Extraction, ExtractionPlan, extract_shard, plan_extraction
+from tasks.features.task import Extraction, ExtractionPlan, extract_planned, plan_extraction
 from tasks.features.views import Views
 from tasks.sample.drawing import draw_poster
 from tasks.settings import FeatureSettings
@@ -86,7 +86,7 @@ def test_each_image_is_extracted_once_from_one_shard(extractor: FeatureExtractor
         return extractor(images, views)
 
     for plan in plans:
-        extract_shard.fn(plan, folder, count_and_extract)
+        extract_planned(plan, folder, count_and_extract)
     assert extracted == dict.fromkeys(POSTERS[:3], 1)
     found = read_features(folder)
     assert found.keys() == set(HASHES[:3])
@@ -97,12 +97,12 @@ def test_each_image_is_extracted_once_from_one_shard(extractor: FeatureExtractor
 def test_new_images_are_extracted_into_new_files(extractor: FeatureExtractor, tmp_path: Path) -> None:
     folder = tmp_path / "features"
     for plan in plan_extraction(make_dataset(tmp_path / "shards", FILMS), folder):
-        extract_shard.fn(plan, folder, extractor)
+        extract_planned(plan, folder, extractor)
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     dataset = make_dataset(tmp_path / "shards", {**FILMS, 5: 3, 6: 1})
     (plan,) = plan_extraction(dataset, folder)
     assert plan.hashes == {HASHES[3]}
-    extract_shard.fn(plan, folder, extractor)
+    extract_planned(plan, folder, extractor)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     (new,) = set(folder.iterdir()) - before.keys()
     assert (new.name, pq.read_metadata(new).num_rows) == (cache.name_file([HASHES[3]]), 1)
@@ -111,7 +111,7 @@ def test_new_images_are_extracted_into_new_files(extractor: FeatureExtractor, tm
 def test_another_split_of_the_same_films_needs_nothing(extractor: FeatureExtractor, tmp_path: Path) -> None:
     dataset, folder = make_dataset(tmp_path / "shards", FILMS), tmp_path / "features"
     for plan in plan_extraction(dataset, folder):
-        extract_shard.fn(plan, folder, extractor)
+        extract_planned(plan, folder, extractor)
     without_shards = replace(dataset, shard_names=())
     assert plan_extraction(without_shards, folder) == []
     with pytest.raises(ValueError, match="was written without shards"):
@@ -124,7 +124,7 @@ def test_a_damaged_shard_is_removed_and_leaves_no_features(
     dataset, folder = make_dataset(tmp_path / "shards", FILMS), tmp_path / "features"
     plan, *_ = plan_extraction(dataset, folder)
     plan.shard.write_bytes(plan.shard.read_bytes()[:-1])
-    extraction = extract_shard.fn(plan, folder, extractor)
+    extraction = extract_planned(plan, folder, extractor)
     assert extraction.damage.startswith(f"{plan.shard} is damaged (truncated record")
     assert caplog.messages == [f"{extraction.damage}: it is written again"]
     assert not plan.shard.exists()
@@ -138,8 +138,8 @@ def test_an_image_that_cannot_be_decoded_costs_no_other_its_features(
     films = {1: BROKEN, 2: 0, 101: 2}
     dataset, folder = make_dataset(tmp_path / "shards", films), tmp_path / "features"
     of_test, of_train = plan_extraction(dataset, folder)
-    assert extract_shard.fn(of_train, folder, extractor) == Extraction(undecodable=(HASHES[BROKEN],))
-    assert extract_shard.fn(of_test, folder, extractor) == Extraction()
+    assert extract_planned(of_train, folder, extractor) == Extraction(undecodable=(HASHES[BROKEN],))
+    assert extract_planned(of_test, folder, extractor) == Extraction()
     assert caplog.messages == ["features: 1 of 2 images can't be decoded"]
     found = read_features(folder)
     assert found.keys() == {HASHES[0], HASHES[2]}
@@ -148,7 +148,7 @@ def test_an_image_that_cannot_be_decoded_costs_no_other_its_features(
 
 def test_a_shard_of_undecodable_images_alone_leaves_no_features(extractor: FeatureExtractor, tmp_path: Path) -> None:
     (plan,) = plan_extraction(make_dataset(tmp_path / "shards", {1: BROKEN}), tmp_path / "features")
-    extraction = extract_shard.fn(plan, tmp_path / "features", extractor)
+    extraction = extract_planned(plan, tmp_path / "features", extractor)
     assert extraction == Extraction(undecodable=(HASHES[BROKEN],))
     assert not (tmp_path / "features").exists()
 
@@ -159,7 +159,7 @@ def test_another_failure_of_the_extractor_is_not_taken_for_an_image_s(tmp_path: 
 
     (plan,) = plan_extraction(make_dataset(tmp_path / "shards", {1: 0}), tmp_path / "features")
     with pytest.raises(tf.errors.ResourceExhaustedError, match="out of memory"):
-        extract_shard.fn(plan, tmp_path / "features", fail)
+        extract_planned(plan, tmp_path / "features", fail)
 
 
 @pytest.mark.real_posters
@@ -176,7 +176,7 @@ def test_real_posters(extractor: FeatureExtractor, real_posters: Path) -> None:
 def test_images_are_extracted_in_the_views_that_they_lack(extractor: FeatureExtractor, tmp_path: Path) -> None:
     dataset, folder = make_dataset(tmp_path / "shards", FILMS), tmp_path / "features"
     for plan in plan_extraction(dataset, folder):
-        extract_shard.fn(plan, folder, extractor)
+        extract_planned(plan, folder, extractor)
     views = Views(train=4, predicted=2)
     plans = plan_extraction(dataset, folder, views=views)
     assert [(plan.hashes, plan.views) for plan in plans] == [
@@ -186,7 +186,7 @@ def test_images_are_extracted_in_the_views_that_they_lack(extractor: FeatureExtr
     ]
     before = read_features(folder)
     for plan in plans:
-        extract_shard.fn(plan, folder, extractor)
+        extract_planned(plan, folder, extractor)
     assert plan_extraction(dataset, folder, views=views) == []
     assert {sha256: row.tolist() for sha256, row in before.items()} == {
         sha256: row.tolist() for sha256, row in read_features(folder).items()

@@ -87,7 +87,7 @@ def test_a_process_that_dies_twice_is_an_error_of_its_part_alone(server, tmp_pat
 def test_hosts_that_one_part_found_refusing_are_left_alone_by_the_next(server, tmp_path: Path) -> None:
     with Workers(1) as workers:
         assert workers.download(make_job(server, tmp_path, 0, "later-3600"), Progress("posters", 1)) == {"failed": 1}
-        assert workers._left_alone == {name_host(server.url("")): "host refuses"}
+        assert workers._left_alone.reasons == {name_host(server.url("")): "host refuses"}
         assert workers.download(make_job(server, tmp_path, 1, "good-1", "good-2"), Progress("posters", 2)) == {
             "failed": 2
         }

@@ -1,0 +1,193 @@
+"""A Dask cluster as the runner of a stage: one at an address, or a local one for the stage. Needs the extra `dask`."""
+
+import contextlib
+import logging
+import os
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+from urllib.parse import urlsplit
+
+import dask
+import distributed
+import joblib
+from distributed.scheduler import KilledWorker
+from prefect import Task
+from prefect.artifacts import create_link_artifact
+from prefect_dask.task_runners import DaskTaskRunner
+
+from flows.runners import Future, Runner, RunnerError, list_environment
+from flows.worker_process import set_up_local_worker, set_up_worker
+from tasks.settings import RunnerSettings
+
+logger = logging.getLogger(__name__)
+
+_PLUGIN = "poster-genres"
+_CONNECT_SECONDS = 15
+# Time in which a cluster gets its first worker, or another one after its last has died.
+_WORKER_SECONDS = 60.0
+# Deaths of a local cluster's workers after which Dask gives up the task that they ran; a cluster at an address has its
+# own number, 3 by default.
+_ALLOWED_FAILURES = 2
+
+
+class DaskCluster(Runner):
+    """A Dask cluster.
+
+    Args:
+        settings: Settings of the runner.
+        max_slots: Maximum number of tasks at the same time.
+        api_url: Address of Prefect's API.
+        folder: Folder that all workers must have.
+
+    Raises:
+        RunnerError: There is no such cluster, or its workers reach neither the API nor the folder.
+    """
+
+    death = KilledWorker
+
+    def __init__(self, settings: RunnerSettings, max_slots: int, api_url: str, folder: Path) -> None:
+        self._address = settings.address
+        self._num_workers = min(max_slots, settings.workers or joblib.cpu_count())
+        self._max_slots = max_slots
+        self._api_url = api_url
+        self._folder = folder.resolve()
+        self._stack = contextlib.ExitStack()
+        self._lonely_since: float | None = None
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self._runner = self._connect(stack)
+            self._client = cast(Any, self._runner.client)  # distributed has types for a part of it
+            self._prepare_workers(stack)
+            threads = self._client.nthreads()
+            self.slots = min(self._max_slots, sum(threads.values()))
+            self.processes_per_machine = max(Counter(urlsplit(address).hostname for address in threads).values())
+            # Dask has tried it on several workers: in each it was the only task.
+            self.is_blame_certain = max(threads.values()) == 1
+            logger.info(
+                "dask: %d workers on the cluster at %s, %d tasks at a time; dashboard: %s",
+                len(threads),
+                self._client.scheduler.address,
+                self.slots,
+                self._client.dashboard_link,
+            )
+            create_link_artifact(self._client.dashboard_link, link_text="Dask's dashboard", key="dask-dashboard")
+            self._stack = stack.pop_all()
+        return self
+
+    def _connect(self, stack: contextlib.ExitStack) -> DaskTaskRunner:
+        if self._address:
+            runner = DaskTaskRunner(address=self._address, client_kwargs={"timeout": _CONNECT_SECONDS})
+        else:
+            stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": _ALLOWED_FAILURES}))
+            runner = DaskTaskRunner(
+                cluster_kwargs={
+                    "n_workers": self._num_workers,
+                    "threads_per_worker": 1,
+                    "host": "127.0.0.1",
+                    "dashboard_address": "127.0.0.1:0",
+                    # As without a cluster: Dask would end a process that takes more than its share of the memory.
+                    "memory_limit": 0,
+                    "env": {"DASK_LOGGING__DISTRIBUTED": "warning"},
+                }
+            )
+        stack.enter_context(runner)
+        try:
+            runner.client.wait_for_workers(1, timeout=_WORKER_SECONDS)
+        except (OSError, TimeoutError) as error:
+            what = f"the Dask cluster at {self._address}" if self._address else "the local Dask cluster"
+            raise RunnerError(
+                f"{what} has no scheduler or no worker that answers: start them, or choose runner.kind=threads"
+            ) from error
+        return runner
+
+    def _prepare_workers(self, stack: contextlib.ExitStack) -> None:
+        environment = list_environment(self._api_url)
+        try:
+            self._client.register_plugin(_SetUp(environment, is_local=not self._address), name=_PLUGIN)
+        except (ImportError, AttributeError) as error:
+            raise RunnerError(
+                f"the workers of the Dask cluster can't import poster-genres ({error}): install it there, in the same "
+                "version"
+            ) from error
+        # Else workers that join later would get what this run's needed.
+        stack.callback(self._unregister_plugin)
+        found = self._client.run(find_problem, self._api_url, str(self._folder), on_error="return")
+        for worker, problem in found.items():
+            if problem:
+                raise RunnerError(f"the worker {worker} of the Dask cluster can't be used: {problem}")
+
+    def _unregister_plugin(self) -> None:
+        # The scheduler, or a worker, may be gone.
+        with contextlib.suppress(OSError, TimeoutError, ValueError):
+            self._client.unregister_worker_plugin(_PLUGIN)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def submit(self, task: Task[Any, Any], parameters: dict[str, Any]) -> Future:
+        return self._runner.submit(task, parameters)
+
+    def check(self) -> None:
+        if self._has_workers():
+            self._lonely_since = None
+            return
+        now = time.monotonic()
+        self._lonely_since = self._lonely_since or now
+        if now > self._lonely_since + _WORKER_SECONDS:
+            raise RunnerError(
+                f"the Dask cluster has had no worker for {_WORKER_SECONDS:.0f} s: start some and run again, finished "
+                "parts are kept"
+            )
+
+    def _has_workers(self) -> bool:
+        try:
+            return self._client.status == "running" and bool(self._client.nthreads())
+        except (OSError, TimeoutError):  # no scheduler
+            return False
+
+
+class _SetUp(distributed.WorkerPlugin):
+    """Prepares each worker of the cluster, those that join later, too."""
+
+    def __init__(self, environment: dict[str, str], *, is_local: bool) -> None:
+        self._environment = environment
+        self._set_up = set_up_local_worker if is_local else set_up_worker
+
+    def setup(self, worker: distributed.Worker) -> None:
+        self._set_up(worker.address, self._environment, is_task_wanted)
+
+
+def is_task_wanted() -> bool:
+    """Returns whether the scheduler still wants the task of the calling thread: not if its client has gone."""
+    worker = distributed.get_worker()
+    task = worker.state.tasks.get(worker.get_current_task())
+    return task is not None and task.state == "executing"
+
+
+def find_problem(api_url: str, folder: str) -> str | None:
+    """Returns why this process can't run tasks; None if it can.
+
+    Args:
+        api_url: Address of Prefect's API.
+        folder: Folder of the data.
+    """
+    if not os.path.isdir(folder):  # noqa: PTH112  (plain values, as they were sent)
+        return f"it has no folder {folder}: data_dir must be one folder for all workers"
+    try:
+        with urllib.request.urlopen(f"{api_url}/health", timeout=10):
+            return None
+    except urllib.error.HTTPError:
+        return None  # it answers
+    except OSError as error:
+        return (
+            f"it does not reach Prefect's API at {api_url} ({error}): set PREFECT_API_URL, for the run, to the address "
+            "of a server that all workers reach"
+        )

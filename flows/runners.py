@@ -1,0 +1,192 @@
+"""Where the tasks of a stage run: threads of the flow's process, processes beside it, or a Dask cluster.
+
+A stage opens one of Prefect's task runners itself, as a context manager, when it has work to spread. A flow's own
+runner is fixed by its decorator, before a deployment's parameters arrive; `with_options` in a flow around it would add
+a second flow run to each run, with the lock, the time limit and the notifications in one of the two. Opened here, the
+settings are known, a run without work starts no cluster, and a pool of processes that broke is replaced within a stage.
+"""
+
+import contextlib
+import multiprocessing
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import joblib
+from prefect import Task
+from prefect.client.orchestration import get_client
+from prefect.futures import PrefectWrappedFuture
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
+
+from flows.worker_process import set_up_process
+from tasks.errors import PosterGenresError, SettingsError
+from tasks.settings import RunnerSettings
+
+Future = PrefectWrappedFuture[Any, Any]
+
+
+class RunnerError(PosterGenresError):
+    """The processes or the cluster that tasks run on can't be used."""
+
+    exit_code = 1
+
+
+class Runner(ABC):
+    """Runs tasks; a context manager, whose end leaves no process that it started.
+
+    Attributes:
+        slots: Number of tasks that run at the same time.
+        processes_per_machine: Number of processes on one machine, at most, that run them.
+        is_remote: Whether they run in other processes than this one.
+        death: Exception of a task whose process died; an empty tuple where that can't be.
+        is_blame_certain: Whether a task with that exception is to blame for it, after several tries.
+        dies_whole: Whether all tasks die when a process does, so that it has to be restarted.
+    """
+
+    slots: int
+    processes_per_machine = 1
+    is_remote = True
+    death: type[Exception] | tuple[()] = ()
+    is_blame_certain = False
+    dies_whole = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    @abstractmethod
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    @abstractmethod
+    def submit(self, task: Task[Any, Any], parameters: dict[str, Any]) -> Future:
+        """Starts a task as soon as there is a free slot."""
+
+    def check(self) -> None:  # noqa: B027  (nothing to do for most)
+        """Raises `RunnerError` if no task can end any more."""
+
+    def restart(self) -> None:  # noqa: B027
+        """Replaces what is broken, when no task is running."""
+
+
+class Threads(Runner):
+    """Threads of this process.
+
+    Args:
+        slots: Number of threads.
+    """
+
+    is_remote = False
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self._runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=slots)
+
+    def __enter__(self) -> Self:
+        self._runner.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._runner.__exit__(kind, error, trace)
+
+    def submit(self, task: Task[Any, Any], parameters: dict[str, Any]) -> Future:
+        return self._runner.submit(task, parameters)
+
+
+class Processes(Runner):
+    """Processes of this machine, started when there are tasks for them.
+
+    If one dies, Python gives up the others, too, with all their tasks: which of them is to blame is not known.
+
+    Args:
+        slots: Number of processes.
+        api_url: Address of Prefect's API.
+    """
+
+    death = BrokenProcessPool
+    dies_whole = True
+
+    def __init__(self, slots: int, api_url: str) -> None:
+        self.slots = self.processes_per_machine = slots
+        self._environment = list_environment(api_url)
+        self._others = set(multiprocessing.active_children())
+        self._start()
+
+    def _start(self) -> None:
+        self._runner = ProcessPoolTaskRunner(
+            max_workers=self.slots, initializer=set_up_process, initargs=(self._environment,)
+        )
+        self._runner.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind:  # else it would wait for their tasks
+            for process in set(multiprocessing.active_children()) - self._others:
+                process.kill()
+        self._runner.__exit__(kind, error, trace)
+
+    def submit(self, task: Task[Any, Any], parameters: dict[str, Any]) -> Future:
+        return self._runner.submit(task, parameters)
+
+    def restart(self) -> None:
+        self._runner.__exit__(None, None, None)
+        self._start()
+
+
+@contextmanager
+def open_runner(settings: RunnerSettings, max_slots: int, folder: Path) -> Iterator[Runner]:
+    """Opens the runner of a stage, within a flow.
+
+    Args:
+        settings: Settings of the runner.
+        max_slots: Maximum number of tasks at the same time.
+        folder: Folder that all processes must have.
+
+    Raises:
+        SettingsError: The extra `dask` is not installed.
+        RunnerError: The cluster can't be used.
+    """
+    if settings.kind == "threads":
+        # One on each core; on a single core two, so that one downloads while the other waits for its slowest poster.
+        with Threads(min(max_slots, max(2, joblib.cpu_count()))) as runner:
+            yield runner
+        return
+    api_url = find_api_url()
+    # Tasks get these settings in their context: without an address, a worker would start a server of its own.
+    with temporary_settings({PREFECT_API_URL: api_url}), contextlib.ExitStack() as stack:
+        if settings.kind == "processes":
+            slots = min(max_slots, settings.workers or joblib.cpu_count())
+            yield stack.enter_context(Processes(slots, api_url))
+            return
+        try:
+            from flows.dask_cluster import DaskCluster
+        except ModuleNotFoundError as error:
+            if error.name not in ("prefect_dask", "distributed", "dask"):
+                raise
+            raise SettingsError(
+                "runner.kind is dask, which needs prefect-dask: pip install 'poster-genres[dask]'"
+            ) from error
+        yield stack.enter_context(DaskCluster(settings, max_slots, api_url, folder))
+
+
+def find_api_url() -> str:
+    """Returns the address of Prefect's API; that of the temporary server if the run has started one."""
+    with get_client(sync_client=True) as client:
+        return str(client.api_url)
+
+
+def list_environment(api_url: str) -> dict[str, str]:
+    """Returns the environment variables that worker processes need.
+
+    Args:
+        api_url: Address of Prefect's API.
+    """
+    return {"PREFECT_API_URL": api_url, "PREFECT_SERVER_EPHEMERAL_ENABLED": "false"}

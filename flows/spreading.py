@@ -1,0 +1,157 @@
+"""Spread the pieces of a stage, its parts or shards, over a runner's tasks, and outlive processes that die."""
+
+import logging
+import queue
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import httpx
+from prefect import Task
+from prefect.artifacts import create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectException
+from prefect.states import Crashed
+
+from flows.runners import Future, Runner
+from tasks.errors import one_line
+from tasks.work_report import WorkReport
+
+logger = logging.getLogger(__name__)
+
+# Between two looks whether tasks can still end.
+_CHECK_SECONDS = 5.0
+# Deaths after which a piece has no other beside it.
+_TRIES_BESIDE_OTHERS = 2
+
+
+class Piece(Protocol):
+    """What one task works on."""
+
+    @property
+    def name(self) -> str:
+        """Name in the log."""
+
+    @property
+    def size(self) -> int:
+        """Number of posters or images."""
+
+
+AnyPiece = TypeVar("AnyPiece", bound=Piece)
+
+
+@dataclass
+class _Work:
+    """What one worker process has done."""
+
+    pieces: int = 0
+    size: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Spreading(Generic[AnyPiece]):
+    """The tasks of a stage: one a piece, as many at a time as the runner has slots.
+
+    A piece is submitted when a slot is free, so that its arguments are those of that moment, and those of few pieces
+    are in memory. A result is dropped when it has been taken: Dask would make those of a dead worker again.
+
+    A piece whose process died is tried again. If that repeats, it is tried without others beside it, by which it is
+    known which one is to blame; that one is given up.
+
+    Attributes:
+        stage: Name of the stage.
+        runner: Runner of the tasks.
+        task: Task that gets a piece, and returns a `WorkReport`.
+        arguments: Function from a piece to the task's arguments, called when it is submitted.
+    """
+
+    stage: str
+    runner: Runner
+    task: Task[Any, Any]
+    arguments: Callable[[AnyPiece], dict[str, Any]]
+    _deaths: Counter[str] = field(default_factory=Counter)
+    _work: dict[str, _Work] = field(default_factory=dict)
+
+    def run(self, pieces: Iterable[AnyPiece]) -> Iterator[tuple[AnyPiece, Any]]:
+        """Yields each piece with the value of its report, in the order of completion; None: it is given up.
+
+        Raises:
+            RunnerError: The runner has failed.
+            Exception: A task's own.
+        """
+        waiting, alone = deque(pieces), deque[AnyPiece]()
+        running: dict[Future, AnyPiece] = {}
+        done: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        is_broken = False
+        while waiting or alone or running:
+            if is_broken and not running:
+                self.runner.restart()
+                is_broken = False
+            while waiting and len(running) < self.runner.slots and not is_broken:
+                self._submit(waiting.popleft(), running, done)
+            is_alone = not running
+            if is_alone:
+                self._submit(alone.popleft(), running, done)
+            future = self._wait_for_task(done)
+            piece = running.pop(future)
+            try:
+                report = future.result()
+            except self.runner.death as error:
+                is_broken = self.runner.dies_whole
+                self._deaths[piece.name] += 1
+                if is_alone or self.runner.is_blame_certain:
+                    _mark_crashed(future, error)
+                    yield piece, None
+                elif self._deaths[piece.name] < _TRIES_BESIDE_OTHERS:
+                    waiting.appendleft(piece)
+                else:
+                    alone.append(piece)
+            else:
+                yield piece, self._take_report(piece, report)
+        self._show_work()
+
+    def _submit(self, piece: AnyPiece, running: dict[Future, AnyPiece], done: "queue.SimpleQueue[Future]") -> None:
+        future = self.runner.submit(self.task, self.arguments(piece))
+        running[future] = piece
+        future.add_done_callback(lambda _: done.put(future))
+
+    def _wait_for_task(self, done: "queue.SimpleQueue[Future]") -> Future:
+        """Returns the next task that has ended."""
+        while True:
+            try:
+                return done.get(timeout=_CHECK_SECONDS)
+            except queue.Empty:
+                self.runner.check()
+
+    def _take_report(self, piece: AnyPiece, report: WorkReport[Any]) -> Any:
+        report.log_again()
+        if report.worker:
+            work = self._work.setdefault(report.worker, _Work())
+            work.pieces += 1
+            work.size += piece.size
+            work.seconds += report.seconds
+        return report.value
+
+    def _show_work(self) -> None:
+        """Shows what each worker process has done, in the log and in the dashboard."""
+        rows = [
+            {"worker": worker, "pieces": work.pieces, "images": work.size, "images/s": round(work.size / work.seconds)}
+            for worker, work in sorted(self._work.items())
+        ]
+        for row in rows:
+            logger.info("%s: %s: %d pieces, %d images, %d/s", self.stage, *row.values())
+        if rows:
+            description = f"Worker processes of the stage {self.stage}: a piece is a part or a shard"
+            create_table_artifact(rows, key=f"workers-{self.stage}", description=description)
+
+
+def _mark_crashed(future: Future, error: Exception) -> None:
+    """Ends a task on Prefect's server, which has not heard of the death of its process."""
+    state: Any = Crashed(message=f"The processes that ran it died: {one_line(error)}")
+    try:
+        with get_client(sync_client=True) as client:
+            client.set_task_run_state(future.task_run_id, state, force=True)
+    except (httpx.HTTPError, PrefectException) as problem:
+        logger.warning("Prefect's server keeps a task as running that is given up: %s", one_line(problem))
