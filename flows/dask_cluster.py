@@ -22,7 +22,10 @@ from prefect_dask.task_runners import DaskTaskRunner
 
 from flows.runners import Future, Runner, RunnerError, list_environment
 from flows.worker_process import set_up_local_worker, set_up_worker
+from tasks.errors import RegistryError
 from tasks.settings import RunnerSettings
+from tasks.storage.folders import read_copy
+from tasks.storage.objects import ObjectStore
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +45,7 @@ class DaskCluster(Runner):
         settings: Settings of the runner.
         max_slots: Maximum number of tasks at the same time.
         api_url: Address of Prefect's API.
-        folder: Folder that all workers must have.
+        folder: Folder that all workers must have, or whose store they must reach if it is a copy of one.
 
     Raises:
         RunnerError: There is no such cluster, or its workers reach neither the API nor the folder.
@@ -56,6 +59,8 @@ class DaskCluster(Runner):
         self._max_slots = max_slots
         self._api_url = api_url
         self._folder = folder.resolve()
+        # Of a cluster at an address, workers may be on other machines.
+        self.is_elsewhere = settings.address is not None
         self._stack = contextlib.ExitStack()
         self._lonely_since: float | None = None
 
@@ -117,7 +122,9 @@ class DaskCluster(Runner):
             ) from error
         # Else workers that join later would get what this run's needed.
         stack.callback(self._unregister_plugin)
-        found = self._client.run(find_problem, self._api_url, str(self._folder), on_error="return")
+        copy = read_copy(self._folder) if self.is_elsewhere else None
+        place = {"store": copy.address} if copy else {"folder": str(self._folder)}
+        found = self._client.run(find_problem, self._api_url, **place, on_error="return")
         for worker, problem in found.items():
             if problem:
                 raise RunnerError(f"the worker {worker} of the Dask cluster can't be used: {problem}")
@@ -172,15 +179,24 @@ def is_task_wanted() -> bool:
     return task is not None and task.state == "executing"
 
 
-def find_problem(api_url: str, folder: str) -> str | None:
+def find_problem(api_url: str, folder: str | None = None, store: str | None = None) -> str | None:
     """Returns why this process can't run tasks; None if it can.
 
     Args:
         api_url: Address of Prefect's API.
-        folder: Folder of the data.
+        folder: Folder of the data; None: it is in a store.
+        store: Address of the store.
     """
-    if not os.path.isdir(folder):  # noqa: PTH112  (plain values, as they were sent)
-        return f"it has no folder {folder}: data_dir must be one folder for all workers"
+    if folder and not os.path.isdir(folder):  # noqa: PTH112  (plain values, as they were sent)
+        return (
+            f"it has no folder {folder}: data_dir must be one folder for all workers, or the data be kept in a store "
+            "(setting store)"
+        )
+    if store:
+        try:
+            ObjectStore(store).read("posters.json")
+        except RegistryError as error:
+            return f"it does not reach the store ({error})"
     try:
         with urllib.request.urlopen(f"{api_url}/health", timeout=10):
             return None

@@ -11,10 +11,14 @@ import pyarrow as pa
 from flows.runners import open_runner
 from flows.spreading import Spreading
 from tasks.posters.hosts import HostsLeftAlone
+from tasks.posters.segments import Part
+from tasks.posters.staging import StoredPart, keep_stored_parts
 from tasks.posters.task import PartDownload, PartPlan, PosterCounts, count_posters, download, give_up, plan_downloads
 from tasks.posters.workers import open_pool
 from tasks.progress import Progress
 from tasks.settings import PosterSettings, RunnerSettings
+from tasks.storage.folders import find_stored_folder
+from tasks.storage.units import UnitResult
 
 
 def download_posters(
@@ -40,9 +44,11 @@ def _download(
     max_slots = min(len(plans), settings.connections, settings.connections_per_host)
     outcomes: Counter[str] = Counter()
     left_alone = HostsLeftAlone()
+    results: list[tuple[Part, UnitResult]] = []
     with contextlib.ExitStack() as stack:
         runner = stack.enter_context(open_runner(runner_settings, max_slots, posters_dir))
         progress = stack.enter_context(Progress("posters", sum(plan.num_requests for plan in plans)))
+        stored = find_stored_folder(posters_dir) if runner.is_elsewhere else None
         if not runner.is_remote:
             stack.enter_context(open_pool(runner.slots, progress))
 
@@ -53,6 +59,7 @@ def _download(
                 "settings": settings,
                 "share": 1 / runner.slots,
                 "left_alone": left_alone.reasons,
+                "stored": StoredPart.describe(stored, plan.number, plan.num_parts) if stored else None,
             }
 
         done: PartDownload | None
@@ -63,4 +70,8 @@ def _download(
             progress.count(done.reasons)
             left_alone.add(done.left_alone)
             outcomes.update(done.outcomes)
+            if done.result:
+                results.append((Part(posters_dir, plan.number, plan.num_parts), done.result))
+    if stored:
+        keep_stored_parts(stored, results)
     return outcomes

@@ -3,16 +3,18 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.runners import RunnerError, open_runner
 from flows.spreading import Spreading
+from flows.storing import FEATURES_PATTERN
 from tasks.dataset.task import Dataset
 from tasks.errors import RepairedError
 from tasks.features.views import Views
 from tasks.posters import ledger
 from tasks.progress import Progress
 from tasks.settings import Settings
+from tasks.storage.folders import fetch_files, find_stored_folder
 
 if TYPE_CHECKING:
     from tasks.features.backbone import Backbone
@@ -55,7 +57,7 @@ def _extract(
 ) -> "list[Extraction]":
     from tasks.features.extraction import make_feature_extractor
     from tasks.features.extractors import ExtractorKey, keep_extractor
-    from tasks.features.task import extract_shard
+    from tasks.features.task import describe_stored_shard, extract_shard
 
     progress = Progress("features", sum(plan.size for plan in plans), "images")
     features = settings.features.model_copy(update={"wheel_dir": settings.features.wheel_dir.resolve()})
@@ -66,17 +68,26 @@ def _extract(
             return [extract_shard(plan, folder, key).value for plan in plans]
     extractions = []
     folder.mkdir(parents=True, exist_ok=True)
-    with open_runner(settings.runner, len(plans), folder) as runner, progress:
+    with open_runner(settings.runner, len(plans), settings.workspace.folder("shards")) as runner, progress:
+        stored = find_stored_folder(folder.parent, FEATURES_PATTERN) if runner.is_elsewhere else None
         key = ExtractorKey(backbone.fingerprint, features, runner.processes_per_machine)
-        spreading: Spreading[ExtractionPlan] = Spreading(
-            "features", runner, extract_shard, lambda plan: {"plan": plan, "folder": folder, "key": key}
-        )
-        for plan, extraction in spreading.run(plans):
+
+        def list_arguments(plan: "ExtractionPlan") -> dict[str, Any]:
+            shard = describe_stored_shard(plan, stored, folder.name) if stored else None
+            return {"plan": plan, "folder": folder, "key": key, "stored": shard}
+
+        for plan, extraction in Spreading("features", runner, extract_shard, list_arguments).run(plans):
             if extraction is None:
                 raise RunnerError(
                     f"the features of {plan.name} can't be extracted: the processes that tried it died; see their "
                     "memory, or choose runner.kind=threads"
                 )
             progress.advance(plan.size)
+            if stored and extraction.result:
+                # While the workers go on: the head is trained here.
+                fetch_files(stored.store, stored.folder, extraction.result.files)
             extractions.append(extraction)
+    if stored:
+        results = [extraction.result.files for extraction in extractions if extraction.result]
+        stored.adopt({name: file for files in results for name, file in files.items()})
     return extractions

@@ -43,6 +43,7 @@ class Runner(ABC):
         slots: Number of tasks that run at the same time.
         processes_per_machine: Number of processes on one machine, at most, that run them.
         is_remote: Whether they run in other processes than this one.
+        is_elsewhere: Whether those may be on other machines.
         death: Exception of a task whose process died; an empty tuple where that can't be.
         is_blame_certain: Whether a task with that exception is to blame for it, after several tries.
         dies_whole: Whether all tasks die when a process does, so that it has to be restarted.
@@ -51,6 +52,7 @@ class Runner(ABC):
     slots: int
     processes_per_machine = 1
     is_remote = True
+    is_elsewhere = False
     death: type[Exception] | tuple[()] = ()
     is_blame_certain = False
     dies_whole = False
@@ -148,7 +150,7 @@ def open_runner(settings: RunnerSettings, max_slots: int, folder: Path) -> Itera
     Args:
         settings: Settings of the runner.
         max_slots: Maximum number of tasks at the same time.
-        folder: Folder that all processes must have.
+        folder: Folder that all processes must have, or whose store they must reach if it is a copy of one.
 
     Raises:
         SettingsError: The extra `dask` is not installed.

@@ -20,12 +20,13 @@ logger = logging.getLogger(__name__)
 StoredName = Literal["catalog", "posters", "splits", "shards", "features"]
 
 # Beside the features, their folders have what joins them with the films of this machine's runs.
+FEATURES_PATTERN = "**/*.parquet"
 _PATTERNS: dict[StoredName, str] = {
     "catalog": "**/*",
     "posters": "**/*",
     "splits": "**/*",
     "shards": "**/*",
-    "features": "**/*.parquet",
+    "features": FEATURES_PATTERN,
 }
 
 

@@ -16,10 +16,14 @@ from tasks.dataset.records import read_images
 from tasks.dataset.shards import locate_films
 from tasks.dataset.splits import SPLITS
 from tasks.dataset.task import Dataset
+from tasks.errors import StoreError
 from tasks.features import cache
 from tasks.features.extraction import FeatureExtractor, extract_decodable
 from tasks.features.extractors import ExtractorKey, find_extractor
+from tasks.features.staging import StoredShard, extract_stored_shard
 from tasks.features.views import WHOLE_POSTERS, Views
+from tasks.storage.folders import StoredFolder, read_copy
+from tasks.storage.units import UnitResult
 from tasks.work_report import WorkReport, report_work
 
 logger = logging.getLogger(__name__)
@@ -57,10 +61,12 @@ class Extraction:
     Attributes:
         undecodable: Hashes of the images that TensorFlow can't decode; the others have features.
         damage: What was wrong with the shard, which was removed; empty if nothing was.
+        result: What the worker sent to the store; None: it worked in the folder of the features.
     """
 
     undecodable: tuple[str, ...] = ()
     damage: str = ""
+    result: UnitResult | None = None
 
 
 def plan_extraction(
@@ -100,21 +106,60 @@ def plan_extraction(
     ]
 
 
+def describe_stored_shard(plan: ExtractionPlan, features: StoredFolder, folder_name: str) -> StoredShard:
+    """Describes the shard of a plan for a worker that reads it from the store.
+
+    Args:
+        plan: The images.
+        features: This machine's copy of all features.
+        folder_name: Name of the folder, in that, that the features belong into.
+
+    Raises:
+        StoreError: The store does not have the shard.
+    """
+    copy = read_copy(plan.shard.parent)
+    file = copy.find(plan.shard.name) if copy else None
+    if file is None:
+        raise StoreError(f"{plan.shard} is not in the store {features.address}: run again, to commit it")
+    return StoredShard(
+        address=features.address,
+        generation=features.generation,
+        name=plan.shard.name,
+        file=file,
+        hashes=plan.hashes,
+        views=plan.views,
+        folder_name=folder_name,
+    )
+
+
 # One shard takes all cores that its process may use.
 @task(
     name="extract features",
     task_run_name="extract features {plan.shard.stem}",
     cache_policy=NO_CACHE,
 )
-def extract_shard(plan: ExtractionPlan, folder: Path, key: ExtractorKey) -> WorkReport[Extraction]:
+def extract_shard(
+    plan: ExtractionPlan, folder: Path, key: ExtractorKey, stored: StoredShard | None = None
+) -> WorkReport[Extraction]:
     """Extracts the features of the planned images of one shard with the extractor of this process.
 
     Args:
         plan: The images.
         folder: Folder of the features.
         key: What decides the extractor.
+        stored: The shard in a store, for a worker that may have no such folder; None: it is in its folder.
     """
+    if stored:
+        return report_work(lambda: _extract_stored(plan, stored, find_extractor(key)))
     return report_work(lambda: extract_planned(plan, folder, find_extractor(key)))
+
+
+def _extract_stored(plan: ExtractionPlan, stored: StoredShard, extractor: FeatureExtractor) -> Extraction:
+    start = time.monotonic()
+    result = extract_stored_shard(stored, extractor)
+    undecodable = tuple(result.value["undecodable"])
+    _log_rate(plan, plan.size - len(undecodable), start)
+    return Extraction(undecodable=undecodable, result=result)
 
 
 def extract_planned(plan: ExtractionPlan, folder: Path, extractor: FeatureExtractor) -> Extraction:
@@ -133,7 +178,11 @@ def extract_planned(plan: ExtractionPlan, folder: Path, extractor: FeatureExtrac
     hashes = [sha256 for sha256 in images if sha256 not in undecodable]
     if hashes:
         cache.write_views(folder, hashes, features, plan.views)
-    rate = len(hashes) / (time.monotonic() - start)
-    shard, views = plan.shard.stem, f" in {len(plan.views)} views" if len(plan.views) > 1 else ""
-    logger.info("features: %s, %d images%s extracted, %.0f/s", shard, len(hashes), views, rate, extra={"part": shard})
+    _log_rate(plan, len(hashes), start)
     return Extraction(undecodable=undecodable)
+
+
+def _log_rate(plan: ExtractionPlan, num_images: int, start: float) -> None:
+    rate = num_images / (time.monotonic() - start)
+    shard, views = plan.shard.stem, f" in {len(plan.views)} views" if len(plan.views) > 1 else ""
+    logger.info("features: %s, %d images%s extracted, %.0f/s", shard, num_images, views, rate, extra={"part": shard})

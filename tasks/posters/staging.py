@@ -91,7 +91,7 @@ def _write_manifests(part: StoredPart, folder: Path) -> None:
             Part(folder, int(number), int(num_parts)).list_segments(segments)
 
 
-def keep_stored_parts(posters: StoredFolder, results: Iterable[tuple[StoredPart, UnitResult]]) -> None:
+def keep_stored_parts(posters: StoredFolder, results: Iterable[tuple[Part, UnitResult]]) -> None:
     """Takes over what workers downloaded: these are the parts' segments from now on, and stay in the store.
 
     Args:
@@ -101,6 +101,5 @@ def keep_stored_parts(posters: StoredFolder, results: Iterable[tuple[StoredPart,
     results = list(results)
     posters.adopt({name: file for _, result in results for name, file in result.files.items()})
     for part, result in results:
-        segments = [Segment.model_validate(segment) for segment in result.value["segments"]]
-        Part(posters.folder, part.number, part.num_parts).list_segments(segments)
+        part.list_segments([Segment.model_validate(segment) for segment in result.value["segments"]])
     copy_ledger(posters.folder)

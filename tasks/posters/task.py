@@ -16,8 +16,10 @@ from tasks.posters import given_up, ledger, segments
 from tasks.posters.downloading import download_part
 from tasks.posters.fetching import Fetched
 from tasks.posters.image_width import request_width
+from tasks.posters.staging import StoredPart, download_stored_part
 from tasks.posters.workers import find_pool
 from tasks.settings import PosterSettings
+from tasks.storage.units import UnitResult
 from tasks.work_report import WorkReport, check_wanted, report_work
 
 logger = logging.getLogger(__name__)
@@ -52,13 +54,12 @@ class PartPlan:
 
     def make_job(self, posters_dir: Path, settings: PosterSettings) -> dict[str, Any]:
         """Returns the arguments of `downloading.download_part`, JSON values."""
-        return {
-            "posters_dir": str(posters_dir.resolve()),
-            "part": self.number,
-            "num_parts": self.num_parts,
-            "films": list(self.films),
-            "settings": settings.model_dump(mode="json"),
-        }
+        place = {"posters_dir": str(posters_dir.resolve()), "part": self.number, "num_parts": self.num_parts}
+        return {**place, **self.make_stored_job(settings)}
+
+    def make_stored_job(self, settings: PosterSettings) -> dict[str, Any]:
+        """Returns those for a part in a store, whose place is a `StoredPart`."""
+        return {"films": list(self.films), "settings": settings.model_dump(mode="json")}
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,13 @@ class PartDownload:
         outcomes: Number of posters with each outcome, as `downloading.download_part` returns it.
         reasons: Number of posters by reason of failure ("" for success), unless a `Progress` has counted them.
         left_alone: Hosts that are left alone now, with the reasons.
+        result: What the worker sent to the store; None: it worked in the folder of the parts.
     """
 
     outcomes: Mapping[str, int]
     reasons: Mapping[str, int] = field(default_factory=dict)
     left_alone: Mapping[str, str] = field(default_factory=dict)
+    result: UnitResult | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ def download(
     settings: PosterSettings,
     share: float = 1.0,
     left_alone: Mapping[str, str] | None = None,
+    stored: StoredPart | None = None,
 ) -> WorkReport[PartDownload]:
     """Downloads the posters of one part with `downloading.download_part`.
 
@@ -139,16 +143,21 @@ def download(
         settings: Settings of the stage.
         share: Share of this task in the connections and rates of the run, in (0, 1].
         left_alone: Hosts that are left alone, with the reasons, as other parts returned them.
+        stored: The part in a store, for a worker that may have no such folder; None: it is in the folder.
 
     Raises:
         DownloadError: If the part can't be written, or a process of the pool dies twice.
+        StoreError: The store can't be read or written.
     """
-    return report_work(lambda: _download(plan, plan.make_job(posters_dir, settings), share, left_alone))
+    limits = {"share": share, "left_alone": left_alone}
+    return report_work(lambda: _download(plan, posters_dir, settings, limits, stored))
 
 
-def _download(plan: PartPlan, job: dict[str, Any], share: float, left_alone: Mapping[str, str] | None) -> PartDownload:
+def _download(
+    plan: PartPlan, posters_dir: Path, settings: PosterSettings, limits: Mapping[str, Any], stored: StoredPart | None
+) -> PartDownload:
     if pool := find_pool():
-        done = PartDownload(pool.download(job))
+        done = PartDownload(pool.download(plan.make_job(posters_dir, settings)))
     else:
         reasons: Counter[str] = Counter()
 
@@ -157,13 +166,21 @@ def _download(plan: PartPlan, job: dict[str, Any], share: float, left_alone: Map
             check_wanted()
 
         try:
-            result = download_part(**job, share=share, left_alone=left_alone, on_fetched=count)
+            if stored:
+                job = {**plan.make_stored_job(settings), **limits, "on_fetched": count}
+                unit = download_stored_part(stored, job)
+                result = unit.value
+            else:
+                unit = None
+                result = download_part(**plan.make_job(posters_dir, settings), **limits, on_fetched=count)
         except OSError as error:  # a full disk, for example; a poster's failure is an outcome
             raise DownloadError(
                 f"{plan.name} of the posters could not be downloaded: {describe_os_error(error)}; run again to go on "
                 "with the rest"
             ) from error
-        done = PartDownload(result["outcomes"], dict(reasons), result["left_alone"])
+        # What another run of the task did is known by its outcomes alone.
+        counts = dict(reasons) or {"": sum(result["outcomes"].values())}
+        done = PartDownload(result["outcomes"], counts, result["left_alone"], unit)
     logger.info("posters: %s, %s", plan.name, dict(done.outcomes), extra={"part": plan.name})
     return done
 

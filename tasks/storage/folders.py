@@ -285,6 +285,12 @@ def _read_copy(path: Path, _: int) -> _Copy:
     return _Copy.model_validate_json(path.read_bytes())
 
 
+def find_stored_folder(folder: Path, pattern: str = "**/*") -> StoredFolder | None:
+    """Returns the folder of the store that a local folder is a copy of; None if it is none."""
+    copy = read_copy(folder)
+    return StoredFolder(copy.address, folder, pattern) if copy else None
+
+
 def open_stored(path: Path) -> Path | io.RawIOBase:
     """Returns where a file can be read: its path, or, if it is in a store alone, the object, of which ranges are read.
 

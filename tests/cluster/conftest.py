@@ -49,3 +49,9 @@ def make_settings(tmp_path_factory: pytest.TempPathFactory, wheel_settings: Feat
 @pytest.fixture(scope="session")
 def by_threads(tmp_path_factory: pytest.TempPathFactory, prefect_server: None, make_settings: MakeSettings) -> Made:
     return make_features(make_settings(RunnerSettings(), tmp_path_factory.mktemp("threads")))
+
+
+@pytest.fixture(scope="session")
+def by_threads_fingerprint(by_threads: Made) -> str:
+    """The fingerprint of the data set that threads make."""
+    return by_threads.fingerprint

@@ -1,20 +1,14 @@
 """Downloads and features on other runners: equal to those of threads, also when workers are killed meanwhile."""
 
 import multiprocessing
-import os
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from dask_cluster import Cluster, run_cluster
-from spread_stages import Made, make_features
+from spread_stages import Made, kill_in_stage, make_features
 
 from flows.runners import RunnerError
-from tasks.progress import ProgressState, reporting_to
 from tasks.settings import RunnerSettings, Settings
 
 MakeSettings = Callable[[RunnerSettings, Path], Settings]
@@ -28,30 +22,6 @@ PROCESSES = RunnerSettings(kind="processes", workers=2)
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with run_cluster(tmp_path_factory.mktemp("cluster")) as running:
         yield running
-
-
-@contextmanager
-def killing(stage: str, find_busy_workers: Callable[[], list[int]]) -> Iterator[list[int]]:
-    """Kills a worker process in the middle of a stage, which is the one that has a task then."""
-    has_begun, killed = threading.Event(), list[int]()
-
-    def report(state: ProgressState, /) -> None:
-        if state.stage == stage:
-            has_begun.set()
-
-    def kill() -> None:
-        has_begun.wait(300)
-        while not (found := find_busy_workers()):
-            time.sleep(0.05)
-        os.kill(found[0], signal.SIGKILL)
-        killed.append(found[0])
-
-    thread = threading.Thread(target=kill)
-    with reporting_to(report):
-        thread.start()
-        yield killed
-        thread.join(60)
-    assert killed
 
 
 def list_own_processes() -> list[int]:
@@ -74,7 +44,7 @@ def test_a_dask_worker_killed_in_a_stage_changes_nothing(
     by_threads: Made, make_settings: MakeSettings, cluster: Cluster, tmp_path: Path, stage: str
 ) -> None:
     runner = RunnerSettings(kind="dask", address=cluster.address)
-    with killing(stage, cluster.list_busy_workers):
+    with kill_in_stage(stage, cluster.list_busy_workers):
         make_features(make_settings(runner, tmp_path)).check_equal(by_threads)
 
 
@@ -82,7 +52,7 @@ def test_a_dask_worker_killed_in_a_stage_changes_nothing(
 def test_a_process_killed_in_a_stage_changes_nothing(
     by_threads: Made, make_settings: MakeSettings, tmp_path: Path, stage: str
 ) -> None:
-    with killing(stage, list_own_processes):
+    with kill_in_stage(stage, list_own_processes):
         make_features(make_settings(PROCESSES, tmp_path)).check_equal(by_threads)
     assert not multiprocessing.active_children()
 

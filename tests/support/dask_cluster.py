@@ -76,7 +76,8 @@ def run_cluster(folder: Path, num_workers: int = 2, **environment: str) -> Itera
             for group in cluster.groups:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(group, signal.SIGKILL)
-    assert not list_group_members(cluster.groups)
+    # A killed process takes a moment to be gone.
+    wait(lambda: not list_group_members(cluster.groups), 30)
 
 
 def list_group_members(groups: list[int]) -> list[int]:

@@ -1,5 +1,11 @@
-"""The stages that are spread, downloads and features, as a flow of their own."""
+"""The stages that are spread, downloads and features, as a flow of their own; and how a worker dies in one."""
 
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +18,7 @@ from tasks.catalog.task import read_catalog
 from tasks.dataset.task import write_dataset
 from tasks.features import cache
 from tasks.features.backbone import load_backbone
+from tasks.progress import ProgressState, reporting_to
 from tasks.settings import Settings
 
 
@@ -27,6 +34,30 @@ class Made:
         assert self.features.keys() == other.features.keys()
         for sha256, features in self.features.items():
             np.testing.assert_allclose(features, other.features[sha256], atol=2e-3)
+
+
+@contextmanager
+def kill_in_stage(stage: str, find_busy_workers: Callable[[], list[int]]) -> Iterator[list[int]]:
+    """Kills a worker process in the middle of a stage, which is the one that has a task then."""
+    has_begun, killed = threading.Event(), list[int]()
+
+    def report(state: ProgressState, /) -> None:
+        if state.stage == stage:
+            has_begun.set()
+
+    def kill() -> None:
+        has_begun.wait(300)
+        while not (found := find_busy_workers()):
+            time.sleep(0.05)
+        os.kill(found[0], signal.SIGKILL)
+        killed.append(found[0])
+
+    thread = threading.Thread(target=kill)
+    with reporting_to(report):
+        thread.start()
+        yield killed
+        thread.join(60)
+    assert killed
 
 
 @flow(name="stages")

@@ -38,7 +38,7 @@ def download(posters: StoredFolder, job: dict[str, Any]) -> dict[str, int]:
     part = StoredPart.describe(posters, 0, 1)
     sent = StoredPart.model_validate_json(part.model_dump_json())
     result = download_stored_part(sent, json.loads(json.dumps(job)))
-    keep_stored_parts(posters, [(part, result)])
+    keep_stored_parts(posters, [(Part(posters.folder, 0, 1), result)])
     return dict(result.value["outcomes"])
 
 
