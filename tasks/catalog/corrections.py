@@ -28,20 +28,68 @@ class Corrections:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Corrected:
-    """A catalog's rows with corrections applied.
+class Correction:
+    """Corrections applied to the rows of a catalog, a table at a time.
 
-    Attributes:
-        table: The rows; those that are not corrected are as they were.
-        counts: Number of films by what became of their correction: `films changed`, `genres as before`, which can be
-            removed from the file, and `not in the catalog`.
-        missing_ids: Ids that the catalog lacks, ascending.
+    Args:
+        corrections: The corrections.
     """
 
-    table: pa.Table
-    counts: dict[str, int]
-    missing_ids: list[int]
+    def __init__(self, corrections: Corrections) -> None:
+        self._corrections = corrections
+        self._ids = pa.array(corrections.genres, pa.int64())
+        self._replacements = pa.array(corrections.genres.values(), pa.string())
+        # Of all tables, without order: texts of genres, and the texts that were replaced with their films.
+        self._texts: dict[str, None] = {}
+        self._replaced: set[tuple[int, str]] = set()
+
+    def apply(self, rows: pa.Table) -> pa.Table:
+        """Replaces the genres of the corrected films, in all rows of each.
+
+        Args:
+            rows: String columns `tasks.catalog.reading.COLUMNS`.
+        """
+        genres = rows["Genre"].combine_chunks()
+        self._texts |= dict.fromkeys(genres.unique().to_pylist())
+        texts = pc.utf8_trim_whitespace(rows["imdbId"].combine_chunks())
+        # A row without an id has no correction; it is dropped later.
+        is_id = pc.match_substring_regex(texts, ID_PATTERN)
+        imdb_ids = pc.if_else(is_id, texts, pa.scalar(None, pa.string())).cast(pa.int64())
+        replacements = self._replacements.take(pc.index_in(imdb_ids, value_set=self._ids, skip_nulls=True))
+        replaced = pa.table({"imdb_id": imdb_ids, "before": genres}).filter(replacements.is_valid())
+        self._replaced |= set(zip(*(column.to_pylist() for column in replaced.columns), strict=True))
+        column = rows.schema.get_field_index("Genre")
+        return rows.set_column(column, "Genre", pc.coalesce(replacements, genres))
+
+    def count(self) -> tuple[dict[str, int], list[int]]:
+        """Returns what became of the corrections, once all rows were corrected.
+
+        Returns:
+            The number of films by what became of their correction: `films changed`, `genres as before`, which can be
+            removed from the file, and `not in the catalog`; and the ids that the catalog lacks, ascending.
+
+        Raises:
+            CatalogError: They have a genre that neither IMDB nor the catalog has in any spelling.
+        """
+        corrections = self._corrections
+        known = [name for text in self._texts for name in split_genres(text)]
+        _check_genres(corrections, known)
+        canonical_names = unify_spellings(dict.fromkeys([*known, *_list_genres(corrections)], 0))
+        changed: set[int] = set()
+        unchanged: set[int] = set()
+        for imdb_id, text in self._replaced:
+            before, after = (
+                {canonical_names[name] for name in split_genres(genres)}
+                for genres in (text, corrections.genres[imdb_id])
+            )
+            (unchanged if before == after else changed).add(imdb_id)
+        missing_ids = sorted(corrections.genres.keys() - changed - unchanged)
+        counts = {
+            "films changed": len(changed),
+            "genres as before": len(unchanged - changed),
+            "not in the catalog": len(missing_ids),
+        }
+        return counts, missing_ids
 
 
 def read_corrections(source: str, private_hosts: Collection[str], max_bytes: int) -> Corrections:
@@ -78,42 +126,6 @@ def read_corrections(source: str, private_hosts: Collection[str], max_bytes: int
 
 def _error(problem: str, expected: str) -> CatalogError:
     return CatalogError(f"catalog.corrections: {problem}; expected {expected}")
-
-
-def apply_corrections(rows: pa.Table, corrections: Corrections) -> Corrected:
-    """Replaces the genres of the corrected films, in all rows of each.
-
-    Args:
-        rows: String columns `tasks.catalog.reading.COLUMNS`.
-        corrections: The corrections.
-
-    Raises:
-        CatalogError: They have a genre that neither IMDB nor the catalog has in any spelling.
-    """
-    genres = rows["Genre"].combine_chunks()
-    known = [name for text in genres.unique().to_pylist() for name in split_genres(text)]
-    _check_genres(corrections, known)
-    texts = pc.utf8_trim_whitespace(rows["imdbId"].combine_chunks())
-    # A row without an id has no correction; it is dropped later.
-    is_id = pc.match_substring_regex(texts, ID_PATTERN)
-    imdb_ids = pc.if_else(is_id, texts, pa.scalar(None, pa.string())).cast(pa.int64())
-    positions = pc.index_in(imdb_ids, value_set=pa.array(corrections.genres, pa.int64()), skip_nulls=True)
-    replacements = pa.array(corrections.genres.values(), pa.string()).take(positions)
-    corrected = pa.table({"imdb_id": imdb_ids, "before": genres, "after": replacements}).filter(replacements.is_valid())
-    canonical_names = unify_spellings(dict.fromkeys([*known, *_list_genres(corrections)], 0))
-    changed: set[int] = set()
-    unchanged: set[int] = set()
-    for imdb_id, *both in zip(*(column.to_pylist() for column in corrected.columns), strict=True):
-        before, after = ({canonical_names[name] for name in split_genres(text)} for text in both)
-        (unchanged if before == after else changed).add(imdb_id)
-    missing_ids = sorted(corrections.genres.keys() - changed - unchanged)
-    counts = {
-        "films changed": len(changed),
-        "genres as before": len(unchanged - changed),
-        "not in the catalog": len(missing_ids),
-    }
-    column = rows.schema.get_field_index("Genre")
-    return Corrected(rows.set_column(column, "Genre", pc.coalesce(replacements, genres)), counts, missing_ids)
 
 
 def _check_genres(corrections: Corrections, catalog_genres: Collection[str]) -> None:

@@ -7,17 +7,18 @@ have none. So a file that is not valid UTF-8, and yet has more than one such seq
 
 import codecs
 import re
+from collections.abc import Iterator
 
 import numpy as np
 
+from tasks.catalog.content import Content, iterate_chunks, store
 from tasks.catalog.records import name_row
 from tasks.errors import CatalogError
 
-_CHUNK_BYTES = 1 << 20  # at least 4, the size of a character
 _MAX_CHANCE_SHARE = 0.01
 
 
-def as_utf8(content: bytes, source: str) -> bytes:
+def as_utf8(content: Content, source: str) -> Content:
     """Returns a catalog in UTF-8, without byte-order mark.
 
     Args:
@@ -27,54 +28,70 @@ def as_utf8(content: bytes, source: str) -> bytes:
     Raises:
         CatalogError: A part of the file is UTF-8, and another is not.
     """
-    text = content.removeprefix(codecs.BOM_UTF8)
+    num_mark_bytes = len(codecs.BOM_UTF8) if content[: len(codecs.BOM_UTF8)] == codecs.BOM_UTF8 else 0
+    text = store(lambda file: file.writelines(iterate_chunks(content, num_mark_bytes))) if num_mark_bytes else content
     invalid_at = _find_invalid_utf8(text)
     if invalid_at is None:
         return text
-    non_ascii = _extract_non_ascii(text).decode("utf-8", errors="surrogateescape")
-    num_invalid = len(re.findall("[\udc80-\udcff]", non_ascii))
-    valid = re.findall("[^\x00-\x7f\udc80-\udcff]", non_ascii)
+    num_invalid, num_valid, first_valid = _count_non_ascii(text)
     where = f"the first, 0x{text[invalid_at]:02x}, in {name_row(text, invalid_at)}"
-    if len(text) < len(content):
+    if num_mark_bytes:
         raise CatalogError(
             f"{source} starts with UTF-8's byte-order mark, and has {num_invalid} bytes that are not UTF-8, {where}; "
             "expected UTF-8 or ISO-8859-1"
         )
-    if len(valid) > _MAX_CHANCE_SHARE * (len(valid) + num_invalid):
-        valid_at = text.find(valid[0].encode("utf-8"))
+    if num_valid > _MAX_CHANCE_SHARE * (num_valid + num_invalid):
+        valid_at = text.find(first_valid.encode("utf-8"))
         raise CatalogError(
-            f"{source} mixes encodings: {num_invalid} bytes are not UTF-8, {where}; {len(valid)} characters are, "
-            f"the first, {valid[0]}, in {name_row(text, valid_at)}; expected one encoding, UTF-8 or ISO-8859-1"
+            f"{source} mixes encodings: {num_invalid} bytes are not UTF-8, {where}; {num_valid} characters are, "
+            f"the first, {first_valid}, in {name_row(text, valid_at)}; expected one encoding, UTF-8 or ISO-8859-1"
         )
-    return text.decode("iso-8859-1").encode("utf-8")
+    recoded = (chunk.decode("iso-8859-1").encode("utf-8") for chunk in iterate_chunks(text))
+    return store(lambda file: file.writelines(recoded))
 
 
-def _find_invalid_utf8(content: bytes) -> int | None:
+def _find_invalid_utf8(content: Content) -> int | None:
     """Returns the offset of the first byte that is not UTF-8; None if all are."""
-    if content.isascii():
-        return None
-    position = 0
-    while position < len(content):
-        # By chunks, so that no text of the whole file is made.
-        chunk = content[position : position + _CHUNK_BYTES]
+    position, rest = 0, b""  # the bytes of a character that the next chunk completes
+    for chunk in iterate_chunks(content):
+        if not rest and chunk.isascii():
+            position += len(chunk)
+            continue
+        piece = rest + chunk
         try:
-            _, num_bytes = codecs.utf_8_decode(chunk, "strict", position + len(chunk) == len(content))
+            _, num_bytes = codecs.utf_8_decode(piece, "strict", False)
         except UnicodeDecodeError as error:
             return position + error.start
-        position += num_bytes
-    return None
+        position, rest = position + num_bytes, piece[num_bytes:]
+    return position if rest else None
 
 
-def _extract_non_ascii(content: bytes) -> bytes:
-    """Returns the runs of bytes beyond ASCII, an ASCII byte behind each."""
-    parts = []
+def _count_non_ascii(content: Content) -> tuple[int, int, str]:
+    """Returns the numbers of bytes that are no UTF-8 and of characters beyond ASCII, and the first of the latter."""
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    num_invalid, num_valid, first_valid = 0, 0, ""
+
+    def count(text: str) -> None:
+        nonlocal num_invalid, num_valid, first_valid
+        valid = re.findall("[^\x00-\x7f\udc80-\udcff]", text)
+        num_invalid += len(re.findall("[\udc80-\udcff]", text))
+        num_valid += len(valid)
+        first_valid = first_valid or "".join(valid[:1])
+
+    for part in _iterate_non_ascii(content):
+        count(decoder.decode(part))
+    count(decoder.decode(b"", final=True))
+    return num_invalid, num_valid, first_valid
+
+
+def _iterate_non_ascii(content: Content) -> Iterator[bytes]:
+    """Yields the runs of bytes beyond ASCII, an ASCII byte behind each."""
     previous_is_high = False
-    for start in range(0, len(content), _CHUNK_BYTES):
-        chunk = np.frombuffer(content, np.uint8, min(_CHUNK_BYTES, len(content) - start), start)
+    for part in iterate_chunks(content):
+        chunk = np.frombuffer(part, np.uint8)
         is_high = chunk >= 0x80
         is_kept = is_high.copy()
         is_kept[1:] |= is_high[:-1]
         is_kept[0] |= previous_is_high
         previous_is_high = bool(is_high[-1])
-        parts.append(chunk[is_kept].tobytes())
-    return b"".join(parts)
+        yield chunk[is_kept].tobytes()

@@ -4,23 +4,25 @@ import csv
 import hashlib
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import fsspec
 import pyarrow as pa
 import pyarrow.csv
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from tasks.catalog.content import Content, iterate_chunks, release, store
 from tasks.catalog.encoding import as_utf8
-from tasks.catalog.records import Records, find_header_end, scan_records
+from tasks.catalog.records import Records, Window, find_header_end, scan_records
 from tasks.errors import CatalogError, one_line
 from tasks.settings import CATALOG_MAX_BYTES
 from tasks.storage.filesystems import list_filesystem_errors
 from tasks.web.addresses import redact
-from tasks.web.client import Client, RequestError, read_address
+from tasks.web.client import Client, RequestError, copy_address
 
 COLUMNS = ("imdbId", "Imdb Link", "Title", "IMDB Score", "Genre", "Poster")
 _EXPECTED = "expected the path of a CSV file, or its address (http(s), s3, gs or another that fsspec knows)"
@@ -35,6 +37,7 @@ _HTTP_ADVICE = {
     "its path",
 }
 _MIN_BLOCK_BYTES = 1 << 20
+_COPY_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,87 @@ class Rows:
     """The rows of a catalog.
 
     Attributes:
-        table: The columns that were asked for, as strings.
-        number: Number of rows in the file, counted apart from the parser; blank lines are none.
-        num_malformed: Number of rows that `table` lacks since their number of fields differs from the header's.
-        malformed_lines: Line numbers of the first of these rows; the file's first line, the header, is 1.
+        source: Path or address of the file, for messages.
+        columns: The columns that were asked for.
         sha256: Hash of the file as it was read, hexadecimal.
     """
 
-    table: pa.Table
-    number: int
-    num_malformed: int
-    malformed_lines: tuple[int, ...]
+    source: str
+    columns: tuple[str, ...]
     sha256: str
+    _content: Content
+    _names: tuple[str, ...]
+    _records: Records
+
+    @property
+    def number(self) -> int:
+        """Number of rows in the file, counted apart from the parser; blank lines are none."""
+        return self._records.number
+
+    @property
+    def num_malformed(self) -> int:
+        """Number of rows that `tables` lack since their number of fields differs from the header's."""
+        return self._records.num_malformed
+
+    @property
+    def malformed_lines(self) -> tuple[int, ...]:
+        """Line numbers of the first of these rows; the file's first line, the header, is 1."""
+        return self._records.malformed_lines
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """All rows: the columns that were asked for, as strings."""
+        return pa.concat_tables([self._schema.empty_table(), *map(self._parse, self._records.windows)])
+
+    @property
+    def _schema(self) -> pa.Schema:
+        return pa.schema([(name, pa.string()) for name in self.columns])
+
+    def iterate_tables(self) -> Iterator[pa.Table]:
+        """Yields all rows, a few hundred thousand at a time; they are parsed anew unless they are few.
+
+        Raises:
+            CatalogError: The file can't be parsed.
+        """
+        if len(self._records.windows) < 2:
+            yield self.table
+            return
+        for window in self._records.windows:
+            yield self._parse(window)
+            release(self._content)
+
+    def _parse(self, window: Window) -> pa.Table:
+        num_skipped = 0
+
+        def skip(_: pyarrow.csv.InvalidRow) -> str:
+            nonlocal num_skipped
+            num_skipped += 1
+            return "skip"
+
+        try:
+            table = pyarrow.csv.read_csv(
+                pa.BufferReader(pa.py_buffer(self._content).slice(window.start, window.stop - window.start)),
+                # The names as given to `read_rows`: in the header may be spaces around them. A row must fit into a
+                # block.
+                read_options=pyarrow.csv.ReadOptions(
+                    column_names=self._names, block_size=max(_MIN_BLOCK_BYTES, self._records.longest_bytes + 1)
+                ),
+                parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    column_types=self._schema, include_columns=self.columns, strings_can_be_null=False
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            raise CatalogError(
+                f"{self.source} can't be read as CSV: {one_line(error)}; expected the columns "
+                f"{', '.join(self.columns)}, separated by commas"
+            ) from error
+        if (table.num_rows + num_skipped, num_skipped) != (window.number, window.num_malformed):
+            raise RuntimeError(
+                f"{self.source} has {window.number} rows, {window.num_malformed} of them malformed, of which "
+                f"{table.num_rows} were read and {num_skipped} skipped: this is a bug of the reader"
+            )
+        return table
 
 
 def read_rows(
@@ -69,7 +141,8 @@ def read_rows(
     The encoding is detected, see `tasks.catalog.encoding`.
 
     Args:
-        source: Path or address of the file, as in `read_bytes`.
+        source: Path or address of the file: local, http(s), or any other address that fsspec and the packages installed
+            beside it know.
         required: Names of the columns that the file must have.
         optional: Names of the columns that are read if the file has them.
         private_hosts: Hosts that may have private addresses, `posters.allow_private_hosts`.
@@ -77,63 +150,32 @@ def read_rows(
 
     Raises:
         CatalogError: The file can't be read, is too large, is empty, is no CSV, lacks a required column, mixes
-            encodings, has an unbalanced quote, or ends within a row.
+            encodings, has an unbalanced quote, or ends within a row. What else the parser refuses, it refuses where
+            the rows are taken.
     """
-    content = read_bytes(source, max_bytes, private_hosts)
-    sha256 = hashlib.sha256(content).hexdigest()
+    content = _fetch(source, max_bytes, private_hosts)
+    digest = hashlib.sha256()
+    is_blank, has_zero = True, False
+    for chunk in iterate_chunks(content):
+        digest.update(chunk)
+        is_blank = is_blank and chunk.isspace()
+        has_zero = has_zero or b"\0" in chunk
     source = redact(source)  # from here on, it is for messages
-    if not content or content.isspace():
+    if is_blank:
         raise CatalogError(f"{source} is empty: expected a CSV file with the columns {', '.join(required)}")
-    if b"\0" in content:
+    if has_zero:
         raise CatalogError(
             f"{source} is no CSV: it has zero bytes; expected text with the columns {', '.join(required)}"
         )
     content = as_utf8(content, source)
     names, body_start = _read_header(source, content, required)
-    columns = [*required, *(name for name in optional if name in names)]
+    columns = (*required, *(name for name in optional if name in names))
     indices = {name: names.index(name) for name in columns}
     records = scan_records(content, body_start, indices, len(names), source)
-    table, num_skipped = _parse(source, content, body_start, names, columns, records)
-    if (table.num_rows + num_skipped, num_skipped) != (records.number, records.num_malformed):
-        raise RuntimeError(
-            f"{source} has {records.number} rows, {records.num_malformed} of them malformed, of which {table.num_rows} "
-            f"were read and {num_skipped} skipped: this is a bug of the reader"
-        )
-    return Rows(table, records.number, records.num_malformed, records.malformed_lines, sha256)
-
-
-def _parse(
-    source: str, content: bytes, body_start: int, names: Sequence[str], columns: Sequence[str], records: Records
-) -> tuple[pa.Table, int]:
-    """Returns the columns of the rows behind the header, and the number of rows with another number of fields."""
-    schema = pa.schema([(name, pa.string()) for name in columns])
-    if not records.number:
-        return schema.empty_table(), 0
-    num_skipped = 0
-
-    def skip(_: pyarrow.csv.InvalidRow) -> str:
-        nonlocal num_skipped
-        num_skipped += 1
-        return "skip"
-
-    try:
-        table = pyarrow.csv.read_csv(
-            pa.BufferReader(pa.py_buffer(content).slice(body_start)),
-            # The names as given to this function: in the header may be spaces around them. A row must fit into a block.
-            read_options=pyarrow.csv.ReadOptions(
-                column_names=names, block_size=max(_MIN_BLOCK_BYTES, records.longest_bytes + 1)
-            ),
-            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=schema, include_columns=columns, strings_can_be_null=False
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        columns = ", ".join(schema)
-        raise CatalogError(
-            f"{source} can't be read as CSV: {one_line(error)}; expected the columns {columns}, separated by commas"
-        ) from error
-    return table, num_skipped
+    rows = Rows(source, columns, digest.hexdigest(), content, tuple(names), records)
+    if len(records.windows) < 2:
+        _ = rows.table  # which is kept, so that a file that can't be parsed is refused here
+    return rows
 
 
 def is_address(source: str) -> bool:
@@ -141,8 +183,8 @@ def is_address(source: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source) is not None
 
 
-def read_bytes(source: str, max_bytes: int, private_hosts: Collection[str] = ()) -> bytes:
-    """Returns the content of a file.
+def _fetch(source: str, max_bytes: int, private_hosts: Collection[str]) -> Content:
+    """Returns a copy of a file.
 
     Args:
         source: Local path, http(s) address, or any other address that fsspec and the packages installed beside it
@@ -154,64 +196,71 @@ def read_bytes(source: str, max_bytes: int, private_hosts: Collection[str] = ())
         CatalogError: If the file can't be read, or is larger.
     """
     if source.startswith(("http://", "https://")):
-        return _read_http(source, max_bytes, private_hosts)
+        return _fetch_http(source, max_bytes, private_hosts)
     if is_address(source):
-        return _read_object(source, max_bytes)
+        return _fetch_object(source, max_bytes)
     try:
         with Path(source).open("rb") as file:
-            return _read_bounded(file, os.fstat(file.fileno()).st_size, max_bytes, source)
+            return _copy_bounded(file, os.fstat(file.fileno()).st_size, max_bytes, source)
     except OSError as error:
         raise CatalogError(f"{source} can't be read: {error.strerror}; {_EXPECTED}") from error
 
 
-def _read_bounded(file: BinaryIO, size: int | None, max_bytes: int, source: str) -> bytes:
+def _copy_bounded(source_file: IO[bytes], size: int | None, max_bytes: int, source: str) -> Content:
     """Returns the content of a file.
 
     Args:
-        file: The file, at its start.
+        source_file: The file, at its start.
         size: Size in bytes as its filesystem states it; None if it is not known. A file may grow, and a device or a
             pipe has none.
         max_bytes: Maximum size in bytes.
         source: Path or address of the file, for messages.
     """
-    stated = size or 0
-    parts: list[bytes] = []
-    num_bytes = 0
-    # The last read returns nothing, where the file ends.
-    while stated <= max_bytes and num_bytes <= max_bytes:
-        part = file.read(min(max(stated, _MIN_BLOCK_BYTES), max_bytes + 1 - num_bytes))
-        if not part:
-            return parts[0] if len(parts) == 1 else b"".join(parts)
-        parts.append(part)
-        num_bytes += len(part)
-    raise CatalogError(
-        f"{source} is larger than {max_bytes:,} bytes: expected a catalog of at most that size (catalog.max_bytes)"
-    )
+
+    def copy(file: IO[bytes]) -> None:
+        num_bytes = size or 0
+        if num_bytes <= max_bytes:
+            num_bytes = 0
+            # The last read returns nothing, where the file ends.
+            while num_bytes <= max_bytes and (part := source_file.read(min(_COPY_BYTES, max_bytes + 1 - num_bytes))):
+                file.write(part)
+                num_bytes += len(part)
+        if num_bytes > max_bytes:
+            raise CatalogError(
+                f"{source} is larger than {max_bytes:,} bytes: expected a catalog of at most that size "
+                "(catalog.max_bytes)"
+            )
+
+    return store(copy)
 
 
-def _read_http(address: str, max_bytes: int, private_hosts: Collection[str]) -> bytes:
+def _fetch_http(address: str, max_bytes: int, private_hosts: Collection[str]) -> Content:
     # Not by fsspec, whose HTTP client has neither these rules nor the retries and the time limit.
     client = Client(1, _CONNECT_TIMEOUT_SECONDS, private_hosts)
+    retrying = Retrying(
+        retry=retry_if_exception(lambda error: isinstance(error, RequestError) and error.is_transient),
+        stop=stop_after_attempt(_HTTP_ATTEMPTS),
+        wait=wait_random_exponential(multiplier=_BACKOFF_SECONDS),
+        reraise=True,
+    )
     try:
-        retrying = Retrying(
-            retry=retry_if_exception(lambda error: isinstance(error, RequestError) and error.is_transient),
-            stop=stop_after_attempt(_HTTP_ATTEMPTS),
-            wait=wait_random_exponential(multiplier=_BACKOFF_SECONDS),
-            reraise=True,
+        return store(
+            lambda file: retrying(
+                copy_address, address, file, max_bytes=max_bytes, seconds=_HTTP_SECONDS, client=client
+            )
         )
-        return retrying(read_address, address, max_bytes=max_bytes, seconds=_HTTP_SECONDS, client=client)
     except RequestError as error:
         raise CatalogError(
             f"{redact(address)} can't be read: {error.reason}{_HTTP_ADVICE.get(error.reason, '')}"
         ) from error
 
 
-def _read_object(address: str, max_bytes: int) -> bytes:
+def _fetch_object(address: str, max_bytes: int) -> Content:
     try:
         filesystem, path = _find_object(address)
         size = filesystem.info(path).get("size")
         with filesystem.open(path, "rb") as file:
-            content = _read_bounded(file, size, max_bytes, address)
+            content = _copy_bounded(file, size, max_bytes, address)
     except list_filesystem_errors() as error:
         raise _reading_error(address, error) from error
     if size is not None and len(content) < size:
@@ -238,7 +287,7 @@ def _reading_error(address: str, error: Exception) -> CatalogError:
     return CatalogError(f"{address} can't be read: {message}; {_EXPECTED}")
 
 
-def _read_header(source: str, content: bytes, required: Sequence[str]) -> tuple[list[str], int]:
+def _read_header(source: str, content: Content, required: Sequence[str]) -> tuple[list[str], int]:
     """Returns the names of the columns, without spaces around them, and the offset of the first row."""
     end = find_header_end(content)
     if end is None:

@@ -13,12 +13,15 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.catalog.content import Content, iterate_chunks, release
 from tasks.errors import CatalogError
 
 _QUOTE, _COMMA, _LF, _CR = b'",\n\r'
 _CHUNK_BYTES = 1 << 20  # bounds the memory of a pass, whatever the bytes are
 _MAX_HEADER_BYTES = 1 << 16
 _NUM_EXAMPLES = 10
+# Of the rows that are parsed at a time; in a catalog of 40,000 films, all.
+_WINDOW_BYTES = 1 << 26
 # A quoted field that has taken in rows shows one in its first lines.
 _MAX_SEARCHED_LINES = 1000
 _EXCERPT_BYTES = 30
@@ -31,23 +34,48 @@ _TELLING_VALUES = {
 
 
 @dataclass(frozen=True)
-class Records:
-    """The number of records in a part of a CSV.
+class Window:
+    """Some whole records of a CSV, one after the other.
 
     Attributes:
+        start: Offset of the first one.
+        stop: Offset behind the last one.
         number: Number of records.
         num_malformed: Number of those whose number of fields differs from the header's.
+    """
+
+    start: int
+    stop: int
+    number: int
+    num_malformed: int
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records in a part of a CSV.
+
+    Attributes:
+        windows: All of them, some megabytes at a time.
         malformed_lines: Line numbers of the first malformed ones, the file's first line is 1.
         longest_bytes: Size of the longest record, with its line end.
     """
 
-    number: int
-    num_malformed: int
+    windows: tuple[Window, ...]
     malformed_lines: tuple[int, ...]
     longest_bytes: int
 
+    @property
+    def number(self) -> int:
+        """Number of records."""
+        return sum(window.number for window in self.windows)
 
-def find_header_end(content: bytes) -> int | None:
+    @property
+    def num_malformed(self) -> int:
+        """Number of records whose number of fields differs from the header's."""
+        return sum(window.num_malformed for window in self.windows)
+
+
+def find_header_end(content: Content) -> int | None:
     """Returns the offset behind the line end of the first record; None if it has none in its first 64 KiB."""
     is_quoted, field_start, last_close = False, 0, -2
     for match in re.finditer(rb'[",\r\n]', content[:_MAX_HEADER_BYTES]):
@@ -64,7 +92,7 @@ def find_header_end(content: bytes) -> int | None:
     return None if is_quoted or len(content) > _MAX_HEADER_BYTES else len(content)
 
 
-def scan_records(content: bytes, start: int, columns: Mapping[str, int], num_columns: int, source: str) -> Records:
+def scan_records(content: Content, start: int, columns: Mapping[str, int], num_columns: int, source: str) -> Records:
     """Counts the records of a CSV.
 
     Args:
@@ -83,6 +111,7 @@ def scan_records(content: bytes, start: int, columns: Mapping[str, int], num_col
         for field in scan.read_chunk(len(content)):
             if problem := _find_problem(content, field, telling, num_columns):
                 raise _unbalanced(content, field.open_at, problem, source)
+        release(content)
     if scan.is_quoted:
         raise _unbalanced(content, scan.field.open_at, "the file ends within the field", source)
     scan.finish()
@@ -94,7 +123,7 @@ def scan_records(content: bytes, start: int, columns: Mapping[str, int], num_col
     return scan.records()
 
 
-def name_row(content: bytes, offset: int) -> str:
+def name_row(content: Content, offset: int) -> str:
     """Returns the row of a byte: `row 12`, its line number, the header is 1; `row 12 (record 10)` if these differ.
 
     They differ behind quoted line ends and blank lines.
@@ -110,7 +139,7 @@ def name_row(content: bytes, offset: int) -> str:
     return f"row {line}" if line == record else f"row {line} (record {record})"
 
 
-def _unbalanced(content: bytes, open_at: int, problem: str, source: str) -> CatalogError:
+def _unbalanced(content: Content, open_at: int, problem: str, source: str) -> CatalogError:
     text = content[open_at : open_at + _EXCERPT_BYTES].split(b"\n")[0].decode("utf-8", errors="replace").strip()
     return CatalogError(
         f"{source}, {name_row(content, open_at)}: unbalanced quote at {text!r}: {problem}; "
@@ -128,7 +157,7 @@ class _Field:
 
 
 def _find_problem(
-    content: bytes, field: _Field, telling: Mapping[int, re.Pattern[bytes]], num_columns: int
+    content: Content, field: _Field, telling: Mapping[int, re.Pattern[bytes]], num_columns: int
 ) -> str | None:
     """Returns what shows that a quoted field with line ends is no field; None if it may be one."""
     if content[field.close_at + 1 : field.close_at + 2] not in (b"", b",", b"\r", b"\n"):
@@ -141,17 +170,20 @@ def _find_problem(
             continue
         values = line[0].split(b",")
         # The columns that the field has taken in from this line, without its own.
-        first = content.count(b",", line.start(), field.open_at) + 1 if line.start() <= field.open_at else 0
-        end = content.count(b",", line.start(), field.close_at) if line.end() > field.close_at else num_columns
+        first = content[line.start() : field.open_at].count(b",") + 1 if line.start() <= field.open_at else 0
+        end = content[line.start() : field.close_at].count(b",") if line.end() > field.close_at else num_columns
         is_row = all(pattern.fullmatch(values[column].strip(b' "')) for column, pattern in telling.items())
         if is_row and any(first <= column < end for column in telling):
             return f"the field takes in values of other columns, in line {_line_number(content, line.start())}"
     return None
 
 
-def _line_number(content: bytes, offset: int) -> int:
-    part = content[:offset]
-    return 1 + part.count(b"\n") + part.count(b"\r") - part.count(b"\r\n")
+def _line_number(content: Content, offset: int) -> int:
+    number, previous = 1, b""
+    for chunk in iterate_chunks(content, 0, offset):
+        number += chunk.count(b"\n") + chunk.count(b"\r") - (previous + chunk).count(b"\r\n")
+        previous = chunk[-1:]
+    return number
 
 
 def _have_any(offsets: NDArray[np.intp], starts: NDArray[np.intp], ends: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -170,7 +202,7 @@ class _Scan:
         cut_at: Offset of a last record that has no line end and too few fields, `cut_fields`; None if there is none.
     """
 
-    def __init__(self, content: bytes, start: int, num_columns: int) -> None:
+    def __init__(self, content: Content, start: int, num_columns: int) -> None:
         self._content = content
         self._bytes = np.frombuffer(content, np.uint8)
         self._num_columns = num_columns
@@ -190,9 +222,19 @@ class _Scan:
         self._num_malformed = 0
         self._malformed_lines: list[int] = []
         self._longest = 0
+        self._windows: list[Window] = []
+        self._window_start = start
 
     def records(self) -> Records:
-        return Records(self.number, self._num_malformed, tuple(self._malformed_lines), self._longest)
+        self._end_window(len(self._content))
+        return Records(tuple(self._windows), tuple(self._malformed_lines), self._longest)
+
+    def _end_window(self, stop: int) -> None:
+        number = self.number - sum(window.number for window in self._windows)
+        num_malformed = self._num_malformed - sum(window.num_malformed for window in self._windows)
+        if number:
+            self._windows.append(Window(self._window_start, stop, number, num_malformed))
+        self._window_start = stop
 
     def read_chunk(self, stop: int) -> list[_Field]:
         """Reads on, at most up to `stop`; returns the quoted fields that ended and may have taken in rows.
@@ -352,6 +394,8 @@ class _Scan:
             self._record_start = int(end_positions[-1]) + 1
             self._record_line = int(num_lines[-1]) + 1
             self._num_commas = num_separators - int(ends[-1]) - 1
+            if self._record_start - self._window_start >= _WINDOW_BYTES:
+                self._end_window(self._record_start)
         else:
             self._num_commas += num_separators
         line_ends = positions[is_line_end]

@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.atomic import atomic_file, write_text
-from tasks.catalog.cleaning import clean
-from tasks.catalog.corrections import apply_corrections, read_corrections
-from tasks.catalog.reading import read_rows
+from tasks.catalog.cleaning import FILMS, clean
+from tasks.catalog.corrections import Correction, read_corrections
+from tasks.catalog.reading import Rows, read_rows
 from tasks.errors import CatalogError, SettingsError
 from tasks.settings import CatalogSettings
 
 logger = logging.getLogger(__name__)
 
 _NUM_EXAMPLES = 10  # of ids in a warning
+_GROUP_ROWS = 1 << 20  # of the table of films, as pyarrow writes it
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Catalog:
         dropped: Number of rows dropped, by reason.
         doubts: Doubtful values, as in `tasks.catalog.cleaning.CleanedRows`.
         sha256: Hash of MovieGenre.csv as it was read, hexadecimal.
-        corrections: Number of films by what became of their correction, as in `tasks.catalog.corrections.Corrected`;
+        corrections: Number of films by what became of their correction, as in `tasks.catalog.corrections.Correction`;
             empty without corrections.
         corrections_sha256: Hash of the corrections as they were read; None: there are none.
     """
@@ -81,19 +83,16 @@ def read_catalog(settings: CatalogSettings, catalog_dir: Path, private_hosts: Co
         SettingsError: An excluded genre is unknown, and similar to a known one.
     """
     rows = read_rows(settings.source, private_hosts=private_hosts, max_bytes=settings.max_bytes)
-    table, corrections, corrections_sha256 = rows.table, {}, None
+    iterate_tables, corrections_sha256, correction = rows.iterate_tables, None, None
     if settings.corrections:
         read = read_corrections(settings.corrections, private_hosts, settings.max_bytes)
-        corrected = apply_corrections(table, read)
-        table, corrections, corrections_sha256 = corrected.table, corrected.counts, read.sha256
-        logger.info("catalog: corrections: %s", corrections)
-        if corrected.missing_ids:
-            some = _list_some(corrected.missing_ids[:_NUM_EXAMPLES], len(corrected.missing_ids))
-            logger.warning("catalog: corrections of films that the catalog does not have: imdbId %s", some)
-    cleaned = clean(table, settings.excluded_genres)
+        correction, corrections_sha256 = Correction(read), read.sha256
+        iterate_tables = partial(_correct, rows, correction)
+    cleaned = clean(iterate_tables, settings.excluded_genres)
+    corrections = _count_corrections(correction) if correction else {}
     dropped = {"wrong number of fields": rows.num_malformed, **cleaned.dropped}
     _check_excluded_genres(cleaned.unknown_excluded)
-    num_films = cleaned.films.num_rows
+    num_films = cleaned.num_films
     counts = f"{rows.number:,} rows = {num_films:,} films + {sum(dropped.values()):,} dropped"
     if num_films + sum(dropped.values()) != rows.number:
         raise RuntimeError(f"the rows of {settings.source} don't add up: {counts}, {dropped}: this is a bug")
@@ -104,8 +103,8 @@ def read_catalog(settings: CatalogSettings, catalog_dir: Path, private_hosts: Co
             "films with a genre and the http(s) address of a poster"
         )
     films_path = catalog_dir / "films.parquet"
-    with atomic_file(films_path) as partial:
-        pq.write_table(cleaned.films, partial)
+    with atomic_file(films_path) as partial_path:
+        _write_films(partial_path, cleaned.iterate_films())
     hashes = {"sha256": rows.sha256, "corrections_sha256": corrections_sha256}
     accounts = {**hashes, "rows": rows.number, "films": num_films, "dropped": dropped, "corrections": corrections}
     write_text(catalog_dir / "dropped.json", json.dumps(accounts, indent=2) + "\n")
@@ -127,6 +126,33 @@ def read_catalog(settings: CatalogSettings, catalog_dir: Path, private_hosts: Co
     if doubtful := catalog.count_doubts():
         logger.warning("catalog: doubtful genres: %s", doubtful)
     return catalog
+
+
+def _correct(rows: Rows, correction: Correction) -> Iterator[pa.Table]:
+    return map(correction.apply, rows.iterate_tables())
+
+
+def _count_corrections(correction: Correction) -> dict[str, int]:
+    counts, missing_ids = correction.count()
+    logger.info("catalog: corrections: %s", counts)
+    if missing_ids:
+        some = _list_some(missing_ids[:_NUM_EXAMPLES], len(missing_ids))
+        logger.warning("catalog: corrections of films that the catalog does not have: imdbId %s", some)
+    return counts
+
+
+def _write_films(path: Path, tables: Iterable[pa.Table]) -> None:
+    """Writes films in groups of the same number of rows, whatever their number in each table is."""
+    with pq.ParquetWriter(path, FILMS) as writer:
+        waiting = FILMS.empty_table()
+        for table in tables:
+            waiting = pa.concat_tables([waiting, table])
+            while waiting.num_rows >= _GROUP_ROWS:
+                # One piece, as pages end where pieces do.
+                writer.write_table(waiting.slice(0, _GROUP_ROWS).combine_chunks(), _GROUP_ROWS)
+                waiting = waiting.slice(_GROUP_ROWS)
+        if waiting.num_rows:
+            writer.write_table(waiting.combine_chunks(), _GROUP_ROWS)
 
 
 def _list_some(examples: Sequence[int], number: int) -> str:

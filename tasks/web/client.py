@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -195,11 +195,12 @@ class _PublicResolver(AbstractResolver):
         await self._resolver.close()
 
 
-def read_address(address: str, *, max_bytes: int, seconds: float, client: Client) -> bytes:
-    """Returns the whole body at an address.
+def copy_address(address: str, file: IO[bytes], *, max_bytes: int, seconds: float, client: Client) -> None:
+    """Writes the whole body at an address to a file, in place of what the file has.
 
     Args:
         address: Address, http or https.
+        file: File to write to; after an error it may have a part of the body.
         max_bytes: Maximum size of the body, decompressed.
         seconds: Time limit.
         client: Client that is not open.
@@ -208,11 +209,13 @@ def read_address(address: str, *, max_bytes: int, seconds: float, client: Client
         RequestError: The request failed, has another status than 200, the body is too large, cut short, or its length
             was not announced, so that one that is cut short would look like a whole one.
     """
-    return asyncio.run(_read_address(address, max_bytes=max_bytes, seconds=seconds, client=client))
+    asyncio.run(_copy_address(address, file, max_bytes=max_bytes, seconds=seconds, client=client))
 
 
-async def _read_address(address: str, *, max_bytes: int, seconds: float, client: Client) -> bytes:
-    body = bytearray()
+async def _copy_address(address: str, file: IO[bytes], *, max_bytes: int, seconds: float, client: Client) -> None:
+    file.seek(0)
+    file.truncate()
+    num_bytes = 0
     try:
         async with asyncio.timeout(seconds), client, client.get(address) as response:
             if response.status != HTTPStatus.OK:
@@ -220,9 +223,9 @@ async def _read_address(address: str, *, max_bytes: int, seconds: float, client:
             if response.content_length is None and not response.headers.get("Transfer-Encoding"):
                 raise RequestError("no length announced")
             async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > max_bytes:
+                num_bytes += len(chunk)
+                if num_bytes > max_bytes:
                     raise RequestError("too large")
+                file.write(chunk)
     except TimeoutError as error:
         raise RequestError("timeout", is_transient=True) from error
-    return bytes(body)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from opened_page import DESKTOP, PHONE, OpenedPage
 
-from tasks.catalog.corrections import apply_corrections, read_corrections
+from tasks.catalog.corrections import Correction, read_corrections
 from tasks.catalog.reading import read_rows
 
 pytestmark = [pytest.mark.pages, pytest.mark.backbone]
@@ -68,8 +68,9 @@ def test_what_is_ticked_is_saved_as_corrections_that_the_catalog_takes(small_run
         genres = corrections.genres[int(tick["id"])].split("|")
         assert (tick["genre"] in genres) == (not tick["given"]), tick
     assert len(pd.read_csv(path)) == len({tick["id"] for tick in ticked})
-    corrected = apply_corrections(read_rows(str(small_run.data_dir / "site" / "MovieGenre.csv")).table, corrections)
-    assert corrected.counts["films changed"] == len(corrections.genres)
-    assert corrected.counts["not in the catalog"] == 0
+    correction = Correction(corrections)
+    correction.apply(read_rows(str(small_run.data_dir / "site" / "MovieGenre.csv")).table)
+    counts, missing_ids = correction.count()
+    assert (counts["films changed"], missing_ids) == (len(corrections.genres), [])
     assert not opened.problems
     page.close()

@@ -1,9 +1,11 @@
+import json
+
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.catalog.cleaning import FILMS, clean
+from tasks.catalog.cleaning import FILMS, CleanedRows, clean
 from tasks.catalog.reading import COLUMNS
 
 GOOD = {
@@ -22,10 +24,20 @@ def table(*rows: dict[str, str]) -> pa.Table:
     )
 
 
+def clean_rows(rows: pa.Table, excluded_genres: list[str], num_at_once: int = 2) -> tuple[pa.Table, CleanedRows]:
+    """Returns the films, cleaned some rows at a time, and what else is known of them."""
+    cleaned = clean(
+        lambda: (rows.slice(start, num_at_once) for start in range(0, rows.num_rows, num_at_once)), excluded_genres
+    )
+    films = pa.concat_tables([FILMS.empty_table(), *cleaned.iterate_films()])
+    assert films.num_rows == cleaned.num_films
+    return films, cleaned
+
+
 def test_a_good_row() -> None:
-    cleaned = clean(table({}), ["Adult"])
-    assert cleaned.films.schema == FILMS
-    assert cleaned.films.to_pylist() == [
+    films, cleaned = clean_rows(table({}), ["Adult"])
+    assert films.schema == FILMS
+    assert films.to_pylist() == [
         {
             "imdb_id": 114709,
             "title": "Toy Story (1995)",
@@ -55,14 +67,16 @@ def test_a_good_row() -> None:
     ],
 )
 def test_dropped_for_the_first_reason_that_applies(row: dict[str, str], reason: str) -> None:
-    cleaned = clean(table(row, {}), ["Adult"])
-    assert cleaned.films["imdb_id"].to_pylist() == [114709]
+    films, cleaned = clean_rows(table(row, {}), ["Adult"])
+    assert films["imdb_id"].to_pylist() == [114709]
     assert {name: count for name, count in cleaned.dropped.items() if count} == {reason: 1}
 
 
 def test_first_usable_row_of_a_repeated_id_is_kept() -> None:
-    cleaned = clean(table({"Genre": ""}, {"Title": "first"}, {"Title": "second"}, {"imdbId": "0114709"}), [])
-    assert cleaned.films["title"].to_pylist() == ["first"]
+    films, cleaned = clean_rows(
+        table({"Genre": ""}, {"Title": "first"}, {"Title": "second"}, {"imdbId": "0114709"}), []
+    )
+    assert films["title"].to_pylist() == ["first"]
     assert (cleaned.dropped["no genre"], cleaned.dropped["repeated id"]) == (1, 2)
 
 
@@ -79,15 +93,15 @@ def test_first_usable_row_of_a_repeated_id_is_kept() -> None:
     ],
 )
 def test_year_from_title(title: str, year: int | None) -> None:
-    assert clean(table({"Title": title}), []).films["year"].to_pylist() == [year]
+    assert clean_rows(table({"Title": title}), [])[0]["year"].to_pylist() == [year]
 
 
 @pytest.mark.parametrize(
     ("score", "number"), [("", None), ("n/a", None), (" 7 ", 7.0), ("72", None), ("inf", None), ("-1", None)]
 )
 def test_score(score: str, number: float | None) -> None:
-    cleaned = clean(table({"IMDB Score": score}), [])
-    assert cleaned.films["score"].to_pylist() == [number]
+    films, cleaned = clean_rows(table({"IMDB Score": score}), [])
+    assert films["score"].to_pylist() == [number]
     assert cleaned.doubts["scores not from 1 to 10"] == (bool(score) and number is None)
 
 
@@ -101,8 +115,8 @@ def test_doubts_are_counted_for_the_kept_films() -> None:
         {"imdbId": "", "Genre": "Nonsense"},
         {"imdbId": "4", "Genre": "ADULT"},
     )
-    cleaned = clean(rows, ["Adult"])
-    assert cleaned.films["genres"].to_pylist() == [
+    films, cleaned = clean_rows(rows, ["Adult"])
+    assert films["genres"].to_pylist() == [
         ["Sci-Fi", "Drama"],
         ["Sci-Fi", "Drama"],
         ["Drama", "Comedy", "War", "Western", "Slapstick"],
@@ -122,12 +136,33 @@ def test_doubts_are_counted_for_the_kept_films() -> None:
 
 
 def test_an_excluded_genre_is_excluded_in_any_spelling() -> None:
-    cleaned = clean(table({"Genre": "Talk Show"}, {"imdbId": "2"}), ["talk-show"])
-    assert cleaned.films["imdb_id"].to_pylist() == [2]
+    films, cleaned = clean_rows(table({"Genre": "Talk Show"}, {"imdbId": "2"}), ["talk-show"])
+    assert films["imdb_id"].to_pylist() == [2]
     assert cleaned.dropped["genre talk-show"] == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.fixed_dictionaries({name: st.text(max_size=12) for name in COLUMNS}), max_size=8))
 def test_every_row_is_kept_or_counted(rows: list[dict[str, str]]) -> None:
-    cleaned = clean(pa.Table.from_pylist(rows, schema=table().schema), ["Adult"])
-    assert cleaned.films.num_rows + sum(cleaned.dropped.values()) == len(rows)
+    films, cleaned = clean_rows(pa.Table.from_pylist(rows, schema=table().schema), ["Adult"])
+    assert films.num_rows + sum(cleaned.dropped.values()) == len(rows)
+
+
+_ROWS = st.fixed_dictionaries(
+    {
+        "imdbId": st.sampled_from(["1", " 1", "2", "3", "x", ""]),
+        "Genre": st.sampled_from(["Drama", "drama|War", "War| Drama", "Krimi", "krimi", "Adult", "", "|"]),
+        "IMDB Score": st.sampled_from(["5.5", "", "n/a"]),
+        "Title": st.text(max_size=3) | st.just("T (1999)"),
+        "Poster": st.sampled_from(["http://x/1.jpg", "", "ftp://x"]),
+    }
+)
+
+
+@settings(deadline=None)
+@given(st.lists(_ROWS, max_size=12), st.integers(1, 5))
+def test_rows_are_cleaned_alike_however_many_at_a_time(rows: list[dict[str, str]], num_at_once: int) -> None:
+    whole_films, whole = clean_rows(table(*rows), ["Adult", "Krimi"], 100)
+    films, cleaned = clean_rows(table(*rows), ["Adult", "Krimi"], num_at_once)
+    assert films.equals(whole_films)
+    assert json.dumps([cleaned.dropped, cleaned.doubts]) == json.dumps([whole.dropped, whole.doubts])

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from tasks.catalog import encoding
+from tasks.catalog import content as content_module
 from tasks.catalog.encoding import as_utf8
 from tasks.errors import CatalogError
 
@@ -27,7 +27,7 @@ def rows(*titles: bytes) -> bytes:
     ],
 )
 def test_whole_files(monkeypatch: pytest.MonkeyPatch, chunk_bytes: int, content: bytes, expected: str) -> None:
-    monkeypatch.setattr(encoding, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(content_module, "_CHUNK_BYTES", chunk_bytes)
     text = as_utf8(content, "films.csv").decode("utf-8")
     assert text.splitlines()[0] == "imdbId,Title"
     assert text.splitlines()[-1].split(",", 1)[1] == expected
@@ -59,6 +59,6 @@ def test_whole_files(monkeypatch: pytest.MonkeyPatch, chunk_bytes: int, content:
 def test_mixed_encodings_are_refused(
     monkeypatch: pytest.MonkeyPatch, chunk_bytes: int, content: bytes, message: str
 ) -> None:
-    monkeypatch.setattr(encoding, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(content_module, "_CHUNK_BYTES", chunk_bytes)
     with pytest.raises(CatalogError, match=re.escape(message)):
         as_utf8(content, "films.csv")

@@ -2,6 +2,7 @@ import codecs
 import csv
 import http.server
 import io
+import mmap
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from unittest import mock
 
 import boto3
 import fsspec
+import pyarrow as pa
 import pyarrow.csv
 import pytest
 import s3fs
@@ -18,6 +20,7 @@ from fsspec.registry import known_implementations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tasks.catalog import content, records
 from tasks.catalog.reading import COLUMNS, is_address, read_rows
 from tasks.errors import CatalogError
 from tasks.sample.server import serve
@@ -333,6 +336,35 @@ def test_any_bytes_are_a_table_or_an_error(write, header: bytes, content: bytes)
     except CatalogError as error:
         message = str(error)
     assert len(message.splitlines()) < 2, message
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "iso-8859-1"])
+def test_a_large_catalog_is_a_mapped_file_and_read_some_rows_at_a_time(
+    write, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    source = write((HEADER + (ROW + "\n\n2,too,short\n" + ROW.replace("Götz", "Zwei\nZeilen")) * 50).encode(encoding))
+    whole = read_rows(source)
+    for module, name, value in [
+        (content, "_MAX_BYTES_IN_MEMORY", 1000),
+        (content, "_CHUNK_BYTES", 64),
+        (records, "_CHUNK_BYTES", 64),
+        (records, "_WINDOW_BYTES", 500),
+    ]:
+        monkeypatch.setattr(module, name, value)
+    rows = read_rows(source)
+    assert isinstance(rows._content, mmap.mmap)
+    assert (rows.number, rows.num_malformed, rows.malformed_lines) == (150, 50, whole.malformed_lines)
+    assert rows.sha256 == whole.sha256
+    for _ in range(2):
+        tables = list(rows.iterate_tables())
+        assert len(tables) > 10
+        assert pa.concat_tables(tables).equals(whole.table)
+
+
+def test_a_large_catalog_that_mixes_encodings_is_refused(write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "_MAX_BYTES_IN_MEMORY", 1000)
+    with pytest.raises(CatalogError, match=r"0xf6, in row 102; 100 characters are, the first, ö, in row 2;"):
+        read_rows(write((HEADER + ROW * 100).encode() + ROW.encode("iso-8859-1")))
 
 
 @pytest.mark.real_posters

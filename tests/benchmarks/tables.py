@@ -1,0 +1,187 @@
+"""Peak memory and seconds of the steps that hold tables of all films, at up to 10 million: `make tables`.
+
+Catalog and ledger are synthetic, and their posters a few bytes, so that four million films are 5 GB of disk. Each step
+runs in a process of its own, whose peak resident size is read when it ends.
+
+    python tables.py [FILMS ...]
+    python tables.py --step STEP FOLDER
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from measuring import as_downloaded
+
+import flows  # noqa: F401  (sets what Prefect and TensorFlow read when they are imported)
+from tasks.catalog.genres import IMDB_GENRES
+from tasks.catalog.reading import COLUMNS
+from tasks.posters import ledger, segments
+
+SIZES = (40_000, 400_000, 4_000_000)
+NUM_CATALOG_ROWS = 10_000_000  # of a catalog that is read alone
+POSTERS_PER_PART = 1000
+ROWS_AT_ONCE = 100_000
+FIRST_ID = 1_000_000
+WORDS = ("the", "of", "night", "love", "man", "last", "house", "king", "dark", "story", "girl", "city", "war", "lost")
+
+
+def measure(sizes: tuple[int, ...], work: Path) -> None:
+    """Prints a row of the table for each step and size."""
+    for size in sizes:
+        folder = work / str(size)
+        folder.mkdir(exist_ok=True)
+        _write_catalog(folder / "MovieGenre.csv", size)
+        steps = list(STEPS) if size < NUM_CATALOG_ROWS else ["catalog"]
+        for step in steps:
+            if step != "catalog" and not (folder / "posters").exists():
+                _write_ledger(folder / "posters", size)
+            command = [sys.executable, __file__, "--step", step, str(folder)]
+            # `flows` sets PYTHONSAFEPATH, with which a script does not find its neighbours.
+            environment = {**os.environ, "PYTHONSAFEPATH": ""}
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
+            print(f"| {step} | {size:,} | {done.stdout.split()[-2:] or done.returncode} |", flush=True)
+
+
+def _write_catalog(path: Path, num_films: int) -> None:
+    """Writes a catalog with rows of the published one's sizes, in a random order; one of a hundred is repeated."""
+    if path.exists():
+        return
+    rng = np.random.default_rng(0)
+    numbers = rng.permutation(num_films)
+    with path.open("w", encoding="utf-8") as file:
+        file.write(",".join(COLUMNS) + "\n")
+        for start in range(0, num_films, ROWS_AT_ONCE):
+            some = numbers[start : start + ROWS_AT_ONCE].tolist()
+            lines = [_make_line(FIRST_ID + number) for number in some]
+            file.writelines([*lines, *lines[::100]])
+
+
+def _make_line(imdb_id: int) -> str:
+    mixed = _mix(imdb_id)
+    words = " ".join(WORDS[(mixed >> shift) % len(WORDS)] for shift in (59, 53, 47))
+    # Some genres are much more frequent than others.
+    genres = {IMDB_GENRES[int(27.99 * ((mixed >> shift) % 1024 / 1024) ** 2)] for shift in (4, 24, 34)}
+    title, score = f"{words} {imdb_id} ({1920 + (mixed >> 20) % 100})", f"{1 + (mixed >> 12) % 90 / 10:.1f}"
+    values = f"{imdb_id},http://www.imdb.com/title/tt{imdb_id},{title},{score},{'|'.join(sorted(genres))}"
+    return f'{values},"{_make_address(imdb_id)}"\n'
+
+
+def _mix(imdb_id: int) -> int:
+    # A multiplicative hash: neighbours have other bits.
+    return imdb_id * 0x9E3779B97F4A7C15 % 2**64
+
+
+def _make_address(imdb_id: int) -> str:
+    name = f"MV5B{_mix(imdb_id):016x}LTRhMy00ZTA5LWEzNDgtYmNmZTEwZTViZWJkXkEy@"
+    return f"https://images-na.ssl-images-amazon.com/images/M/{name}._V1_UX182_CR0,0,182,268_AL_.jpg"
+
+
+def _write_ledger(posters_dir: Path, num_films: int) -> None:
+    """Writes the rows of all films, as downloads do: one of 50 failed, one of 50 shows the image of another film."""
+    num_parts = ledger.choose_num_parts(posters_dir, num_films, POSTERS_PER_PART)
+    ids = np.arange(FIRST_ID, FIRST_ID + num_films)
+    parts = np.fromiter((ledger.assign_part(imdb_id, num_parts) for imdb_id in ids.tolist()), np.int32, num_films)
+    by_part = ids[np.argsort(parts, kind="stable")]
+    bounds = np.searchsorted(np.sort(parts), np.arange(num_parts + 1))
+    for part in range(num_parts):
+        rows = [_make_row(imdb_id) for imdb_id in by_part[bounds[part] : bounds[part + 1]].tolist()]
+        pieces = [rows[start : start + segments.SEGMENT_ROWS] for start in range(0, len(rows), segments.SEGMENT_ROWS)]
+        tables = [pa.Table.from_pylist(piece, schema=segments.LEDGER) for piece in pieces]
+        segments.Part(posters_dir, part, num_parts).replace((), tables)
+
+
+def _make_row(imdb_id: int) -> dict[str, object]:
+    content = str(imdb_id - (imdb_id % 50 == 1)).encode()
+    row = as_downloaded(imdb_id, _make_address(imdb_id), hashlib.sha256(content).hexdigest(), content)
+    if imdb_id % 50 != 2:
+        return row
+    failed = {"status": segments.FAILED, "reason": "http 404", "http_status": 404, "fetched_at": datetime.now(UTC)}
+    return (
+        {**row, **failed, **dict.fromkeys(("sha256", "num_bytes", "format", "content"))} if imdb_id % 50 == 2 else row
+    )
+
+
+def _read_catalog(folder: Path) -> None:
+    from tasks.catalog.task import read_catalog
+    from tasks.settings import CatalogSettings
+
+    read_catalog.fn(CatalogSettings(source=str(folder / "MovieGenre.csv"), max_bytes=10**10), folder / "catalog")
+
+
+def _read_films(folder: Path) -> pa.Table:
+    return pq.read_table(folder / "catalog" / "films.parquet", columns=["imdb_id", "poster_url"])
+
+
+def _plan_downloads(folder: Path) -> None:
+    from tasks.posters.task import plan_downloads
+    from tasks.settings import PosterSettings
+
+    with tempfile.TemporaryDirectory() as nothing:  # as for a first run
+        assert plan_downloads(_read_films(folder), Path(nothing), PosterSettings())
+
+
+def _count_posters(folder: Path) -> None:
+    from tasks.posters.task import count_posters, plan_downloads
+    from tasks.settings import PosterSettings
+
+    films = _read_films(folder)
+    assert not plan_downloads(films, folder / "posters", PosterSettings())
+    assert count_posters(films, folder / "posters", {}).num_ok
+
+
+def _write_dataset(folder: Path, *, with_shards: bool = True) -> None:
+    from tasks.dataset.task import write_dataset
+    from tasks.settings import DatasetSettings
+
+    write_dataset.fn(
+        catalog_path=folder / "catalog" / "films.parquet",
+        posters_dir=folder / "posters",
+        splits_dir=folder / "splits",
+        folder=folder / "shards",
+        settings=DatasetSettings(min_posters_per_genre=10, shard_bytes=30_000),
+        seed=0,
+        with_shards=with_shards,
+    )
+
+
+STEPS: dict[str, Callable[[Path], None]] = {
+    "catalog": _read_catalog,
+    "plan of all downloads": _plan_downloads,
+    "plan of none, and count": _count_posters,
+    "dataset": _write_dataset,
+    "dataset, unchanged": _write_dataset,
+}
+
+
+def _iterate_peak() -> Iterator[float]:
+    # Not ru_maxrss, in which a process inherits the peak of the one that started it.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    yield int(status["VmHWM"].split()[0]) / 2**20
+
+
+def main() -> None:
+    """Measures, or runs one step."""
+    if sys.argv[1:2] == ["--step"]:
+        start = time.perf_counter()
+        STEPS[sys.argv[2]](Path(sys.argv[3]))
+        print(f"{next(_iterate_peak()):.2f} {time.perf_counter() - start:.1f}")
+        return
+    if sys.argv[1:2] == ["--in"]:
+        measure(tuple(map(int, sys.argv[3:])) or SIZES, Path(sys.argv[2]))
+        return
+    with tempfile.TemporaryDirectory() as work:
+        measure(tuple(map(int, sys.argv[1:])) or (*SIZES, NUM_CATALOG_ROWS), Path(work))
+
+
+if __name__ == "__main__":
+    main()
