@@ -123,7 +123,7 @@ class CatalogSettings(StageSettings):
     max_bytes: int = operational(
         CATALOG_MAX_BYTES,
         ge=1,
-        description="Maximum size of MovieGenre.csv; 1 GB is four million films, which take some 1.1 GB of memory to read.",
+        description="Maximum size of MovieGenre.csv; 1 GB is four million films, and some 1.1 GB of memory.",
     )
 
 

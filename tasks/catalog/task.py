@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,12 +18,12 @@ from tasks.catalog.cleaning import FILMS, clean
 from tasks.catalog.corrections import Correction, read_corrections
 from tasks.catalog.reading import Rows, read_rows
 from tasks.errors import CatalogError, SettingsError
+from tasks.parquet import write_tables
 from tasks.settings import CatalogSettings
 
 logger = logging.getLogger(__name__)
 
 _NUM_EXAMPLES = 10  # of ids in a warning
-_GROUP_ROWS = 1 << 20  # of the table of films, as pyarrow writes it
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def read_catalog(settings: CatalogSettings, catalog_dir: Path, private_hosts: Co
         )
     films_path = catalog_dir / "films.parquet"
     with atomic_file(films_path) as partial_path:
-        _write_films(partial_path, cleaned.iterate_films())
+        write_tables(cleaned.iterate_films(), FILMS, partial_path)
     hashes = {"sha256": rows.sha256, "corrections_sha256": corrections_sha256}
     accounts = {**hashes, "rows": rows.number, "films": num_films, "dropped": dropped, "corrections": corrections}
     write_text(catalog_dir / "dropped.json", json.dumps(accounts, indent=2) + "\n")
@@ -139,20 +139,6 @@ def _count_corrections(correction: Correction) -> dict[str, int]:
         some = _list_some(missing_ids[:_NUM_EXAMPLES], len(missing_ids))
         logger.warning("catalog: corrections of films that the catalog does not have: imdbId %s", some)
     return counts
-
-
-def _write_films(path: Path, tables: Iterable[pa.Table]) -> None:
-    """Writes films in groups of the same number of rows, whatever their number in each table is."""
-    with pq.ParquetWriter(path, FILMS) as writer:
-        waiting = FILMS.empty_table()
-        for table in tables:
-            waiting = pa.concat_tables([waiting, table])
-            while waiting.num_rows >= _GROUP_ROWS:
-                # One piece, as pages end where pieces do.
-                writer.write_table(waiting.slice(0, _GROUP_ROWS).combine_chunks(), _GROUP_ROWS)
-                waiting = waiting.slice(_GROUP_ROWS)
-        if waiting.num_rows:
-            writer.write_table(waiting.combine_chunks(), _GROUP_ROWS)
 
 
 def _list_some(examples: Sequence[int], number: int) -> str:

@@ -4,8 +4,9 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -63,7 +64,7 @@ def describe_dataset(
     """Returns the content of `dataset.json`, but for the hashes and sizes of the files.
 
     Args:
-        films: Films of the data set, with their `split` and `targets`.
+        films: Films of the data set, with their `split`, and their `targets`, a categorical column.
         genres: Genres of the data set, in the order of the targets.
         genre_counts: Number of films of each genre, before rare genres were dropped.
         num_films_without_label: Number of films with only rare genres, whether they were dropped or not.
@@ -148,6 +149,10 @@ def remove_shard(path: Path) -> None:
 
 
 def _count_by_genre(films: pd.DataFrame, genres: list[str]) -> dict[str, dict[str, int]]:
-    targets = pd.DataFrame(films["targets"].tolist(), columns=genres, index=films.index)
-    counts = targets.groupby(films["split"]).sum()
-    return {genre: {split: int(cast("int", counts.loc[split, genre])) for split in SPLITS} for genre in genres}
+    targets = np.array(films["targets"].cat.categories.tolist())
+    codes = films["targets"].cat.codes.to_numpy()
+    counts = {
+        split: np.bincount(codes[(films["split"] == split).to_numpy()], minlength=len(targets)) @ targets
+        for split in SPLITS
+    }
+    return {genre: {split: int(counts[split][column]) for split in SPLITS} for column, genre in enumerate(genres)}

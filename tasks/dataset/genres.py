@@ -9,9 +9,17 @@ from numpy.typing import NDArray
 from tasks.errors import DatasetError
 
 
-def count_genres(film_genres: Sequence[Sequence[str]]) -> dict[str, int]:
-    """Returns the number of films of each genre, most frequent first, then by name."""
-    counts = Counter(name for names in film_genres for name in set(names))
+def count_genres(film_genres: Sequence[Sequence[str]], num_films: Sequence[int] | None = None) -> dict[str, int]:
+    """Returns the number of films of each genre, most frequent first, then by name; only numbers over 0.
+
+    Args:
+        film_genres: Names of the genres of each film, or each different list of them.
+        num_films: Number of films with each of the lists; None: one film each.
+    """
+    counts: Counter[str] = Counter()
+    for names, number in zip(film_genres, num_films or [1] * len(film_genres), strict=True):
+        counts.update(dict.fromkeys(names, number))
+    counts = +counts
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 

@@ -13,11 +13,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tasks import versions
 from tasks.checking import DamagedFileError, check_file
 
 logger = logging.getLogger(__name__)
+
+# Whose values are objects at a time.
+_ROWS_AT_ONCE = 10_000
 
 # How tf.io parses an example: name -> (dtype, shape), None for a variable length.
 FEATURES: dict[str, tuple[str, list[int | None]]] = {
@@ -68,28 +72,37 @@ def locate_films(imdb_ids: Iterable[int], splits: Iterable[str], shard_names: It
     ]
 
 
-def assign_shards(films: pd.DataFrame, shard_bytes: int) -> dict[str, pd.DataFrame]:
-    """Returns the films of each shard, by the shard's name.
+def assign_shards(films: pd.DataFrame, shard_bytes: int) -> dict[str, NDArray[np.intp]]:
+    """Returns the rows of the films of each shard, ascending, by the shard's name.
 
     Args:
         films: Table with `imdb_id`, `split`, and `num_bytes` of the image.
         shard_bytes: Image bytes of a shard; see `count_shards`.
     """
-    shards: dict[str, pd.DataFrame] = {}
-    for split, split_films in films.groupby("split"):
-        count = count_shards(int(split_films["num_bytes"].sum()), shard_bytes)
-        indices = split_films["imdb_id"].map(lambda imdb_id, count=count: shard_of(imdb_id, count))
-        for index in range(count):
-            shards[shard_name(str(split), index, count)] = split_films[indices == index]
+    shards: dict[str, NDArray[np.intp]] = {}
+    for split in sorted(films["split"].unique()):
+        rows = np.flatnonzero(films["split"] == split)
+        count = count_shards(int(films["num_bytes"].to_numpy()[rows].sum()), shard_bytes)
+        imdb_ids = films["imdb_id"].to_numpy()[rows]
+        indices = np.fromiter((shard_of(int(imdb_id), count) for imdb_id in imdb_ids), np.int32, len(rows))
+        rows = rows[np.argsort(indices, kind="stable")]
+        bounds = np.cumsum(np.bincount(indices, minlength=count))[:-1]
+        names = (shard_name(split, index, count) for index in range(count))
+        shards |= dict(zip(names, np.split(rows, bounds), strict=True))
     return shards
 
 
 def fingerprint_films(films: pd.DataFrame, genres: list[str]) -> str:
     """Returns a sha256 of everything that the records of films hold, hexadecimal."""
     digest = hashlib.sha256(json.dumps([versions.RECORDS, genres]).encode())
-    columns = [films[name].tolist() for name in ("imdb_id", "title", "year", "score", "genres", "sha256", "split")]
-    for film in zip(*columns, strict=True):
-        digest.update(repr([value.tolist() if isinstance(value, np.ndarray) else value for value in film]).encode())
+    for start in range(0, len(films), _ROWS_AT_ONCE):
+        some = films.iloc[start : start + _ROWS_AT_ONCE]
+        columns = {
+            name: some[name].tolist() for name in ("imdb_id", "title", "year", "score", "genres", "sha256", "split")
+        }
+        columns["genres"] = [list(names) for names in columns["genres"]]
+        for film in zip(*columns.values(), strict=True):
+            digest.update(repr(list(film)).encode())
     return digest.hexdigest()
 
 

@@ -25,6 +25,7 @@ from tasks.dataset.description import (
 from tasks.dataset.films import FILMS_FILE, join_films, write_films
 from tasks.dataset.genres import choose_genres, count_genres, encode_genres
 from tasks.dataset.known_splits import SPLIT_COLUMNS, name_splits_file, write_known_splits
+from tasks.dataset.lists import map_categories
 from tasks.dataset.lost_splits import SplitsBackup, find_known_splits
 from tasks.dataset.shards import assign_shards, fingerprint_films, keep_shards
 from tasks.dataset.splits import LEFT_OUT, split_films, split_with_held_out
@@ -36,6 +37,8 @@ from tasks.progress import Progress
 from tasks.settings import DatasetSettings
 
 logger = logging.getLogger(__name__)
+
+_ROWS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -104,15 +107,16 @@ def write_dataset(
         films = films[films["imdb_id"].isin(known_ids)].reset_index(drop=True)
     if films.empty:
         raise DatasetError("no poster was downloaded: expected some to make a data set of")
-    genre_counts = count_genres(films["genres"].tolist())
+    num_films = films["genres"].value_counts()
+    genre_counts = count_genres(num_films.index.tolist(), num_films.tolist())
     genres = choose_genres(genre_counts, settings.min_posters_per_genre)
-    targets = encode_genres(films["genres"].tolist(), genres)
+    films["targets"] = map_categories(films["genres"], lambda names: encode_genres([names], genres)[0].tolist())
+    targets = np.array(films["targets"].cat.categories.tolist(), np.uint8)[films["targets"].cat.codes]
     without_label = targets.sum(axis=1) == 0
     num_posters, left_out = len(films), {}
     if settings.films_with_only_rare_genres == "drop":
         left_out["only rare genres"] = int(without_label.sum())
         films, targets = films.loc[~without_label].reset_index(drop=True), targets[~without_label]
-    films["targets"] = list(targets)
     if num_held_out:
         films = films.assign(split=split_with_held_out(films, targets, num_held_out, settings=settings, seed=seed))
     else:
@@ -125,7 +129,7 @@ def write_dataset(
         genres=genres,
         genre_counts=genre_counts,
         num_films_without_label=int(without_label.sum()),
-        shard_fingerprints={name: fingerprint_films(shard_films, genres) for name, shard_films in shards.items()},
+        shard_fingerprints={name: fingerprint_films(films.iloc[rows], genres) for name, rows in shards.items()},
         settings=settings,
         seed=seed,
     )
@@ -226,7 +230,7 @@ def _write(
     folder: Path,
     films: pd.DataFrame,
     *,
-    shards: Mapping[str, pd.DataFrame],
+    shards: Mapping[str, NDArray[np.intp]],
     description: Mapping[str, Any],
     previous: Mapping[str, Any],
     posters_dir: Path,
@@ -236,8 +240,8 @@ def _write(
         wanted = {name: shard["made_of"] for name, shard in description["shards"].items()}
         described = previous.get("shards", {})
         kept = keep_shards(source=folder, target=partial, described=described, fingerprints=wanted)
-        if changed := {name: shard_films for name, shard_films in shards.items() if name not in kept}:
-            _write_shards(partial, changed, posters_dir)
+        if changed := {name: rows for name, rows in shards.items() if name not in kept}:
+            _write_shards(partial, films, changed, posters_dir)
         write_films(films, partial / FILMS_FILE)
         write_description(_describe_files(description, partial, kept), partial)
     logger.info(
@@ -254,27 +258,38 @@ def _write(
     )
 
 
-def _write_shards(folder: Path, shards: Mapping[str, pd.DataFrame], posters_dir: Path) -> None:
+def _write_shards(folder: Path, films: pd.DataFrame, shards: Mapping[str, NDArray[np.intp]], posters_dir: Path) -> None:
     # TensorFlow takes seconds to import, and is not needed where nothing changed.
     from tasks.dataset.records import write_records
 
-    films = pd.concat([shard_films.assign(shard=name) for name, shard_films in shards.items()])
-    # A dict for a film only while it is written: those of all films take more memory than the rest of the stage.
-    columns = {str(name): films[name].tolist() for name in films}
-    row_by_id = {imdb_id: row for row, imdb_id in enumerate(columns["imdb_id"])}
+    names = list(shards)
+    shard_of_row = np.full(len(films), -1, np.int32)
+    for number, shard_rows in enumerate(shards.values()):
+        shard_of_row[shard_rows] = number
+    rows = np.flatnonzero(shard_of_row >= 0)
+    progress = Progress("dataset", len(rows), "records")
 
-    progress = Progress("dataset", len(row_by_id), "records")
-
-    def iterate_films() -> Iterator[dict[str, Any]]:
+    def iterate_records() -> Iterator[dict[str, Any]]:
+        # A dict for a film only while it is written: those of all films take more memory than the rest of the stage.
+        found = _iterate_films(films, rows)
         num_films = 0
-        for imdb_id, content in ledger.iterate_posters(posters_dir, row_by_id.keys()):
-            yield {**{name: values[row_by_id[imdb_id]] for name, values in columns.items()}, "content": content}
+        for imdb_id, content in ledger.iterate_posters(posters_dir, films["imdb_id"].to_numpy()[rows]):
+            # Both are in the order of the ledger.
+            row, film = next(pair for pair in found if pair[1]["imdb_id"] == imdb_id)
+            yield {**film, "shard": names[shard_of_row[row]], "content": content}
             num_films += 1
-        if num_films < len(row_by_id):
+        if num_films < len(rows):
             raise DatasetError(
-                f"{len(row_by_id) - num_films} posters of the ledger in {posters_dir} are not in its files: run again, "
+                f"{len(rows) - num_films} posters of the ledger in {posters_dir} are not in its files: run again, "
                 "to download them again"
             )
 
     with progress:
-        write_records(folder, progress.track(iterate_films()), shards)
+        write_records(folder, progress.track(iterate_records()), names)
+
+
+def _iterate_films(films: pd.DataFrame, rows: NDArray[np.intp]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields number and columns of some rows."""
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[start : start + _ROWS_AT_ONCE]
+        yield from zip(some.tolist(), films.iloc[some].to_dict("records"), strict=True)

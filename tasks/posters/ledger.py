@@ -3,10 +3,10 @@
 import contextlib
 import hashlib
 import heapq
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,10 @@ from tasks.storage.folders import open_stored
 from tasks.web.client import is_transient
 
 LIGHT_COLUMNS = [name for name in LEDGER.names if name != "content"]
+
+# Rows that are copied at a time to bring them into the order of the parts.
+_ROWS_AT_ONCE = 500_000
+_SEGMENTS_AT_ONCE = 256
 
 # The reasons of failures that another request may not have. Those of statuses are in `tasks.web.client.is_transient`.
 _TRANSIENT_REASONS = frozenset(
@@ -70,12 +74,58 @@ def assign_part(imdb_id: int, num_parts: int) -> int:
     return int.from_bytes(digest, "big") % num_parts
 
 
-def split_into_parts(films: pa.Table, num_parts: int) -> list[list[dict[str, Any]]]:
-    """Returns the films of each part, as dicts with `imdb_id` and `poster_url`, in the order of the catalog."""
-    parts: list[list[dict[str, Any]]] = [[] for _ in range(num_parts)]
-    for film in films.select(["imdb_id", "poster_url"]).to_pylist():
-        parts[assign_part(film["imdb_id"], num_parts)].append(film)
-    return parts
+class PartFilms(Sequence[dict[str, Any]]):
+    """Films of a part, as dicts with the columns of a table, each made when it is read: a dict is 400 bytes.
+
+    Args:
+        table: The films.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        films: list[dict[str, Any]] = self._table.to_pylist()
+        return films[index]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self[:])
+
+    def __reduce__(self) -> tuple[type[list[dict[str, Any]]], tuple[list[dict[str, Any]]]]:
+        return list, (self[:],)  # a pickled table has the rows of other parts, too
+
+
+def split_into_parts(films: pa.Table, num_parts: int) -> Iterator[PartFilms]:
+    """Yields the films of each part, as dicts with `imdb_id` and `poster_url`, in the order of the catalog."""
+    parts = _assign_parts(films["imdb_id"], num_parts)
+    order = np.argsort(parts, kind="stable")
+    bounds = np.searchsorted(parts[order], np.arange(num_parts + 1))
+    films = films.select(["imdb_id", "poster_url"])
+    start = 0
+    while start < num_parts:
+        # Many parts at a time, as rows can't be taken from a table of several pieces without a copy of a whole column.
+        stop = max(start + 1, int(np.searchsorted(bounds, bounds[start] + _ROWS_AT_ONCE, "right")) - 1)
+        some = films.take(pa.array(order[bounds[start] : bounds[stop]]))
+        for part in range(start, stop):
+            yield PartFilms(some.slice(bounds[part] - bounds[start], bounds[part + 1] - bounds[part]))
+        start = stop
+
+
+def _assign_parts(imdb_ids: pa.ChunkedArray, num_parts: int) -> NDArray[np.int32]:
+    """Returns `assign_part` of some ids, shape `(num_ids,)`."""
+    # A piece at a time, so that the ids are not all objects at once.
+    pieces = [
+        np.fromiter((assign_part(imdb_id, num_parts) for imdb_id in chunk.to_pylist()), np.int32, len(chunk))
+        for chunk in imdb_ids.chunks
+    ]
+    return np.concatenate([np.empty(0, np.int32), *pieces])
 
 
 def may_pass(reason: str, http_status: int | None) -> bool:
@@ -132,10 +182,14 @@ def find_current(rows: pa.Table) -> pa.Table:
 
 
 def _find_current_rows(rows: pa.Table) -> NDArray[np.intp]:
-    is_ok = pc.equal(rows["status"], OK).to_numpy()
-    order = pd.DataFrame({"imdb_id": rows["imdb_id"].to_numpy(), "is_ok": is_ok, "row": np.arange(rows.num_rows)})
-    current = order.sort_values(["imdb_id", "is_ok", "row"]).drop_duplicates("imdb_id", keep="last")
-    return current["row"].to_numpy()
+    """Returns the index of the row of each film, by id."""
+    imdb_ids = rows["imdb_id"].to_numpy()
+    # Stable: of equal ones, the last row is the last.
+    order = np.lexsort((pc.equal(rows["status"], OK).to_numpy(), imdb_ids))
+    ordered_ids = imdb_ids[order]
+    is_last = np.ones(len(order), bool)
+    is_last[:-1] = ordered_ids[1:] != ordered_ids[:-1]
+    return order[is_last]
 
 
 def _drop_outdated(rows: pa.Table) -> pa.Table:
@@ -154,38 +208,54 @@ def join_small_segments(part: Part) -> None:
         part.join_small_segments(_drop_outdated)
 
 
-def read_rows(parts: Iterable[Part]) -> pa.Table:
-    """Returns the rows of all segments of some parts, oldest first, without `content`. Damaged ones are repaired."""
-    tables = [table for *_, table in _read_segments(parts)]
-    return pa.concat_tables([LEDGER.empty_table().select(LIGHT_COLUMNS), *tables])
+def read_rows(parts: Iterable[Part], columns: Sequence[str] = LIGHT_COLUMNS) -> pa.Table:
+    """Returns the rows of all segments of some parts, oldest first. Damaged ones are repaired.
+
+    Args:
+        parts: The parts.
+        columns: Names of the columns, by default all but `content`.
+    """
+    tables = [LEDGER.empty_table().select(columns)]
+    waiting: list[pa.Table] = []
+    for *_, table in _read_segments(parts, columns):
+        waiting.append(table)
+        if len(waiting) == _SEGMENTS_AT_ONCE:
+            # What describes the columns of a segment takes more memory than its ids.
+            tables.append(pa.concat_tables(waiting).combine_chunks())
+            waiting = []
+    return pa.concat_tables([*tables, *waiting])
 
 
-def _read_segments(parts: Iterable[Part]) -> list[tuple[Part, Path, pa.Table]]:
-    """Returns all segments of some parts with their rows, without `content`. Damaged ones are repaired."""
-    found = []
+def _read_segments(parts: Iterable[Part], columns: Sequence[str]) -> Iterator[tuple[Part, Path, pa.Table]]:
+    """Yields all segments of some parts with some columns of their rows. Damaged ones are repaired."""
     for part in parts:
         paths = part.paths()
         while paths:
             path = paths.pop(0)
             try:
-                rows = read_segment(path, LIGHT_COLUMNS)
+                rows = read_segment(path, columns)
             except DamagedFileError as error:
                 paths = [*part.repair(path, error.problem), *paths]
             else:
-                found.append((part, path, rows))
-    return found
+                yield part, path, rows
 
 
-def read_ledger(posters_dir: Path) -> pa.Table:
-    """Returns the row of each film, without `content`, in the order of the parts and of the ids in each part."""
+def read_ledger(posters_dir: Path, columns: Sequence[str] = LIGHT_COLUMNS) -> pa.Table:
+    """Returns the row of each film, in the order of the parts and of the ids in each part.
+
+    Args:
+        posters_dir: Folder of the parts.
+        columns: Names of the columns, by default all but `content`.
+    """
     num_parts = read_num_parts(posters_dir) or 1
-    current = find_current(read_rows(list_parts(posters_dir)))
-    parts = [assign_part(imdb_id, num_parts) for imdb_id in current["imdb_id"].to_pylist()]
-    # Stable: the rows are in the order of ids.
-    return current.take(pa.array(np.argsort(np.array(parts, int), kind="stable")))
+    rows = read_rows(list_parts(posters_dir), list(dict.fromkeys(["imdb_id", "status", *columns])))
+    current = _find_current_rows(rows)
+    parts = _assign_parts(rows["imdb_id"].take(pa.array(current)), num_parts)
+    # Stable: the current rows are in the order of ids.
+    return rows.select(columns).take(pa.array(current[np.argsort(parts, kind="stable")]))
 
 
-def iterate_posters(posters_dir: Path, imdb_ids: Collection[int]) -> Iterator[tuple[int, bytes]]:
+def iterate_posters(posters_dir: Path, imdb_ids: Collection[int] | NDArray[np.int64]) -> Iterator[tuple[int, bytes]]:
     """Yields ids and image bytes of films, in the order of `read_ledger`; some megabytes are in memory at a time.
 
     Args:
@@ -196,28 +266,39 @@ def iterate_posters(posters_dir: Path, imdb_ids: Collection[int]) -> Iterator[tu
         RepairedError: A segment was damaged. What was damaged is no longer in the ledger, which is to be read again.
     """
     num_parts = read_num_parts(posters_dir) or 1
+    wanted = _sort_ids(imdb_ids)
     for number in range(num_parts):
-        yield from iterate_part(posters_dir, number, num_parts, imdb_ids)
+        yield from _iterate_part(posters_dir, number, num_parts, wanted)
 
 
 def iterate_part(
     posters_dir: Path, number: int, num_parts: int, imdb_ids: Collection[int]
 ) -> Iterator[tuple[int, bytes]]:
     """Yields ids and image bytes of some films of one part, in the order of ids; see `iterate_posters`."""
-    segments = _read_segments(find_lineage(posters_dir, number, num_parts))
+    return _iterate_part(posters_dir, number, num_parts, _sort_ids(imdb_ids))
+
+
+def _sort_ids(imdb_ids: Collection[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.sort(np.fromiter(imdb_ids, np.int64, len(imdb_ids)))
+
+
+def _iterate_part(
+    posters_dir: Path, number: int, num_parts: int, wanted: NDArray[np.int64]
+) -> Iterator[tuple[int, bytes]]:
+    segments = list(_read_segments(find_lineage(posters_dir, number, num_parts), ["imdb_id", "status"]))
     if not segments:
         return
-    rows = pa.concat_tables([table.select(["imdb_id", "status"]) for *_, table in segments])
+    rows = pa.concat_tables([table for *_, table in segments])
     is_wanted = np.zeros(rows.num_rows, bool)
     is_wanted[_find_current_rows(rows)] = True
     is_wanted &= pc.equal(rows["status"], OK).to_numpy()
-    is_wanted &= [
-        imdb_id in imdb_ids and assign_part(imdb_id, num_parts) == number for imdb_id in rows["imdb_id"].to_pylist()
-    ]
+    is_wanted &= _assign_parts(rows["imdb_id"], num_parts) == number
+    imdb_ids = rows["imdb_id"].to_numpy()
+    is_wanted &= np.searchsorted(wanted, imdb_ids, "left") < np.searchsorted(wanted, imdb_ids, "right")
     bounds = np.cumsum([table.num_rows for *_, table in segments])[:-1]
     pieces = zip(segments, np.split(is_wanted, bounds), strict=True)
     # The rows of a segment are in the order of ids.
-    yield from heapq.merge(*(_iterate_segment(part, path, wanted) for (part, path, _), wanted in pieces))
+    yield from heapq.merge(*(_iterate_segment(part, path, is_piece) for (part, path, _), is_piece in pieces))
 
 
 def read_poster(posters_dir: Path, imdb_id: int) -> bytes | None:

@@ -213,7 +213,7 @@ def count_posters(films: pa.Table, posters_dir: Path, outcomes: Mapping[str, int
         posters_dir: Folder of the parts.
         outcomes: Number of downloads of this run, by outcome.
     """
-    rows = ledger.read_ledger(posters_dir).select(["imdb_id", "status", "reason"]).to_pandas()
+    rows = ledger.read_ledger(posters_dir, ["imdb_id", "status", "reason"]).to_pandas()
     found = films.select(["imdb_id"]).to_pandas().merge(rows, on="imdb_id", how="left", validate="one_to_one")
     is_ok = found["status"] == segments.OK
     counts = PosterCounts(

@@ -177,7 +177,9 @@ class _Pieces:
     def predict_parts(self, posters_dir: Path, films: pa.Table) -> Iterator[pa.Table]:
         """Yields the predictions of downloaded posters, part by part."""
         num_parts = segments.read_num_parts(posters_dir) or 1
-        rows = ledger.read_ledger(posters_dir).filter(pc.field("status") == segments.OK)
+        rows = ledger.read_ledger(posters_dir, ["imdb_id", "status", "sha256"]).filter(
+            pc.field("status") == segments.OK
+        )
         hashes = dict(zip(rows["imdb_id"].to_pylist(), rows["sha256"].to_pylist(), strict=True))
         for number, part_films in enumerate(ledger.split_into_parts(films, num_parts)):
             addresses = {film["imdb_id"]: film["poster_url"] for film in part_films if film["imdb_id"] in hashes}
@@ -243,7 +245,7 @@ def _stat(image: str) -> list[Any]:
 
 def _list_failed(posters_dir: Path, films: pa.Table) -> pa.Table:
     """Returns rows with the errors of the addresses that have no poster."""
-    rows = ledger.read_ledger(posters_dir).select(["imdb_id", "status", "reason"]).to_pandas()
+    rows = ledger.read_ledger(posters_dir, ["imdb_id", "status", "reason"]).to_pandas()
     found = films.to_pandas().merge(rows, on="imdb_id", how="left")
     failed = found[found["status"] != segments.OK]
     reasons = zip(failed["poster_url"], failed["reason"].fillna("not requested"), strict=True)

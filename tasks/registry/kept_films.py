@@ -75,7 +75,7 @@ def _join(films: pd.DataFrame, kept: KeptFilms) -> pd.DataFrame:
     """Returns the films with `genres_now`, `sha256_now` and `split_now`, None where there is no such file."""
     with parquet_damage(kept.catalog_path):
         catalog = pq.read_table(kept.catalog_path, columns=["imdb_id", "genres"]).to_pandas()
-    posters = ledger.read_ledger(kept.posters_dir).select(["imdb_id", "status", "sha256"]).to_pandas()
+    posters = ledger.read_ledger(kept.posters_dir, ["imdb_id", "status", "sha256"]).to_pandas()
     posters = posters[posters["status"] == segments.OK].drop(columns="status")
     found = films.merge(catalog.rename(columns={"genres": "genres_now"}), on="imdb_id", how="left")
     found = found.merge(posters.rename(columns={"sha256": "sha256_now"}), on="imdb_id", how="left")

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from tasks.dataset.description import collect_inputs, describe_dataset, read_description, write_description
+from tasks.dataset.lists import make_categories
 from tasks.settings import DatasetSettings
 
 FILMS = pd.DataFrame(
@@ -17,7 +18,7 @@ FILMS = pd.DataFrame(
         "genres": [["Drama"], ["Drama", "War"], ["War"]],
         "sha256": ["a", "b", "c"],
         "split": ["train", "validation", "test"],
-        "targets": [[1, 0], [1, 1], [0, 1]],
+        "targets": make_categories([0, 1, 2], [(1, 0), (1, 1), (0, 1)]),
     }
 )
 

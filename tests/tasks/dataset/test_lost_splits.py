@@ -7,6 +7,7 @@ import pytest
 
 from tasks.dataset.description import describe_dataset, write_description
 from tasks.dataset.known_splits import name_splits_file, read_splits
+from tasks.dataset.lists import make_categories
 from tasks.dataset.lost_splits import SplitsBackup, find_known_splits
 from tasks.errors import DatasetError
 from tasks.hashing import describe_file
@@ -44,7 +45,8 @@ def make_films(**splits: str) -> pd.DataFrame:
 def write_dataset(folder: Path, films: pd.DataFrame, seed: int = 0) -> None:
     folder.mkdir()
     films.to_parquet(folder / "films.parquet")
-    described = films.assign(year=1990, score=5.0, genres=[["Drama"]] * len(films), targets=[[1]] * len(films))
+    described = films.assign(year=1990, score=5.0, genres=[["Drama"]] * len(films))
+    described["targets"] = make_categories([0] * len(films), [(1,)])
     description = describe_dataset(
         described,
         genres=["Drama"],

@@ -60,19 +60,23 @@ def test_every_film_is_in_one_shard_of_its_split() -> None:
         *(shard_name("test", index, 1) for index in range(1)),
         *(shard_name("train", index, 8) for index in range(8)),
     ]
-    assert sorted(imdb_id for shard_films in shards.values() for imdb_id in shard_films["imdb_id"]) == list(range(1000))
-    for name, shard_films in shards.items():
+    assert sorted(row for rows in shards.values() for row in rows) == list(range(1000))
+    for name, rows in shards.items():
+        assert sorted(rows) == rows.tolist()
+        shard_films = films.iloc[rows]
         assert set(shard_films["split"]) == {name.split("-")[2]}
         assert locate_films(shard_films["imdb_id"], shard_films["split"], shards) == [name] * len(shard_films)
 
 
 def test_a_new_film_touches_one_shard() -> None:
     films = make_films(list(range(1000)))
-    before, after = assign_shards(films, 20_000), assign_shards(make_films([*range(1000), 5001]), 20_000)
+    more = make_films([*range(1000), 5001])
+    before, after = assign_shards(films, 20_000), assign_shards(more, 20_000)
     changed = [
         name
         for name in before
-        if fingerprint_films(before[name], ["Drama"]) != fingerprint_films(after[name], ["Drama"])
+        if fingerprint_films(films.iloc[before[name]], ["Drama"])
+        != fingerprint_films(more.iloc[after[name]], ["Drama"])
     ]
     assert changed == [shard_name("train", shard_of(5001, 8), 8)]
 
