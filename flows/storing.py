@@ -50,11 +50,13 @@ class StoredData:
         return {name: StoredFolder(address, workspace.folder(name), pattern) for name, pattern in _PATTERNS.items()}
 
     def pull(self) -> None:
-        """Brings this machine's copies up to date; posters are read from the store when they are needed."""
+        """Brings this machine's copies up to date; posters and shards are read from the store when they are needed."""
         for name, folder in self._folders.items():
             if name == "posters":
                 folder.pull(lambda file: file.endswith(".json"))
                 copy_ledger(folder.folder)
+            elif name == "shards":
+                folder.pull(lambda file: not file.endswith(".tfrecord"))
             else:
                 folder.pull()
 

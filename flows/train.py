@@ -22,6 +22,7 @@ from flows.overrides import NO_OVERRIDES, Overrides
 from flows.progress_artifacts import ProgressArtifacts
 from flows.pruning import prune_after_run
 from flows.repairing import repeat_repaired
+from flows.sharding import choose_shard_writer
 from flows.storing import StoredData, stored_data
 from flows.time_limit import time_limit
 from flows.watching import crash_killed_runs, crashed_when_interrupted, report_failure, run_ids
@@ -141,6 +142,7 @@ def _run(settings: Settings, stored: StoredData) -> Run:
             settings=settings.dataset,
             seed=settings.seed,
             models=rank_models(settings.artifacts_dir),
+            write_shards=choose_shard_writer(settings),
         )
         stored.commit("splits", "shards")
     inputs = list_inputs(dataset, identify_source(settings.features), settings)

@@ -13,6 +13,7 @@ from tasks.dataset.description import FILE_NAME, read_description, remove_shard
 from tasks.dataset.films import FILMS_FILE, make_table
 from tasks.dataset.known_splits import name_splits_file, read_splits
 from tasks.dataset.lost_splits import SplitsBackup, find_known_splits
+from tasks.dataset.shards import is_stored
 from tasks.errors import DatasetError
 from tasks.settings import DatasetSettings
 
@@ -39,6 +40,8 @@ def is_whole(folder: Path, description: Mapping[str, Any], films: pd.DataFrame) 
         logger.warning("%s: it is written again", error)
         return False
     for name, about in description["shards"].items():
+        if is_stored(folder / name, about):
+            continue
         try:
             check_file(folder / name, about, with_hash="num_bytes" not in about)
         except DamagedFileError:
@@ -72,6 +75,9 @@ def check_dataset(folder: Path) -> list[FileCheck]:
     for name, about in [(FILMS_FILE, description.get("films")), *description["shards"].items()]:
         if about is None:
             checks.append(FileCheck(folder / name, "unchecked", "an earlier version wrote it without a hash"))
+            continue
+        if is_stored(folder / name, about):
+            checks.append(FileCheck(folder / name, "unchecked", "it is in the store alone"))
             continue
         try:
             check_file(folder / name, about)

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from tasks import versions
 from tasks.checking import DamagedFileError, check_file
+from tasks.posters.ledger import assign_part
+from tasks.storage.folders import find_stored
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +55,21 @@ def count_shards(num_bytes: int, shard_bytes: int) -> int:
 
 def shard_of(imdb_id: int, count: int) -> int:
     """Returns the shard of a film, in [0, count), from a hash of its id alone: other films do not move it."""
-    # A hash other than that of the poster parts, so that the films of a part are spread over the shards.
-    digest = hashlib.blake2b(str(imdb_id).encode(), digest_size=8, person=b"shard").digest()
-    return int.from_bytes(digest, "big") % count
+    # The hash of the poster parts: both numbers are powers of two, so that a shard has the films of few parts, and can
+    # be written by a worker that reads these alone.
+    return assign_part(imdb_id, count)
+
+
+def list_parts_of_shard(name: str, num_parts: int) -> list[int]:
+    """Returns the numbers of the poster parts whose films may be in a shard, ascending.
+
+    Args:
+        name: Name of the shard.
+        num_parts: Number of poster parts, a power of two.
+    """
+    index, count = (int(number) for number in re.findall(r"\d{5,}", name)[-2:])
+    step = min(count, num_parts)
+    return list(range(index % step, num_parts, step))
 
 
 def locate_films(imdb_ids: Iterable[int], splits: Iterable[str], shard_names: Iterable[str]) -> list[str]:
@@ -115,7 +130,8 @@ def keep_shards(
 ) -> dict[str, dict[str, Any]]:
     """Links the unchanged shards of a data set into the folder of its next version.
 
-    A shard that is missing or damaged, which its size and hash tell, is not kept; a warning names it.
+    A shard that is missing or damaged, which its size and hash tell, is not kept; a warning names it. One that is in a
+    store alone is kept there.
 
     Args:
         source: Folder of the present data set.
@@ -131,6 +147,9 @@ def keep_shards(
         about = described.get(name, {})
         if about.get("made_of") != fingerprint:
             continue
+        if is_stored(source / name, about):
+            kept[name] = dict(about)
+            continue
         try:
             check_file(source / name, about)
         except DamagedFileError as error:
@@ -142,3 +161,9 @@ def keep_shards(
             shutil.copy2(source / name, target / name)
         kept[name] = dict(about)
     return kept
+
+
+def is_stored(path: Path, about: Mapping[str, Any]) -> bool:
+    """Returns whether a file of a data set is not here, but in the store, as `dataset.json` describes it."""
+    file = find_stored(path)
+    return file is not None and file.sha256 == about.get("sha256")

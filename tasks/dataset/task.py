@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,44 @@ from tasks.settings import DatasetSettings
 logger = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """A shard that is to be written.
+
+    Attributes:
+        shard: Name of the shard.
+        rows: Rows of its films, ascending.
+        made_of: Fingerprint of all that its records hold.
+    """
+
+    shard: str
+    rows: NDArray[np.intp]
+    made_of: str
+
+    @property
+    def name(self) -> str:
+        """Name in the log."""
+        return self.shard.removesuffix(".tfrecord")
+
+    @property
+    def size(self) -> int:
+        """Number of films."""
+        return len(self.rows)
+
+
+class ShardWriter(Protocol):
+    """Writes shards."""
+
+    def __call__(
+        self, folder: Path, films: pd.DataFrame, shards: Sequence[ShardPlan], /
+    ) -> Mapping[str, Mapping[str, Any]]:
+        """Writes the shards of some films to a folder, or to a store.
+
+        Returns:
+            The `sha256` and `num_bytes` of those that are in a store alone, by name.
+        """
 
 
 @dataclass(frozen=True)
@@ -78,6 +117,7 @@ def write_dataset(
     models: Sequence[ModelFolder] = (),
     among: Dataset | None = None,
     num_held_out: int | None = None,
+    write_shards: ShardWriter | None = None,
 ) -> Dataset:
     """Writes the data set of all films whose poster was downloaded; nothing, if it is whole and of the same inputs.
 
@@ -97,6 +137,7 @@ def write_dataset(
         among: Data set whose films alone are taken; None: all films.
         num_held_out: Number of films that are the test split whatever the seed, see `split_with_held_out`; no
             split is recorded then. None: the test split is a fraction.
+        write_shards: Function that writes shards into a store; None: they are written to the folder.
 
     Raises:
         DatasetError: If fewer than two genres, or too few posters, remain, or splits are lost.
@@ -138,7 +179,8 @@ def write_dataset(
         logger.info("dataset: unchanged, %s", description["num_films"])
         _complete_description(description, previous, folder)
     else:
-        _write(folder, films, shards=shards, description=description, previous=previous, posters_dir=posters_dir)
+        write = write_shards or partial(_write_shards, posters_dir=posters_dir)
+        _write(folder, films, shards=shards, description=description, previous=previous, write_shards=write)
     dataset = read_dataset(folder)
     _check_sum(num_posters, sum(dataset.num_films.values()), left_out)
     return dataset
@@ -220,9 +262,14 @@ def _describe_files(
     """
     shards = {}
     for name, shard in description["shards"].items():
-        path = folder / name
-        file = {"sha256": known[name]["sha256"], "num_bytes": path.stat().st_size} if name in known else None
-        shards[name] = {**(file or describe_file(path)), **shard}
+        path, about = folder / name, known.get(name)
+        if about is None:
+            file = describe_file(path)
+        else:
+            # An earlier version did not write sizes.
+            num_bytes = about["num_bytes"] if "num_bytes" in about else path.stat().st_size
+            file = {"sha256": about["sha256"], "num_bytes": num_bytes}
+        shards[name] = {**file, **shard}
     return {**description, "films": describe_file(folder / FILMS_FILE), "shards": shards}
 
 
@@ -233,17 +280,18 @@ def _write(
     shards: Mapping[str, NDArray[np.intp]],
     description: Mapping[str, Any],
     previous: Mapping[str, Any],
-    posters_dir: Path,
+    write_shards: ShardWriter,
 ) -> None:
     """Writes the data set in place of the previous one, whose unchanged shards are kept."""
-    with atomic_folder(folder) as partial:
+    with atomic_folder(folder) as new:
         wanted = {name: shard["made_of"] for name, shard in description["shards"].items()}
         described = previous.get("shards", {})
-        kept = keep_shards(source=folder, target=partial, described=described, fingerprints=wanted)
-        if changed := {name: rows for name, rows in shards.items() if name not in kept}:
-            _write_shards(partial, films, changed, posters_dir)
-        write_films(films, partial / FILMS_FILE)
-        write_description(_describe_files(description, partial, kept), partial)
+        kept = keep_shards(source=folder, target=new, described=described, fingerprints=wanted)
+        stored: Mapping[str, Any] = {}
+        if changed := [ShardPlan(name, rows, wanted[name]) for name, rows in shards.items() if name not in kept]:
+            stored = write_shards(new, films, changed)
+        write_films(films, new / FILMS_FILE)
+        write_description(_describe_files(description, new, {**kept, **stored}), new)
     logger.info(
         "dataset: %s films, %d genres (%s); shards: %d written, %d kept; dropped genres: %s; %d films with only rare "
         "genres: %s",
@@ -258,20 +306,23 @@ def _write(
     )
 
 
-def _write_shards(folder: Path, films: pd.DataFrame, shards: Mapping[str, NDArray[np.intp]], posters_dir: Path) -> None:
+def _write_shards(
+    folder: Path, films: pd.DataFrame, shards: Sequence[ShardPlan], posters_dir: Path
+) -> dict[str, dict[str, Any]]:
+    """Writes shards to a folder; none of them is in a store alone."""
     # TensorFlow takes seconds to import, and is not needed where nothing changed.
     from tasks.dataset.records import write_records
 
-    names = list(shards)
+    names = [shard.shard for shard in shards]
     shard_of_row = np.full(len(films), -1, np.int32)
-    for number, shard_rows in enumerate(shards.values()):
-        shard_of_row[shard_rows] = number
+    for number, shard in enumerate(shards):
+        shard_of_row[shard.rows] = number
     rows = np.flatnonzero(shard_of_row >= 0)
     progress = Progress("dataset", len(rows), "records")
 
     def iterate_records() -> Iterator[dict[str, Any]]:
         # A dict for a film only while it is written: those of all films take more memory than the rest of the stage.
-        found = _iterate_films(films, rows)
+        found = iterate_films(films, rows)
         num_films = 0
         for imdb_id, content in ledger.iterate_posters(posters_dir, films["imdb_id"].to_numpy()[rows]):
             # Both are in the order of the ledger.
@@ -286,9 +337,10 @@ def _write_shards(folder: Path, films: pd.DataFrame, shards: Mapping[str, NDArra
 
     with progress:
         write_records(folder, progress.track(iterate_records()), names)
+    return {}
 
 
-def _iterate_films(films: pd.DataFrame, rows: NDArray[np.intp]) -> Iterator[tuple[int, dict[str, Any]]]:
+def iterate_films(films: pd.DataFrame, rows: NDArray[np.intp]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields number and columns of some rows."""
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         some = rows[start : start + _ROWS_AT_ONCE]

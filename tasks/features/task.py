@@ -22,7 +22,7 @@ from tasks.features.extraction import FeatureExtractor, extract_decodable
 from tasks.features.extractors import ExtractorKey, find_extractor
 from tasks.features.staging import StoredShard, extract_stored_shard
 from tasks.features.views import WHOLE_POSTERS, Views
-from tasks.storage.folders import StoredFolder, read_copy
+from tasks.storage.folders import StoredFolder, fetch_stored, read_copy
 from tasks.storage.units import UnitResult
 from tasks.work_report import WorkReport, report_work
 
@@ -168,6 +168,7 @@ def extract_planned(plan: ExtractionPlan, folder: Path, extractor: FeatureExtrac
     A damaged shard is removed, with a warning, so that the data set is written with it again.
     """
     start = time.monotonic()
+    fetch_stored(plan.shard)
     try:
         images = read_images(plan.shard, plan.hashes)
     except DamagedFileError as error:

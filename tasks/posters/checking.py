@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tasks.checking import DamagedFileError, FileCheck, check_file
 from tasks.posters.segments import list_parts, read_num_parts
+from tasks.storage.folders import find_stored
 
 
 def check_posters(folder: Path) -> list[FileCheck]:
@@ -19,6 +20,9 @@ def check_posters(folder: Path) -> list[FileCheck]:
     for part in list_parts(folder):
         for segment in part.segments():
             path = folder / segment.name
+            if find_stored(path):
+                checks.append(FileCheck(path, "unchecked", "it is in the store alone"))
+                continue
             try:
                 check_file(path, segment.model_dump())
             except DamagedFileError as error:

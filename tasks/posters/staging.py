@@ -67,7 +67,7 @@ def download_stored_part(part: StoredPart, job: Mapping[str, Any]) -> UnitResult
 
     def work() -> UnitResult:
         with staged_folder(part.address, "posters", part.list_files()) as staged:
-            _write_manifests(part, staged.folder)
+            write_manifests(part, staged.folder)
             place: dict[str, Any] = {"part": part.number, "num_parts": part.num_parts}
             result = download_part(str(staged.folder), **place, **job)
             segments = find_lineage(staged.folder, part.number, part.num_parts)[-1].segments()
@@ -84,7 +84,8 @@ def download_stored_part(part: StoredPart, job: Mapping[str, Any]) -> UnitResult
     return run_once(ObjectStore(part.address), "posters", {**described, **decisive}, work)
 
 
-def _write_manifests(part: StoredPart, folder: Path) -> None:
+def write_manifests(part: StoredPart, folder: Path) -> None:
+    """Writes the manifests of a part, and of those that it was split from, to a folder of posters."""
     for name, segments in part.segments.items():
         number, _, num_parts = name.removeprefix("part-").partition("-of-")
         if segments:

