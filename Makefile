@@ -13,6 +13,7 @@ MUTANTS := .mutants-venv
 PAGES := .pages-venv
 TRACKERS := .trackers-venv
 CONTAINERS := .containers-venv
+CLUSTER := .cluster-venv
 DOCS := .docs-venv
 # Seed of the random numbers of make fuzz and make soak: make fuzz SEED=3.
 SEED := 0
@@ -108,9 +109,10 @@ schedule: setup
 recovery: setup
 	$(BIN)/pytest -m recovery -n 2 --durations=5
 
-# Ten minutes: downloads and features in processes and on Dask clusters, whose workers are killed.
-cluster: setup
-	$(BIN)/pytest -m cluster --durations=5
+# A quarter of an hour: downloads and features in processes and on Dask clusters whose workers are killed, data in a
+# store.
+cluster: setup $(CLUSTER)/installed
+	PATH=$(CURDIR)/$(CLUSTER)/bin:$(PATH) $(BIN)/pytest -m cluster --durations=5
 
 # Three minutes: report and documents in Chromium, at two widths, in both themes, with axe-core: Debian's chromium.
 pages: setup docs $(PAGES)/installed
@@ -153,9 +155,10 @@ $(MUTANTS)/installed: tests/mutants/tools.lock
 $(PAGES)/installed: tests/pages/tools.lock
 $(TRACKERS)/installed: tests/trackers/tools.lock
 $(CONTAINERS)/installed: tests/containers/tools.lock
+$(CLUSTER)/installed: tests/cluster/tools.lock
 $(DOCS)/installed: docs/tools.lock
 $(BENCH)/installed $(AUDIT)/installed $(FUZZ)/installed $(MUTANTS)/installed $(PAGES)/installed \
-$(TRACKERS)/installed $(CONTAINERS)/installed $(DOCS)/installed:
+$(TRACKERS)/installed $(CONTAINERS)/installed $(CLUSTER)/installed $(DOCS)/installed:
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	touch $@
@@ -182,6 +185,8 @@ lock:
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/trackers/tools.lock
 	.lock-venv/bin/uv pip compile tests/containers/tools.in --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/containers/tools.lock
+	.lock-venv/bin/uv pip compile tests/cluster/tools.in --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file tests/cluster/tools.lock
 	.lock-venv/bin/uv pip compile docs/tools.in --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file docs/tools.lock
 	rm -rf .lock-venv

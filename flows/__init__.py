@@ -31,6 +31,9 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # Some servers that are compatible with S3 send the checksum of the whole object with a range of it. Files are
+    # compared with the hashes of their manifests.
+    "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
     "KERAS_BACKEND": "tensorflow",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }

@@ -51,9 +51,7 @@ class Writer:
         self.posters, self.shards = StoredFolder(address, work / "posters"), StoredFolder(address, work / name)
         self.written: list[str] = []
 
-    def __call__(
-        self, _: Path, films: pd.DataFrame, shards: Sequence[ShardPlan]
-    ) -> Mapping[str, Mapping[str, Any]]:
+    def __call__(self, _: Path, films: pd.DataFrame, shards: Sequence[ShardPlan]) -> Mapping[str, Mapping[str, Any]]:
         described = {}
         for shard in shards:
             plan = describe_shard(shard, films, self.posters, self.shards)
