@@ -42,6 +42,10 @@ ELSEWHERE = {
     ".venv/bin/prefect deployment schedule ls": (
         "tests/flows/test_deployments.py::test_deployments_are_there_as_described"
     ),
+    "pip install 'poster-genres[": None,
+    ".venv/bin/poster-genres run --set store=": (
+        "tests/cluster/test_store.py::test_from_nothing_to_a_champion_with_everything_in_the_store"
+    ),
     ".venv/bin/poster-genres run --set runner.": (
         "tests/flows/test_spreading.py::test_a_dask_cluster_keeps_to_the_limits_by_host"
     ),
