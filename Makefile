@@ -24,7 +24,7 @@ NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tes
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
 # Two processes of tests are enough for two cores: threads of TensorFlow beside them would only wait for each other.
 TEST_THREADS := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1
-.PHONY: demo test coverage test-kernels bench latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages trackers docs screenshots wheel containers cluster mutants setup backbone lock clean
+.PHONY: demo test coverage test-kernels bench tables latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages trackers docs screenshots wheel containers cluster mutants setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -47,6 +47,10 @@ test-kernels: setup
 # Takes half an hour, alone on the machine. The alternatives have a virtual environment; nginx is Debian's nginx-light.
 bench: setup $(BENCH)/installed
 	$(BIN)/python tests/benchmarks/bench.py
+
+# An hour, with 20 GB of disk: peak memory and seconds of what holds tables of all films, at up to ten million.
+tables: setup
+	$(BIN)/python tests/benchmarks/tables.py
 
 # Takes five minutes, alone on the machine: latency, throughput and memory of a model, tests/benchmarks/latency.md.
 latency: setup

@@ -18,12 +18,13 @@ def write_tables(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> N
         path: Path of the file.
     """
     with pq.ParquetWriter(path, schema) as writer:
-        waiting = schema.empty_table()
+        waiting, num_rows = schema.empty_table(), 0
         for table in tables:
             waiting = pa.concat_tables([waiting, table])
+            num_rows += table.num_rows
             while waiting.num_rows >= _GROUP_ROWS:
                 # In one piece, since pages end where pieces do.
                 writer.write_table(waiting.slice(0, _GROUP_ROWS).combine_chunks(), _GROUP_ROWS)
                 waiting = waiting.slice(_GROUP_ROWS)
-        if waiting.num_rows:
+        if waiting.num_rows or not num_rows:
             writer.write_table(waiting.combine_chunks(), _GROUP_ROWS)

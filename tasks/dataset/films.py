@@ -13,7 +13,7 @@ from tasks.posters import ledger, segments
 
 FILMS_FILE = "films.parquet"
 
-_ROWS_AT_ONCE = 100_000
+_ROWS_AT_ONCE = 10_000
 
 # A row for each film of the data set.
 FILMS_SCHEMA = pa.schema(

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.atomic import atomic_file
@@ -11,6 +14,7 @@ from tasks.dataset.splits import SPLITS
 from tasks.settings import DatasetSettings
 
 SPLIT_COLUMNS = ["imdb_id", "sha256", "split"]
+_SCHEMA = pa.schema([("imdb_id", pa.int64()), ("sha256", pa.large_string()), ("split", pa.large_string())])
 
 
 def name_splits_file(seed: int) -> str:
@@ -60,19 +64,36 @@ def merge_splits(known: pd.DataFrame, more: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The splits, each film and each image in one, in the order of the films and images.
     """
-    more = more[SPLIT_COLUMNS]
-    splits = {name: known.drop_duplicates(name).set_index(name)["split"] for name in ("imdb_id", "sha256")}
-    known_splits = [more[name].map(splits[name]) for name in splits]
+    numbers = _as_numbers(known, more)
+    known_rows, rows = numbers[: len(known)], numbers[len(known) :]
+    splits = {name: known_rows.drop_duplicates(name).set_index(name)["split"] for name in ("imdb_id", "sha256")}
+    known_splits = [rows[name].map(splits[name]) for name in splits]
     is_new = [known_split.isna() for known_split in known_splits]
-    agrees = [new | (known_split == more["split"]) for new, known_split in zip(is_new, known_splits, strict=True)]
+    agrees = [new | (known_split == rows["split"]) for new, known_split in zip(is_new, known_splits, strict=True)]
     # A film and an image that are both known have a row each.
-    more = more[agrees[0] & agrees[1] & (is_new[0] | is_new[1])]
-    if more.empty:
+    rows = rows[agrees[0] & agrees[1] & (is_new[0] | is_new[1])]
+    if rows.empty:
         return known
     for name in splits:
-        more = more[more["split"] == more.groupby(name)["split"].transform("first")]
-    merged = pd.concat([known[SPLIT_COLUMNS], more] if len(known) else [more]).drop_duplicates()
-    return merged.sort_values(["imdb_id", "sha256"], ignore_index=True)
+        rows = rows[rows["split"] == rows.groupby(name)["split"].transform("first")]
+    merged = pd.concat([known_rows, rows]).drop_duplicates().sort_values(["imdb_id", "sha256"]).index.to_numpy()
+    both = (
+        pd.concat([known[SPLIT_COLUMNS], more[SPLIT_COLUMNS]], ignore_index=True) if len(known) else more[SPLIT_COLUMNS]
+    )
+    return both.take(merged).reset_index(drop=True)
+
+
+def _as_numbers(known: pd.DataFrame, more: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows of both, with numbers in place of the texts; those of the hashes are in the order of these."""
+    tables = [pa.Table.from_pandas(films[SPLIT_COLUMNS], _SCHEMA, preserve_index=False) for films in (known, more)]
+    both = pa.concat_tables(tables)
+    return pd.DataFrame(
+        {
+            "imdb_id": both["imdb_id"].to_numpy(),
+            "sha256": pc.rank(both["sha256"], tiebreaker="dense").to_numpy(),
+            "split": pc.index_in(both["split"], pa.array(SPLITS, pa.large_string())).to_numpy().astype(np.int8),
+        }
+    )
 
 
 def write_known_splits(path: Path, films: pd.DataFrame, known: pd.DataFrame) -> None:

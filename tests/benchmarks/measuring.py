@@ -55,6 +55,18 @@ def rate(count: int, run: Callable[[], object]) -> float:
     return count / (time.perf_counter() - start)
 
 
+def script_environment() -> dict[str, str]:
+    """Returns the environment of a script that imports its neighbours: without the PYTHONSAFEPATH that `flows` sets."""
+    return {**os.environ, "PYTHONSAFEPATH": ""}
+
+
+def read_peak() -> float:
+    """Returns the peak resident size of this process, in GiB."""
+    # Not ru_maxrss, in which a process inherits the peak of the one that started it.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 2**20
+
+
 def as_downloaded(imdb_id: int, url: str, sha256: str, content: bytes) -> dict[str, Any]:
     """Returns the ledger's row of a poster."""
     return {

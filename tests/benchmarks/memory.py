@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from measuring import FAST_FEATURES, REAL_POSTERS, Results, as_downloaded
+from measuring import FAST_FEATURES, REAL_POSTERS, Results, as_downloaded, read_peak, script_environment
 
 import flows  # noqa: F401  (sets what Prefect and TensorFlow read when they are imported)
 from tasks.posters import ledger
@@ -36,7 +36,7 @@ def measure(work: Path) -> Results:
         _make_input(folder, size)
         for stage, of_stage in peaks.items():
             command = [sys.executable, __file__, stage, str(folder)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=script_environment())
             of_stage[f"{size:,}"] = float(done.stdout.split()[-1])
             print(f"    {stage}, {size:,} posters: {of_stage[f'{size:,}']:.2f} GiB", flush=True)
         shutil.rmtree(folder)
@@ -153,6 +153,4 @@ STAGES: dict[str, Callable[[Path], None]] = {
 
 if __name__ == "__main__":
     STAGES[sys.argv[1]](Path(sys.argv[2]))
-    # Not ru_maxrss, in which a process inherits the peak of the one that started it.
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    print(int(status["VmHWM"].split()[0]) / 2**20)
+    print(read_peak())

@@ -1,26 +1,27 @@
-"""Peak memory and seconds of the steps that hold tables of all films, at up to 10 million: `make tables`.
+"""Peak memory and seconds of the steps that hold tables of all films, at up to ten million: `make tables`.
 
-Catalog and ledger are synthetic, and their posters a few bytes, so that four million films are 5 GB of disk. Each step
-runs in a process of its own, whose peak resident size is read when it ends.
+Catalog and ledger are synthetic and the posters a few bytes, so that four million films are some 20 GB of disk, half of
+it for shards. Each step runs in a process of its own, whose peak resident size is read when it ends.
 
-    python tables.py [FILMS ...]
+    python tables.py [--folder FOLDER] [FILMS ...]
     python tables.py --step STEP FOLDER
 """
 
+import argparse
 import hashlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from measuring import as_downloaded
+from measuring import as_downloaded, read_peak, script_environment
 
 import flows  # noqa: F401  (sets what Prefect and TensorFlow read when they are imported)
 from tasks.catalog.genres import IMDB_GENRES
@@ -35,21 +36,21 @@ FIRST_ID = 1_000_000
 WORDS = ("the", "of", "night", "love", "man", "last", "house", "king", "dark", "story", "girl", "city", "war", "lost")
 
 
-def measure(sizes: tuple[int, ...], work: Path) -> None:
-    """Prints a row of the table for each step and size."""
+def measure(sizes: Sequence[int], work: Path) -> None:
+    """Prints a row for each step and size. A catalog of ten million rows is read alone."""
+    print("| step | films | peak, GiB | seconds | load before |\n|---|---|---|---|---|", flush=True)
     for size in sizes:
         folder = work / str(size)
         folder.mkdir(exist_ok=True)
         _write_catalog(folder / "MovieGenre.csv", size)
-        steps = list(STEPS) if size < NUM_CATALOG_ROWS else ["catalog"]
-        for step in steps:
+        for step in STEPS if size < NUM_CATALOG_ROWS else ["catalog"]:
             if step != "catalog" and not (folder / "posters").exists():
                 _write_ledger(folder / "posters", size)
+            load = os.getloadavg()[0]
             command = [sys.executable, __file__, "--step", step, str(folder)]
-            # `flows` sets PYTHONSAFEPATH, with which a script does not find its neighbours.
-            environment = {**os.environ, "PYTHONSAFEPATH": ""}
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
-            print(f"| {step} | {size:,} | {done.stdout.split()[-2:] or done.returncode} |", flush=True)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=script_environment())
+            peak, seconds = done.stdout.split()[-2:]
+            print(f"| {step} | {size:,} | {peak} | {seconds} | {load:.1f} |", flush=True)
 
 
 def _write_catalog(path: Path, num_films: int) -> None:
@@ -139,7 +140,7 @@ def _count_posters(folder: Path) -> None:
     assert count_posters(films, folder / "posters", {}).num_ok
 
 
-def _write_dataset(folder: Path, *, with_shards: bool = True) -> None:
+def _write_dataset(folder: Path) -> None:
     from tasks.dataset.task import write_dataset
     from tasks.settings import DatasetSettings
 
@@ -150,7 +151,6 @@ def _write_dataset(folder: Path, *, with_shards: bool = True) -> None:
         folder=folder / "shards",
         settings=DatasetSettings(min_posters_per_genre=10, shard_bytes=30_000),
         seed=0,
-        with_shards=with_shards,
     )
 
 
@@ -163,24 +163,21 @@ STEPS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def _iterate_peak() -> Iterator[float]:
-    # Not ru_maxrss, in which a process inherits the peak of the one that started it.
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    yield int(status["VmHWM"].split()[0]) / 2**20
-
-
 def main() -> None:
     """Measures, or runs one step."""
-    if sys.argv[1:2] == ["--step"]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sizes", nargs="*", type=int, default=[*SIZES, NUM_CATALOG_ROWS])
+    parser.add_argument("--folder", type=Path, help="existing folder for the inputs, which are kept and used again")
+    parser.add_argument("--step", nargs=2, metavar=("STEP", "FOLDER"))
+    arguments = parser.parse_args()
+    if arguments.step:
+        name, folder = arguments.step
         start = time.perf_counter()
-        STEPS[sys.argv[2]](Path(sys.argv[3]))
-        print(f"{next(_iterate_peak()):.2f} {time.perf_counter() - start:.1f}")
-        return
-    if sys.argv[1:2] == ["--in"]:
-        measure(tuple(map(int, sys.argv[3:])) or SIZES, Path(sys.argv[2]))
+        STEPS[name](Path(folder))
+        print(f"{read_peak():.2f} {time.perf_counter() - start:.1f}")
         return
     with tempfile.TemporaryDirectory() as work:
-        measure(tuple(map(int, sys.argv[1:])) or (*SIZES, NUM_CATALOG_ROWS), Path(work))
+        measure(arguments.sizes, arguments.folder or Path(work))
 
 
 if __name__ == "__main__":
