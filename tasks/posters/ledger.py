@@ -240,6 +240,14 @@ def _read_segments(parts: Iterable[Part], columns: Sequence[str]) -> Iterator[tu
                 yield part, path, rows
 
 
+def list_names(posters_dir: Path) -> frozenset[str]:
+    """Returns the names of the parts that have files.
+
+    Reading a part that has none lists the whole folder, which most ancestors of many parts would do for each of these.
+    """
+    return frozenset(part.name for part in list_parts(posters_dir))
+
+
 def read_ledger(posters_dir: Path, columns: Sequence[str] = LIGHT_COLUMNS) -> pa.Table:
     """Returns the row of each film, in the order of the parts and of the ids in each part.
 
@@ -266,16 +274,17 @@ def iterate_posters(posters_dir: Path, imdb_ids: Collection[int] | NDArray[np.in
         RepairedError: A segment was damaged. What was damaged is no longer in the ledger, which is to be read again.
     """
     num_parts = read_num_parts(posters_dir) or 1
-    wanted = _sort_ids(imdb_ids)
+    wanted, present = _sort_ids(imdb_ids), list_names(posters_dir)
     for number in range(num_parts):
-        yield from _iterate_part(posters_dir, number, num_parts, wanted)
+        lineage = [part for part in find_lineage(posters_dir, number, num_parts) if part.name in present]
+        yield from _iterate_part(lineage, number, num_parts, wanted)
 
 
 def iterate_part(
     posters_dir: Path, number: int, num_parts: int, imdb_ids: Collection[int]
 ) -> Iterator[tuple[int, bytes]]:
     """Yields ids and image bytes of some films of one part, in the order of ids; see `iterate_posters`."""
-    return _iterate_part(posters_dir, number, num_parts, _sort_ids(imdb_ids))
+    return _iterate_part(find_lineage(posters_dir, number, num_parts), number, num_parts, _sort_ids(imdb_ids))
 
 
 def _sort_ids(imdb_ids: Collection[int] | NDArray[np.int64]) -> NDArray[np.int64]:
@@ -283,9 +292,9 @@ def _sort_ids(imdb_ids: Collection[int] | NDArray[np.int64]) -> NDArray[np.int64
 
 
 def _iterate_part(
-    posters_dir: Path, number: int, num_parts: int, wanted: NDArray[np.int64]
+    lineage: Iterable[Part], number: int, num_parts: int, wanted: NDArray[np.int64]
 ) -> Iterator[tuple[int, bytes]]:
-    segments = list(_read_segments(find_lineage(posters_dir, number, num_parts), ["imdb_id", "status"]))
+    segments = list(_read_segments(lineage, ["imdb_id", "status"]))
     if not segments:
         return
     rows = pa.concat_tables([table for *_, table in segments])

@@ -111,11 +111,13 @@ def plan_downloads(films: pa.Table, posters_dir: Path, settings: PosterSettings)
     num_parts = ledger.choose_num_parts(posters_dir, films.num_rows, settings.posters_per_part)
     for part in segments.list_parts(posters_dir):
         part.remove_leftovers()
+    present = ledger.list_names(posters_dir)
     plans = []
     for number, catalog_films in enumerate(ledger.split_into_parts(films, num_parts)):
         width = settings.image_width
         part_films = [request_width(film, width) for film in catalog_films] if width else catalog_films
-        rows = given_up.read_known_rows(segments.find_lineage(posters_dir, number, num_parts))
+        lineage = segments.find_lineage(posters_dir, number, num_parts)
+        rows = given_up.read_known_rows(part for part in lineage if part.name in present)
         selected = ledger.select_films(part_films, rows, settings)
         if selected:
             plans.append(PartPlan(number, num_parts, part_films, len(selected)))
