@@ -41,8 +41,8 @@ def test_written_films_have_the_schema(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of the memory is that of Linux")
-def test_a_film_more_is_less_than_a_kilobyte_more_at_the_peak(tmp_path: Path) -> None:
+def test_a_film_more_is_some_hundred_bytes_more_at_the_peak(tmp_path: Path) -> None:
     command = [sys.executable, films_memory.__file__, str(tmp_path), "100000"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    # 580 as measured; objects of all films at once are 1,500 and more.
-    assert float(done.stdout.split()[-1]) < 1000
+    # 580 as measured; with a dict for each film at once, 1,005.
+    assert float(done.stdout.split()[-1]) < 800

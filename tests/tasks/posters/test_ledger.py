@@ -1,4 +1,5 @@
 import hashlib
+import pickle
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -53,6 +54,22 @@ def test_films_are_spread_evenly() -> None:
     sizes = [len(part) for part in ledger.split_into_parts(films, 8)]
     assert sum(sizes) == 8000
     assert all(900 < size < 1100 for size in sizes)
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 30, 1000])
+def test_every_film_is_in_its_part_in_the_order_of_the_catalog(
+    monkeypatch: pytest.MonkeyPatch, rows_at_once: int
+) -> None:
+    monkeypatch.setattr(ledger, "_ROWS_AT_ONCE", rows_at_once)
+    films = [{"imdb_id": imdb_id, "poster_url": f"u{imdb_id}"} for imdb_id in (7, 3, 100, *range(200, 260))]
+    pieces = [pa.Table.from_pylist(films[start : start + 20]) for start in range(0, len(films), 20)]
+    parts = list(ledger.split_into_parts(pa.concat_tables(pieces), 8))
+    for number, part in enumerate(parts):
+        expected = [film for film in films if ledger.assign_part(film["imdb_id"], 8) == number]
+        assert list(part) == expected == pickle.loads(pickle.dumps(part))
+        assert (len(part), part[-1:], bool(part)) == (len(expected), expected[-1:], bool(expected))
+    assert sum(map(len, parts)) == len(films)
+    assert len(list(ledger.split_into_parts(pa.concat_tables(pieces).slice(0, 0), 4))) == 4
 
 
 def test_posters_that_are_missing_or_have_another_address_are_selected() -> None:
