@@ -8,6 +8,7 @@ from prefect import flow
 from flows.overrides import NO_OVERRIDES, Overrides
 from flows.train import Run, train
 from flows.watching import crashed_when_interrupted, report_failure
+from flows.workers import check_worker
 from tasks.atomic import remove_partials
 from tasks.locking import locked
 from tasks.sample.server import serve
@@ -67,6 +68,7 @@ def demo(
         features: Settings of the backbone.
         overrides: Settings that replace single ones of the sample's run.
     """
+    check_worker(features)
     site, server_dir = data_dir / "site", data_dir / "server"
     workspace = Workspace(data_dir)
     with locked(server_dir, "another demo"), crashed_when_interrupted():

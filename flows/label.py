@@ -12,6 +12,7 @@ from flows.progress_artifacts import ProgressArtifacts
 from flows.repairing import repeat_repaired
 from flows.time_limit import time_limit
 from flows.watching import crashed_when_interrupted, report_failure
+from flows.workers import check_worker
 from tasks.atomic import remove_partials
 from tasks.catalog.reading import is_address
 from tasks.errors import SettingsError
@@ -57,6 +58,7 @@ def label(
         precision: Precision at which genres are predicted, 0.5, 0.6 ... 0.9; None: over a confidence of 0.5.
         runner: Settings of where the downloads run.
     """
+    check_worker()
     folder = check_inputs(source, output_dir, model, artifacts_dir, precision)
     with (
         time_limit(max_hours),

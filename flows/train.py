@@ -26,6 +26,7 @@ from flows.sharding import choose_shard_writer
 from flows.storing import StoredData, stored_data
 from flows.time_limit import time_limit
 from flows.watching import crash_killed_runs, crashed_when_interrupted, report_failure, run_ids
+from flows.workers import check_worker
 from tasks.catalog.task import Catalog, read_catalog
 from tasks.dataset.task import Dataset, write_dataset
 from tasks.export.onnx_file import check_packages
@@ -83,6 +84,7 @@ def train(settings: Settings, overrides: Overrides = NO_OVERRIDES) -> Run:
         overrides: Settings that replace single ones of these, such as those of a deployment.
     """
     settings = overrides.apply(settings)
+    check_worker(settings.features)
     with exclusive_run(settings) as stored:
         recover(settings.artifacts_dir)
         run = repeat_repaired(lambda: _run(settings, stored))

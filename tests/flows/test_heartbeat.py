@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from served import Served, find_free_port, list_processes, wait
+from served import Served, list_processes, run_server, wait
 from webhook import Webhook, listen
 
 from flows import serving
@@ -22,20 +22,8 @@ pytestmark = pytest.mark.schedule
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """A server without a worker."""
-    port = find_free_port()
-    api_url = f"http://127.0.0.1:{port}/api"
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")},
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_API_URL": api_url,
-        "PREFECT_SERVER_API_PORT": str(port),
-    }
-    log = tmp_path / "server.log"
-    with serving._process(
-        ["server", "start", "--host", "127.0.0.1", "--port", str(port)], ROOT, environment, log
-    ) as server:
-        serving._wait_until_healthy(api_url, server, log)
-        yield Served(api_url, environment)
+    with run_server(tmp_path) as served:
+        yield served
 
 
 def write_automation(served: Served, webhook: Webhook, path: Path) -> Path:

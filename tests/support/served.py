@@ -2,11 +2,12 @@
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 from webhook import Webhook
+
+from flows import serving
 
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,6 +79,24 @@ class Served:
             return run if run["state_type"] in states else None
 
         return dict(wait(read, seconds))
+
+
+@contextlib.contextmanager
+def run_server(folder: Path) -> Iterator[Served]:
+    """Runs a server without deployments and worker during the block; its database and its log are in a folder."""
+    port = find_free_port()
+    api_url = f"http://127.0.0.1:{port}/api"
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")},
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_API_URL": api_url,
+        "PREFECT_SERVER_API_PORT": str(port),
+    }
+    log = folder / "server.log"
+    command = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with serving._process(command, ROOT, environment, log) as server:
+        serving._wait_until_healthy(api_url, server, log)
+        yield Served(api_url, environment)
 
 
 def wait(read: Callable[[], Any], seconds: float = 120) -> Any:
