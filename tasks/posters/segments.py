@@ -220,13 +220,6 @@ class Part:
         )
         return written
 
-    def remove_leftovers(self) -> None:
-        """Removes files of segments that the manifest does not list: a process was killed before or after it did."""
-        listed = {segment.name for segment in self.segments()}
-        for path in self.folder.glob(f"{self.name}-*.parquet"):
-            if path.name not in listed:
-                path.unlink()
-
     def _write_segment(self, table: pa.Table) -> Segment:
         content = _encode(table)
         sha256 = hashlib.sha256(content).hexdigest()
@@ -245,6 +238,18 @@ def list_parts(folder: Path) -> list[Part]:
     found = [match for path in folder.glob("part-*-of-*") if (match := _PART.fullmatch(path.name))]
     numbers = sorted({(int(match[2]), int(match[1])) for match in found})
     return [Part(folder, number, num_parts) for num_parts, number in numbers]
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes files of segments that no manifest lists: a process was killed before or after it did.
+
+    Args:
+        folder: Folder of all parts; it is listed once, however many there are.
+    """
+    listed = {segment.name for part in list_parts(folder) for segment in part.segments()}
+    for path in folder.glob("part-*-of-*-*.parquet"):
+        if path.name not in listed:
+            path.unlink()
 
 
 def list_stored_files(folder: Path) -> dict[str, StoredFile | None]:

@@ -109,8 +109,7 @@ def plan_downloads(films: pa.Table, posters_dir: Path, settings: PosterSettings)
         settings: Settings of the stage.
     """
     num_parts = ledger.choose_num_parts(posters_dir, films.num_rows, settings.posters_per_part)
-    for part in segments.list_parts(posters_dir):
-        part.remove_leftovers()
+    segments.remove_leftovers(posters_dir)
     present = ledger.list_names(posters_dir)
     plans = []
     for number, catalog_films in enumerate(ledger.split_into_parts(films, num_parts)):

@@ -10,7 +10,15 @@ from ledger_rows import make_row
 
 from tasks.hashing import hash_file
 from tasks.posters import ledger, segments
-from tasks.posters.segments import LEDGER, Part, list_parts, read_num_parts, read_segment, write_num_parts
+from tasks.posters.segments import (
+    LEDGER,
+    Part,
+    list_parts,
+    read_num_parts,
+    read_segment,
+    remove_leftovers,
+    write_num_parts,
+)
 
 
 def read_all(part: Part) -> list[dict[str, Any]]:
@@ -67,7 +75,7 @@ def test_files_that_no_manifest_lists_are_removed(part: Part) -> None:
     listed = part.paths()
     left = part.folder / f"{part.name}-{'0' * 16}.parquet"
     left.write_bytes(b"of a killed process")
-    part.remove_leftovers()
+    remove_leftovers(part.folder)
     assert not left.exists()
     assert part.paths() == listed
     assert listed[0].exists()
@@ -149,7 +157,7 @@ def test_parts_of_version_0_1_are_taken_over(tmp_path: Path) -> None:
     (part,) = list_parts(tmp_path)
     assert (part.number, part.num_parts, part.paths()) == (1, 2, [path])
     assert part.segments()[0].sha256 == hash_file(path)
-    part.remove_leftovers()
+    remove_leftovers(part.folder)
     assert path.exists()
 
 
