@@ -4,6 +4,7 @@ import logging
 import queue
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -14,7 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 from prefect.states import Crashed
 
-from flows.runners import Future, Runner
+from flows.runners import Future, Runner, RunnerError
 from tasks.errors import one_line
 from tasks.work_report import WorkReport
 
@@ -84,12 +85,14 @@ class Spreading(Generic[AnyPiece]):
         waiting, alone = deque(pieces), deque[AnyPiece]()
         running: dict[Future, AnyPiece] = {}
         done: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        # The next ones wait for threads, which cost nothing; another process gets a piece when it can begin.
+        window = self.runner.slots * (1 if self.runner.is_remote else 2)
         is_broken = False
         while waiting or alone or running:
             if is_broken and not running:
                 self.runner.restart()
                 is_broken = False
-            while waiting and len(running) < self.runner.slots and not is_broken:
+            while waiting and len(running) < window and not is_broken:
                 self._submit(waiting.popleft(), running, done)
             is_alone = not running
             if is_alone:
@@ -98,6 +101,11 @@ class Spreading(Generic[AnyPiece]):
             piece = running.pop(future)
             try:
                 report = future.result()
+            except CancelledError as error:
+                raise RunnerError(
+                    f"{self.stage}: the tasks were lost, as when a Dask scheduler stops: run again, finished pieces "
+                    "are kept"
+                ) from error
             except self.runner.death as error:
                 is_broken = self.runner.dies_whole
                 self._deaths[piece.name] += 1

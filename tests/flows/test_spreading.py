@@ -7,43 +7,17 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from counting_server import CountingServer, count_requests
+from counting_server import count_requests
 from dask_cluster import run_cluster
-from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.runtime import flow_run
+from spread_downloads import NUM_POSTERS, SETTINGS, download, find_part, list_films
 
-from flows.downloading import download_posters
-from flows.journal import journal
 from tasks.posters import ledger
-from tasks.posters.task import PosterCounts
 from tasks.progress import ProgressState, reporting_to
-from tasks.settings import PosterSettings, RunnerSettings
+from tasks.settings import RunnerSettings
 
-NUM_POSTERS = 120
-SETTINGS = PosterSettings(
-    allow_private_hosts=("127.0.0.1",), posters_per_part=20, attempts=1, connections=4, connections_per_host=4
-)
 PROCESSES = RunnerSettings(kind="processes", workers=2)
-
-
-@flow(name="downloads")
-def download(
-    films: pa.Table, folder: Path, settings: PosterSettings, runner: RunnerSettings
-) -> tuple[PosterCounts, str]:
-    with journal(folder / "logs"):
-        return download_posters(films, folder / "posters", settings, runner), str(flow_run.get_id())
-
-
-def list_films(server: CountingServer) -> pa.Table:
-    numbers = list(range(NUM_POSTERS))
-    return pa.table({"imdb_id": numbers, "poster_url": [server.url(number) for number in numbers]})
-
-
-def find_part(number: int) -> int:
-    return ledger.assign_part(number, 4)
 
 
 def read_log(folder: Path) -> list[dict[str, str]]:

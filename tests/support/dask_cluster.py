@@ -46,7 +46,11 @@ def run_cluster(folder: Path, num_workers: int = 2, **environment: str) -> Itera
         environment: Environment variables of the processes.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    settings = {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(folder / "prefect"), **environment}
+    settings = {
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}",
+        "PREFECT_HOME": str(folder / "prefect"),
+        **environment,
+    }
     cluster = Cluster("")
     file = folder / "scheduler.json"
     place = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]

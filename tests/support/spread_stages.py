@@ -52,7 +52,7 @@ def kill_in_stage(stage: str, find_busy_workers: Callable[[], list[int]]) -> Ite
         os.kill(found[0], signal.SIGKILL)
         killed.append(found[0])
 
-    thread = threading.Thread(target=kill)
+    thread = threading.Thread(target=kill, daemon=True)
     with reporting_to(report):
         thread.start()
         yield killed
