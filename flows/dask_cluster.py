@@ -127,7 +127,9 @@ class DaskCluster(Runner):
         found = self._client.run(find_problem, self._api_url, **place, on_error="return")
         for worker, problem in found.items():
             if problem:
-                raise RunnerError(f"the worker {worker} of the Dask cluster can't be used: {problem}")
+                raise RunnerError(
+                    f"the worker {worker} of the Dask cluster can't be used: {problem}; mend that, or stop this worker"
+                )
 
     def _unregister_plugin(self) -> None:
         # The scheduler, or a worker, may be gone.

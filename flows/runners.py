@@ -174,7 +174,8 @@ def open_runner(settings: RunnerSettings, max_slots: int, folder: Path) -> Itera
             if error.name not in ("prefect_dask", "distributed", "dask"):
                 raise
             raise SettingsError(
-                "runner.kind is dask, which needs prefect-dask: pip install 'poster-genres[dask]'"
+                "runner.kind is dask, which needs prefect-dask: install it with pip install 'poster-genres[dask]', or "
+                "choose runner.kind=threads"
             ) from error
         yield stack.enter_context(DaskCluster(settings, max_slots, api_url, folder))
 

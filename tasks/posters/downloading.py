@@ -9,9 +9,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from tasks.posters.fetching import Fetched, PosterRequest, Validators, stream_posters
-from tasks.posters.given_up import read_known_rows
 from tasks.posters.hosts import Hosts
-from tasks.posters.ledger import join_small_segments, select_films
+from tasks.posters.ledger import join_small_segments, read_rows, select_films
 from tasks.posters.segments import FAILED, OK, SEGMENT_BYTES, SEGMENT_ROWS, Part, find_lineage
 from tasks.settings import PosterSettings
 
@@ -50,7 +49,7 @@ def download_part(
     """
     given = PosterSettings.model_validate(settings)
     lineage = find_lineage(Path(posters_dir), part, num_parts)
-    requested = select_films(films, read_known_rows(lineage), given)
+    requested = select_films(films, read_rows(lineage), given)
     requests = [_build_request(film) for film in requested]
     hosts = Hosts(given, share, left_alone)
     outcomes: Counter[str] = Counter()

@@ -4,21 +4,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from tasks.posters.ledger import read_rows, select_films
+from tasks.posters.ledger import WORKER_DIED, read_rows, select_films
 from tasks.posters.segments import FAILED, LEDGER, Part
 from tasks.settings import PosterSettings
-
-# The reason in the ledger: it says nothing of the poster, so it is requested again by the next run.
-WORKER_DIED = "worker died"
-
-
-def read_known_rows(parts: Iterable[Part]) -> pa.Table:
-    """Returns the rows by which posters are selected: those of `ledger.read_rows` but for those marked here."""
-    rows = read_rows(parts)
-    return rows.filter(pc.fill_null(pc.not_equal(rows["reason"], WORKER_DIED), True))
 
 
 def mark_given_up(lineage: list[Part], films: Iterable[Mapping[str, Any]], settings: PosterSettings) -> int:
@@ -32,7 +20,7 @@ def mark_given_up(lineage: list[Part], films: Iterable[Mapping[str, Any]], setti
     Returns:
         How many were marked.
     """
-    missing = [film for film in select_films(films, read_known_rows(lineage), settings) if "sha256" not in film]
+    missing = [film for film in select_films(films, read_rows(lineage), settings) if "sha256" not in film]
     row = dict.fromkeys(LEDGER.names) | {"status": FAILED, "reason": WORKER_DIED, "attempts": 0, "seconds": 0.0}
     row["fetched_at"] = datetime.now(UTC)
     if missing:

@@ -40,6 +40,9 @@ LIGHT_COLUMNS = [name for name in LEDGER.names if name != "content"]
 _ROWS_AT_ONCE = 500_000
 _SEGMENTS_AT_ONCE = 256
 
+# The reason of posters whose download ended its process every time; see `given_up`.
+WORKER_DIED = "worker died"
+
 # The reasons of failures that another request may not have. Those of statuses are in `tasks.web.client.is_transient`.
 _TRANSIENT_REASONS = frozenset(
     {
@@ -47,6 +50,7 @@ _TRANSIENT_REASONS = frozenset(
         *("proxy refused", "host unreachable", "host refuses", "network unreachable"),
         # These depend on settings, or on an earlier version's.
         *("private address", "bad address"),
+        WORKER_DIED,
     }
 )
 

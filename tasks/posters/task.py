@@ -116,7 +116,7 @@ def plan_downloads(films: pa.Table, posters_dir: Path, settings: PosterSettings)
         width = settings.image_width
         part_films = [request_width(film, width) for film in catalog_films] if width else catalog_films
         lineage = segments.find_lineage(posters_dir, number, num_parts)
-        rows = given_up.read_known_rows(part for part in lineage if part.name in present)
+        rows = ledger.read_rows(part for part in lineage if part.name in present)
         selected = ledger.select_films(part_films, rows, settings)
         if selected:
             plans.append(PartPlan(number, num_parts, part_films, len(selected)))
@@ -201,7 +201,7 @@ def give_up(plan: PartPlan, posters_dir: Path, settings: PosterSettings) -> None
         "the next run requests them again",
         plan.name,
         num_marked,
-        given_up.WORKER_DIED,
+        ledger.WORKER_DIED,
         extra={"part": plan.name},
     )
 

@@ -46,7 +46,7 @@ ELSEWHERE = {
     ".venv/bin/poster-genres run --set store=": (
         "tests/cluster/test_store.py::test_from_nothing_to_a_champion_with_everything_in_the_store"
     ),
-    ".venv/bin/poster-genres run --set runner.": (
+    ".venv/bin/poster-genres run --set 'runner=": (
         "tests/flows/test_spreading.py::test_a_dask_cluster_keeps_to_the_limits_by_host"
     ),
     ".venv/bin/poster-genres run": "tests/flows/test_train.py::test_new_films_touch_only_their_own",
