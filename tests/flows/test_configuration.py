@@ -66,7 +66,7 @@ def test_lists() -> None:
             "training.epoch=3",
             r"unknown setting training.epoch \(--set training.epoch=3\): did you mean training.epochs\?",
         ),
-        ("zebra=3", r"unknown setting zebra .*: expected one of data_dir, artifacts_dir, wait_seconds"),
+        ("zebra=3", r"unknown setting zebra .*: expected one of data_dir, artifacts_dir, store, wait_seconds"),
         (
             "training.epochs=0",
             r"bad value for training.epochs \(--set training.epochs=0\): input should be .*received 0",

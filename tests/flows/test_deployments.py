@@ -183,6 +183,7 @@ def test_a_run_that_hangs_is_ended_and_the_next_one_starts(served: Served, tmp_p
     assert f"{served.api_url.removesuffix('/api')}/runs/flow-run/{hung}" in webhook.received[0]["body"]
 
 
+@pytest.mark.cluster
 def test_the_runner_is_chosen_by_a_runs_parameters(served: Served, tmp_path: Path, closed_port: int) -> None:
     row = "1,link,Film (1995),7.0,Drama,http://127.0.0.1/1.jpg\n"
     (tmp_path / "films.csv").write_text(f"imdbId,Imdb Link,Title,IMDB Score,Genre,Poster\n{row}", "utf-8")

@@ -21,6 +21,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows import flow_runs
 from flows.flow_runs import prune_flow_runs
 from flows.pruning import prune, prune_after_run, prune_by_hand
+from flows.storing import StoredData, stored_data
 from tasks.errors import LockedError, SettingsError
 from tasks.model_folder import ModelFolder
 from tasks.registry.models import list_models
@@ -90,11 +91,28 @@ def test_nothing_is_removed_if_all_is_to_be_kept(settings: Settings) -> None:
 
 def test_one_line_of_what_was_freed(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    prune_after_run(settings)
-    prune_after_run(settings)
+    prune_after_run(settings, StoredData(settings))
+    prune_after_run(settings, StoredData(settings))
     lines = [record.getMessage() for record in caplog.records if record.name == "flows.pruning"]
     assert len(lines) == 1
     assert lines[0].startswith("retention: removed 2 models, 1 logs, 1 trained heads, 1 features of other networks: ")
+
+
+def test_objects_of_a_store_that_no_manifest_names_are_removed(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings = settings.model_copy(
+        update={"store": str(tmp_path / "store"), "retention": RetentionSettings(keep_days=0)}
+    )
+    with stored_data(settings) as stored:
+        stored.commit("catalog", "posters", "splits", "shards", "features")
+        left = tmp_path / "store" / "data" / "posters" / "part-00000-of-00001-0000.parquet"
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_bytes(b"of a killed worker")
+        prune_after_run(settings, stored)
+    assert not left.exists()
+    assert "retention: removed 1 objects of the store that no manifest names" in caplog.messages
 
 
 def test_a_part_that_fails_is_one_warning_and_does_not_stop_the_others(
@@ -102,7 +120,7 @@ def test_a_part_that_fails_is_one_warning_and_does_not_stop_the_others(
 ) -> None:
     (settings.artifacts_dir / "champion.json").write_text("{")
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):  # nothing listens there
-        prune_after_run(settings)
+        prune_after_run(settings, StoredData(settings))
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warning.startswith("retention: not everything could be removed: ")
     assert "champion.json does not name" in warning

@@ -15,7 +15,7 @@ def test_dask_without_its_extra_is_one_line(
     monkeypatch.delitem(sys.modules, "flows.dask_cluster")
     monkeypatch.setitem(sys.modules, "distributed", None)
     with (
-        pytest.raises(SettingsError, match=r"needs prefect-dask: pip install 'poster-genres\[dask\]'"),
+        pytest.raises(SettingsError, match=r"needs prefect-dask: install it with pip install 'poster-genres\[dask\]'"),
         open_runner(RunnerSettings(kind="dask"), 2, tmp_path),
     ):
         pass

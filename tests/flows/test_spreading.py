@@ -60,6 +60,7 @@ def read_artifacts(run_id: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.cluster
 def test_a_part_is_tried_again_when_its_process_dies(prefect_server: None, tmp_path: Path) -> None:
     with count_requests() as server:
         server.kills[5] = 1
@@ -69,6 +70,7 @@ def test_a_part_is_tried_again_when_its_process_dies(prefect_server: None, tmp_p
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.cluster
 def test_a_part_that_kills_every_process_is_given_up_and_asked_for_by_the_next_run(
     prefect_server: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -69,6 +69,7 @@ def run_label(served: Served, folder: Path, **environment: str) -> tuple[dict[st
         return run, list(wait(read_messages, seconds=30))
 
 
+@pytest.mark.cluster
 def test_a_run_works_in_the_folder_of_its_worker(served: Served, project: Path) -> None:
     run, messages = run_label(served, project)
     assert run["state_type"] == "COMPLETED", messages
@@ -77,6 +78,7 @@ def test_a_run_works_in_the_folder_of_its_worker(served: Served, project: Path) 
     assert any(message.endswith(f" works in {project}") for message in messages), messages
 
 
+@pytest.mark.cluster
 def test_a_worker_with_another_version_refuses(served: Served, project: Path, tmp_path: Path) -> None:
     metadata = tmp_path / "older" / "poster_genres-0.0.9.dist-info" / "METADATA"
     metadata.parent.mkdir(parents=True)

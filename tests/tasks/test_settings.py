@@ -191,6 +191,7 @@ def test_settings_that_are_no_inputs_of_the_model() -> None:
     assert others == {
         "data_dir",
         "artifacts_dir",
+        "store",
         "retention.keep_days",
         "wait_seconds",
         "max_hours",
