@@ -762,12 +762,12 @@ class Settings(StageSettings):
     @property
     def publish_to(self) -> str | None:
         """Address of the store that the champion is pushed to; None: it is not."""
-        return self.registry.publish_to or (f"{self.store}/artifacts" if self.store else None)
+        return self.registry.publish_to or (f"{self.store.rstrip('/')}/artifacts" if self.store else None)
 
     @property
     def data_store(self) -> str | None:
         """Address of the store of `data_dir`; None: it is kept on this machine alone."""
-        return f"{self.store}/data" if self.store else None
+        return f"{self.store.rstrip('/')}/data" if self.store else None
 
     @property
     def workspace(self) -> Workspace:

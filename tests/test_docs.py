@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,9 @@ def test_benchmark_table_is_the_measured_one() -> None:
     assert f"<!-- tests/benchmarks/results.md -->\n{results}<!-- end -->" in page
     latency = (ROOT / "tests" / "benchmarks" / "latency.md").read_text("utf-8")
     assert f"<!-- tests/benchmarks/latency.md -->\n{latency}<!-- end -->" in page
+    sizes = runpy.run_path(str(ROOT / "tests" / "benchmarks" / "sizes.py"))["render"]()
+    assert (ROOT / "tests" / "benchmarks" / "sizes.md").read_text("utf-8") == sizes
+    assert f"<!-- tests/benchmarks/sizes.md -->\n{sizes}<!-- end -->" in (ROOT / "docs" / "sizes.md").read_text("utf-8")
 
 
 def test_figures_of_the_readme_are_those_of_the_pages() -> None:

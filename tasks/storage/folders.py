@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tasks.atomic import atomic_file, write_text
 from tasks.errors import ConflictError, SettingsError, StoreError, one_line
@@ -64,6 +64,16 @@ class Manifest(BaseModel):
     version: Literal[1] = 1
     generation: int = Field(0, ge=0)
     files: dict[str, StoredFile] = {}
+
+    @field_validator("files")
+    @classmethod
+    def _check_names(cls, files: dict[str, StoredFile]) -> dict[str, StoredFile]:
+        # Whoever writes to the store must not write elsewhere on the machines that read it.
+        for name in files:
+            parts = PurePosixPath(name).parts
+            if not parts or PurePosixPath(name).is_absolute() or ".." in parts or "\\" in name or "\0" in name:
+                raise ValueError(f"{name!r} is no path in the folder")
+        return files
 
 
 class _Copy(BaseModel):
@@ -376,15 +386,17 @@ def fetch_files(store: ObjectStore, folder: Path, files: Mapping[str, StoredFile
 
 
 def _fetch_file(store: ObjectStore, folder: Path, name: str, file: StoredFile) -> None:
+    source = f"{folder.name}/{name_object(name, file.sha256)}"
     with atomic_file(folder / name) as partial:
         if file.text is not None:
             partial.write_text(file.text, "utf-8")
-            return
-        source = f"{folder.name}/{name_object(name, file.sha256)}"
-        try:
-            store.fetch(source, file.num_bytes, partial)
-        except FileNotFoundError:
-            raise StoreError(f"{store.describe(source)} is missing, which {folder.name}.json names{_ADVICE}") from None
+        else:
+            try:
+                store.fetch(source, file.num_bytes, partial)
+            except FileNotFoundError:
+                raise StoreError(
+                    f"{store.describe(source)} is missing, which {folder.name}.json names{_ADVICE}"
+                ) from None
         if problem := find_damage(partial, {"sha256": file.sha256, "num_bytes": file.num_bytes}):
             raise StoreError(f"{store.describe(source)} {problem}{_ADVICE}")
 

@@ -92,6 +92,8 @@ class Lease:
             holder = _parse(version)
             if version != seen:
                 is_alive = seen is not None
+                if holder and not is_alive:
+                    logger.info("storage: %s holds %s: waiting for a sign of life", _describe(holder), self._where)
                 seen, seen_at = version, time.monotonic()
                 if holder and is_alive and time.monotonic() > start + wait_seconds:
                     raise LockedError(

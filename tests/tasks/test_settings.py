@@ -10,6 +10,7 @@ from tasks.recipes import RECIPE_SETTINGS, RECIPES
 from tasks.settings import (
     ExportSettings,
     FeatureSettings,
+    RegistrySettings,
     Settings,
     StageSettings,
     TrainingSettings,
@@ -251,3 +252,12 @@ def test_runner_settings_that_do_not_fit_together_are_refused(runner: dict[str, 
 )
 def test_the_runner_is_no_input_of_the_model(runner: dict[str, Any]) -> None:
     assert Settings.model_validate({"runner": runner}).model_inputs() == Settings().model_inputs()
+
+
+@pytest.mark.parametrize("store", ["s3://bucket/genres", "s3://bucket/genres/"])
+def test_data_and_models_are_side_by_side_in_a_store(store: str) -> None:
+    settings = Settings(store=store)
+    assert (settings.data_store, settings.publish_to) == ("s3://bucket/genres/data", "s3://bucket/genres/artifacts")
+    elsewhere = Settings(store=store, registry=RegistrySettings(publish_to="models"))
+    assert elsewhere.publish_to == "models"
+    assert (Settings().data_store, Settings().publish_to) == (None, None)

@@ -210,6 +210,16 @@ def test_damage_in_the_store_is_named(one: StoredFolder, other: StoredFolder) ->
         other.pull()
 
 
+@pytest.mark.parametrize("name", ["../outside.bin", "/outside.bin", "a/../../outside.bin", "", "a\\b.bin"])
+def test_a_manifest_that_names_files_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    folder = StoredFolder(str(tmp_path / "store"), tmp_path / "one" / "shards")
+    file = {"sha256": "0" * 64, "num_bytes": 1, "text": "x"}
+    folder.store.write("shards.json", json.dumps({"generation": 1, "files": {name: file}}).encode())
+    with pytest.raises(StoreError, match=r"shards\.json is damaged, or of another version .*is no path in the folder"):
+        folder.pull()
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
 def test_a_process_that_is_killed_before_or_after_the_manifest_goes_on(
     one: StoredFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
