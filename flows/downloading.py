@@ -11,7 +11,8 @@ import pyarrow as pa
 from flows.runners import open_runner
 from flows.spreading import Spreading
 from tasks.posters.hosts import HostsLeftAlone
-from tasks.posters.segments import Part
+from tasks.posters.ledger import list_names
+from tasks.posters.segments import Part, list_stored_files
 from tasks.posters.staging import StoredPart, keep_stored_parts
 from tasks.posters.task import PartDownload, PartPlan, PosterCounts, count_posters, download, give_up, plan_downloads
 from tasks.posters.workers import open_pool
@@ -49,6 +50,11 @@ def _download(
         runner = stack.enter_context(open_runner(runner_settings, max_slots, posters_dir))
         progress = stack.enter_context(Progress("posters", sum(plan.num_requests for plan in plans)))
         stored = find_stored_folder(posters_dir) if runner.is_elsewhere else None
+        if stored:  # segments of local data, of an interrupted run, and mended ones
+            stored.send_missing(list_stored_files(posters_dir))
+            # Also after an error: what was done is kept.
+            stack.callback(keep_stored_parts, stored, results)
+        present = list_names(posters_dir)
         if not runner.is_remote:
             stack.enter_context(open_pool(runner.slots, progress))
 
@@ -59,7 +65,8 @@ def _download(
                 "settings": settings,
                 "share": 1 / runner.slots,
                 "left_alone": left_alone.reasons,
-                "stored": StoredPart.describe(stored, plan.number, plan.num_parts) if stored else None,
+                "in_pool": not runner.is_remote,
+                "stored": StoredPart.describe(stored, plan.number, plan.num_parts, present) if stored else None,
             }
 
         done: PartDownload | None
@@ -72,6 +79,4 @@ def _download(
             outcomes.update(done.outcomes)
             if done.result:
                 results.append((Part(posters_dir, plan.number, plan.num_parts), done.result))
-    if stored:
-        keep_stored_parts(stored, results)
     return outcomes

@@ -82,6 +82,7 @@ def _attempt(part: Callable[[], Freed]) -> Freed:
 
 def _prune_store(stored: "StoredData", keep_days: float) -> Freed:
     try:
+        stored.commit("features")  # without those that were removed here
         num_objects = stored.remove_garbage(keep_days)
     except StoreError as error:
         return Freed(problems=(one_line(error),))

@@ -11,6 +11,7 @@ from flows.runners import RunnerError, open_runner
 from flows.spreading import Spreading
 from tasks.dataset.staging import describe_shard, write_shard
 from tasks.dataset.task import ShardPlan, ShardWriter
+from tasks.posters.ledger import list_names
 from tasks.progress import Progress
 from tasks.settings import Settings
 from tasks.storage.folders import StoredFile, StoredFolder
@@ -33,6 +34,7 @@ def _write_shards(
 ) -> Mapping[str, Mapping[str, Any]]:
     posters = StoredFolder(address, settings.workspace.folder("posters"))
     stored = StoredFolder(address, settings.workspace.folder("shards"))
+    present = list_names(posters.folder)
     files: dict[str, StoredFile] = {}
     with (
         Progress("dataset", sum(shard.size for shard in shards), "records") as progress,
@@ -40,7 +42,10 @@ def _write_shards(
     ):
         # Described when a worker is free for it: the films of all shards take more memory than the rest of the stage.
         spreading: Spreading[ShardPlan] = Spreading(
-            "dataset", runner, write_shard, lambda shard: {"plan": describe_shard(shard, films, posters, stored)}
+            "dataset",
+            runner,
+            write_shard,
+            lambda shard: {"plan": describe_shard(shard, films, posters, stored, present)},
         )
         for shard, result in spreading.run(shards):
             if result is None:

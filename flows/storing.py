@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import Literal
 
 from tasks.dataset.description import list_stored_files as list_shards
+from tasks.errors import SettingsError
 from tasks.posters.segments import copy_ledger
 from tasks.posters.segments import list_stored_files as list_posters
 from tasks.settings import Settings
-from tasks.storage.folders import StoredFile, StoredFolder
+from tasks.storage.folders import StoredFile, StoredFolder, read_copy
 from tasks.storage.lease import Lease, leased
 from tasks.storage.objects import ObjectStore
 
@@ -98,13 +99,24 @@ def stored_data(settings: Settings) -> Iterator[StoredData]:
 
     Raises:
         LockedError: Another run works with the store.
-        SettingsError: `data_dir` is no copy of the store.
+        SettingsError: `data_dir` is no copy of the store, or a copy of one though the setting is null.
         StoreError: The store can't be read or written.
     """
     if settings.data_store is None:
+        _check_no_copy(settings)
         yield StoredData(settings)
         return
     with leased(ObjectStore(settings.data_store), "another run", settings.wait_seconds) as lease:
         stored = StoredData(settings, lease)
         stored.pull()
         yield stored
+
+
+def _check_no_copy(settings: Settings) -> None:
+    """Refuses a copy of a store without that: workers would write there without the lease, and nothing be committed."""
+    for name in _PATTERNS:
+        if copy := read_copy(settings.workspace.folder(name)):
+            raise SettingsError(
+                f"{settings.data_dir} is a copy of {copy.address}: expected its setting store (the address without "
+                "/data), or another data_dir"
+            )

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -146,6 +147,9 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     }.items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
+    # What is known of the server holds for one test: some servers have no conditions.
+    monkeypatch.setattr("tasks.storage.pointer._is_conditional", weakref.WeakKeyDictionary())
+    monkeypatch.setattr("tasks.storage.pointer._warned", weakref.WeakSet())
     client = boto3.client("s3")
     client.create_bucket(Bucket="posters")
     yield "s3://posters/genres"

@@ -7,7 +7,9 @@ have none. So a file that is not valid UTF-8, and yet has more than one such seq
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import IO
 
 import numpy as np
 
@@ -29,7 +31,7 @@ def as_utf8(content: Content, source: str) -> Content:
         CatalogError: A part of the file is UTF-8, and another is not.
     """
     num_mark_bytes = len(codecs.BOM_UTF8) if content[: len(codecs.BOM_UTF8)] == codecs.BOM_UTF8 else 0
-    text = store(lambda file: file.writelines(iterate_chunks(content, num_mark_bytes))) if num_mark_bytes else content
+    text = store(partial(_write, iterate_chunks(content, num_mark_bytes))) if num_mark_bytes else content
     invalid_at = _find_invalid_utf8(text)
     if invalid_at is None:
         return text
@@ -47,7 +49,13 @@ def as_utf8(content: Content, source: str) -> Content:
             f"the first, {first_valid}, in {name_row(text, valid_at)}; expected one encoding, UTF-8 or ISO-8859-1"
         )
     recoded = (chunk.decode("iso-8859-1").encode("utf-8") for chunk in iterate_chunks(text))
-    return store(lambda file: file.writelines(recoded))
+    return store(partial(_write, recoded))
+
+
+def _write(chunks: Iterable[bytes], file: IO[bytes]) -> None:
+    # Not `writelines`: a spooled file would hold them all in memory before it looks at their size.
+    for chunk in chunks:
+        file.write(chunk)
 
 
 def _find_invalid_utf8(content: Content) -> int | None:

@@ -1,7 +1,7 @@
 """Write a shard on a machine that has none of the posters: they are read from a store, and the shard is sent there."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class StoredShardPlan(BaseModel):
 
 
 def describe_shard(
-    shard: ShardPlan, films: pd.DataFrame, posters: StoredFolder, shards: StoredFolder
+    shard: ShardPlan, films: pd.DataFrame, posters: StoredFolder, shards: StoredFolder, present: Collection[str]
 ) -> StoredShardPlan:
     """Describes a shard for a worker.
 
@@ -64,6 +64,7 @@ def describe_shard(
         films: Films of the data set, with `split`, `targets`, and of the image `sha256` and `format`.
         posters: This machine's copy of the posters.
         shards: This machine's copy of the shards.
+        present: Names of the parts that have files, as `ledger.list_names` returns them.
     """
     num_parts = read_num_parts(posters.folder) or 1
     return StoredShardPlan(
@@ -73,7 +74,8 @@ def describe_shard(
         made_of=shard.made_of,
         films=[{name: film[name] for name in _RECORD} for _, film in iterate_films(films, shard.rows)],
         parts=[
-            StoredPart.describe(posters, number, num_parts) for number in list_parts_of_shard(shard.shard, num_parts)
+            StoredPart.describe(posters, number, num_parts, present)
+            for number in list_parts_of_shard(shard.shard, num_parts)
         ],
     )
 
@@ -110,7 +112,9 @@ def write_stored_shard(plan: StoredShardPlan) -> UnitResult:
         logger.info("dataset: %s written, %d records", plan.name, len(plan.films), extra={"part": plan.name})
         return UnitResult(files={plan.shard: file}, value={})
 
-    job = {"shard": plan.shard, "made_of": plan.made_of, "generation": plan.generation}
+    # The records are in the order of the parts.
+    numbers = [[part.number, part.num_parts] for part in plan.parts]
+    job = {"shard": plan.shard, "made_of": plan.made_of, "generation": plan.generation, "parts": numbers}
     return run_once(ObjectStore(plan.address), "shards", job, work)
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from tasks.checking import DamagedFileError
 from tasks.dataset.records import read_images
+from tasks.errors import StoreError
 from tasks.features import cache
 from tasks.features.extraction import FeatureExtractor, extract_decodable
 from tasks.hashing import describe_file
@@ -52,15 +54,20 @@ def extract_stored_shard(shard: StoredShard, extractor: FeatureExtractor) -> Uni
         done before, the result of then.
 
     Raises:
-        DamagedFileError: The shard has not all of these images.
-        StoreError: The store can't be read or written, or the shard there is damaged.
+        StoreError: The store can't be read or written, or the shard there is damaged or lacks images.
     """
     store = ObjectStore(shard.address)
 
     def work() -> UnitResult:
         with staged_folder(shard.address, "shards", {}) as staged:
             fetch_files(store, staged.folder, {shard.name: shard.file})
-            images = read_images(staged.folder / shard.name, shard.hashes)
+            try:
+                images = read_images(staged.folder / shard.name, shard.hashes)
+            except DamagedFileError as error:  # not of the copy: that has the hash of the manifest
+                raise StoreError(
+                    f"{shard.name} in {shard.address} {error.problem}: remove data_dir/shards/{shard.name} from the "
+                    "data set with poster-genres doctor --data, and run again"
+                ) from error
             features, undecodable = extract_decodable(images, shard.views, extractor)
             hashes = [sha256 for sha256 in images if sha256 not in undecodable]
             folder = staged.folder.with_name("features")

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import heapq
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, overload
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tasks.checking import DamagedFileError
-from tasks.errors import RepairedError, StoreError
+from tasks.errors import RegistryError, RepairedError
 from tasks.posters.segments import (
     FAILED,
     LEDGER,
@@ -83,10 +83,16 @@ class PartFilms(Sequence[dict[str, Any]]):
 
     Args:
         table: The films.
+        change: Function that each dict is changed by.
     """
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, change: Callable[[dict[str, Any]], Any] | None = None) -> None:
         self._table = table
+        self._change = change
+
+    def map(self, change: Callable[[dict[str, Any]], Any]) -> "PartFilms":
+        """Returns the films changed by a function, when they are read."""
+        return PartFilms(self._table, change)
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -97,7 +103,7 @@ class PartFilms(Sequence[dict[str, Any]]):
     def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
     def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
         films: list[dict[str, Any]] = self._table.to_pylist()
-        return films[index]
+        return (list(map(self._change, films)) if self._change else films)[index]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self[:])
@@ -331,7 +337,7 @@ def read_poster(posters_dir: Path, imdb_id: int) -> bytes | None:
         for path in reversed(part.paths()):
             try:
                 found = pq.read_table(open_stored(path), columns=["sha256", "content"], filters=wanted).to_pylist()
-            except (OSError, StoreError, pa.ArrowException):
+            except (OSError, RegistryError, pa.ArrowException):
                 return None
             if found:
                 return found[0]["content"] if is_whole(found[0]["content"], found[0]["sha256"]) else None

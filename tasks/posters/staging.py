@@ -1,6 +1,6 @@
 """Download a part on a machine that has none of its files: they are read from a store, and sent there."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,16 @@ class StoredPart(BaseModel):
     segments: Mapping[str, Sequence[Segment]]
 
     @classmethod
-    def describe(cls, posters: StoredFolder, number: int, num_parts: int) -> "StoredPart":
-        """Describes a part of this machine's copy."""
-        lineage = find_lineage(posters.folder, number, num_parts)
+    def describe(cls, posters: StoredFolder, number: int, num_parts: int, present: Collection[str]) -> "StoredPart":
+        """Describes a part of this machine's copy.
+
+        Args:
+            posters: The copy.
+            number: Number of the part.
+            num_parts: Number of parts.
+            present: Names of the parts that have files, as `ledger.list_names` returns them.
+        """
+        lineage = [part for part in find_lineage(posters.folder, number, num_parts) if part.name in present]
         return cls(
             address=posters.address,
             generation=posters.generation,
@@ -100,6 +107,8 @@ def keep_stored_parts(posters: StoredFolder, results: Iterable[tuple[Part, UnitR
         results: Parts, each with its result of `download_stored_part`.
     """
     results = list(results)
+    if not results:
+        return
     posters.adopt({name: file for _, result in results for name, file in result.files.items()})
     for part, result in results:
         part.list_segments([Segment.model_validate(segment) for segment in result.value["segments"]])

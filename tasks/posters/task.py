@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def plan_downloads(films: pa.Table, posters_dir: Path, settings: PosterSettings)
     plans = []
     for number, catalog_films in enumerate(ledger.split_into_parts(films, num_parts)):
         width = settings.image_width
-        part_films = [request_width(film, width) for film in catalog_films] if width else catalog_films
+        part_films = catalog_films.map(partial(request_width, width=width)) if width else catalog_films
         lineage = segments.find_lineage(posters_dir, number, num_parts)
         rows = ledger.read_rows(part for part in lineage if part.name in present)
         selected = ledger.select_films(part_films, rows, settings)
@@ -132,6 +133,8 @@ def download(
     share: float = 1.0,
     left_alone: Mapping[str, str] | None = None,
     stored: StoredPart | None = None,
+    *,
+    in_pool: bool = False,
 ) -> WorkReport[PartDownload]:
     """Downloads the posters of one part with `downloading.download_part`.
 
@@ -145,43 +148,49 @@ def download(
         share: Share of this task in the connections and rates of the run, in (0, 1].
         left_alone: Hosts that are left alone, with the reasons, as other parts returned them.
         stored: The part in a store, for a worker that may have no such folder; None: it is in the folder.
+        in_pool: Whether a process of the pool does it.
 
     Raises:
         DownloadError: If the part can't be written, or a process of the pool dies twice.
         StoreError: The store can't be read or written.
     """
     limits = {"share": share, "left_alone": left_alone}
+    if in_pool:
+        return report_work(lambda: _download_in_pool(plan, posters_dir, settings))
     return report_work(lambda: _download(plan, posters_dir, settings, limits, stored))
+
+
+def _download_in_pool(plan: PartPlan, posters_dir: Path, settings: PosterSettings) -> PartDownload:
+    return _log(plan, PartDownload(find_pool().download(plan.make_job(posters_dir, settings))))
 
 
 def _download(
     plan: PartPlan, posters_dir: Path, settings: PosterSettings, limits: Mapping[str, Any], stored: StoredPart | None
 ) -> PartDownload:
-    if pool := find_pool():
-        done = PartDownload(pool.download(plan.make_job(posters_dir, settings)))
-    else:
-        reasons: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    unit = None
 
-        def count(fetched: Fetched) -> None:
-            reasons[fetched.reason or ""] += 1
-            check_wanted()
+    def count(fetched: Fetched) -> None:
+        reasons[fetched.reason or ""] += 1
+        check_wanted()
 
-        try:
-            if stored:
-                job = {**plan.make_stored_job(settings), **limits, "on_fetched": count}
-                unit = download_stored_part(stored, job)
-                result = unit.value
-            else:
-                unit = None
-                result = download_part(**plan.make_job(posters_dir, settings), **limits, on_fetched=count)
-        except OSError as error:  # a full disk, for example; a poster's failure is an outcome
-            raise DownloadError(
-                f"{plan.name} of the posters could not be downloaded: {describe_os_error(error)}; run again to go on "
-                "with the rest"
-            ) from error
-        # What another run of the task did is known by its outcomes alone.
-        counts = dict(reasons) or {"": sum(result["outcomes"].values())}
-        done = PartDownload(result["outcomes"], counts, result["left_alone"], unit)
+    try:
+        if stored:
+            unit = download_stored_part(stored, {**plan.make_stored_job(settings), **limits, "on_fetched": count})
+            result = unit.value
+        else:
+            result = download_part(**plan.make_job(posters_dir, settings), **limits, on_fetched=count)
+    except OSError as error:  # a full disk, for example; a poster's failure is an outcome
+        raise DownloadError(
+            f"{plan.name} of the posters could not be downloaded: {describe_os_error(error)}; run again to go on "
+            "with the rest"
+        ) from error
+    # What another run of the task did is known by its outcomes alone.
+    counts = dict(reasons) or {"": sum(result["outcomes"].values())}
+    return _log(plan, PartDownload(result["outcomes"], counts, result["left_alone"], unit))
+
+
+def _log(plan: PartPlan, done: PartDownload) -> PartDownload:
     logger.info("posters: %s, %s", plan.name, dict(done.outcomes), extra={"part": plan.name})
     return done
 

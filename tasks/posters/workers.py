@@ -23,6 +23,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 _STOP_SECONDS = 10
 _TRIES = 2
 
+_INTERRUPTED = "the download was interrupted: run again to go on where it was"
+
 _Process = subprocess.Popen[str]
 
 _open_pools: list["Pool"] = []
@@ -42,7 +44,7 @@ class Workers:
         self._count = count
         self._lock = threading.Lock()
         self._processes: list[_Process] = []
-        self._idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[_Process | None] = queue.SimpleQueue()
         self._left_alone = HostsLeftAlone()
         self._is_closed = False
 
@@ -58,6 +60,8 @@ class Workers:
             self._is_closed = True
         for process in self._processes:
             process.kill()
+        for _ in self._processes:  # threads that wait for an idle one
+            self._idle.put(None)
         for process in self._processes:
             # Also closes the pipes, whose remaining content is not needed.
             process.communicate(timeout=_STOP_SECONDS)
@@ -77,6 +81,9 @@ class Workers:
         """
         for _ in range(_TRIES):
             process = self._idle.get()
+            if process is None or self._is_closed:
+                self._idle.put(None)  # for the next one that waits
+                raise DownloadError(_INTERRUPTED)
             # Hosts that other processes left alone in the meantime.
             complete = {**job, "share": 1 / self._count, "left_alone": self._left_alone.reasons}
             try:
@@ -86,9 +93,10 @@ class Workers:
             if result is not None:
                 self._left_alone.add(result["left_alone"])
                 return dict(result["outcomes"])
-            logger.warning("posters: part-%05d: its process died, exit code %s", job["part"], process.returncode)
+            exit_code = process.returncode
+            logger.warning("posters: part-%05d: its process died, exit code %s", job["part"], exit_code)
         raise DownloadError(
-            f"{_name(job)} could not be downloaded: its process died {_TRIES} times, exit code {process.returncode}; "
+            f"{_name(job)} could not be downloaded: its process died {_TRIES} times, exit code {exit_code}; "
             "run again to go on with the posters that are missing"
         )
 
@@ -110,7 +118,8 @@ class Workers:
     def _replace(self, process: _Process) -> _Process:
         with self._lock:
             if self._is_closed:
-                raise DownloadError("the download was interrupted: run again to go on where it was")
+                self._idle.put(None)
+                raise DownloadError(_INTERRUPTED)
             self._processes.remove(process)
             process.communicate()  # closes the pipes
             return self._start()
@@ -150,9 +159,15 @@ def open_pool(count: int, progress: Progress) -> Iterator[None]:
             _open_pools.remove(pool)
 
 
-def find_pool() -> Pool | None:
-    """Returns the pool that is open in this process; None where tasks download by themselves."""
-    return _open_pools[-1] if _open_pools else None
+def find_pool() -> Pool:
+    """Returns the pool that is open in this process.
+
+    Raises:
+        DownloadError: It is closed: a run that was interrupted begins no part.
+    """
+    if not _open_pools:
+        raise DownloadError(_INTERRUPTED)
+    return _open_pools[-1]
 
 
 def _run(process: _Process, job: Mapping[str, Any], progress: Progress) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import io
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
@@ -139,7 +139,8 @@ class StoredFolder:
     def pull(self, is_wanted: Callable[[str], bool] = lambda _: True) -> None:
         """Brings the local copy up to date, if another machine committed since; else it is left as it is.
 
-        What an interrupted run of this machine did not commit is kept in the latter case only.
+        What an interrupted run of this machine did not commit is kept in the latter case only. Files that are missing
+        here are fetched in both.
 
         Args:
             is_wanted: Whether a file, by its path, is copied; the others are read from the store.
@@ -150,16 +151,19 @@ class StoredFolder:
         """
         manifest = self._read()[1]
         copy = self._find_copy()
-        if copy is None and manifest.files and self.list_files():
-            raise SettingsError(
-                f"{self.folder} has files, and {self.store.describe(self.name)} has others: expected a new data_dir, "
-                "or a store without data"
-            )
-        if manifest != (copy.manifest if copy else Manifest()):
-            self._mirror(manifest, is_wanted)
-        elif copy:
-            return
-        self._write_copy(manifest)
+        base = copy.manifest if copy else Manifest()
+        wanted = {name: file for name, file in manifest.files.items() if is_wanted(name)}
+        if manifest != base:
+            outdated = [name for name in self.list_files() if _differs(self.folder / name, manifest.files.get(name))]
+            if outdated and not base.generation:
+                raise SettingsError(
+                    f"{self.folder} has files, and {self.store.describe(self.name)} has others: expected a new "
+                    "data_dir, or a store without data"
+                )
+            self._remove(outdated, base)
+        self._fetch_missing(wanted)
+        if copy is None or manifest != base:
+            self._write_copy(manifest)
 
     def adopt(self, sent: Mapping[str, StoredFile]) -> None:
         """Takes files over that workers have sent to the store: they can be read, and committed.
@@ -219,8 +223,12 @@ class StoredFolder:
         described = self._describe(files, copy)
         if described == base.files:
             return False
-        known = {name_object(name, file.sha256) for name, file in [*base.files.items(), *copy.sent.items()]}
-        new = {name: file for name, file in described.items() if name_object(name, file.sha256) not in known}
+        known = {name_object(name, file.sha256) for name, file in base.files.items()}
+        new = {
+            name: file
+            for name, file in described.items()
+            if name_object(name, file.sha256) not in known and not self._is_sent(name, file, copy)
+        }
         send_files(self.store, self.folder, new)
         manifest = Manifest(generation=base.generation + 1, files=described)
         # Before the manifest, so that a process that is killed in between finds a copy of this store.
@@ -239,20 +247,58 @@ class StoredFolder:
                 "of a folder; install the version that wrote it, or use another store"
             ) from None
 
-    def _mirror(self, manifest: Manifest, is_wanted: Callable[[str], bool]) -> None:
-        outdated = [name for name in self.list_files() if _differs(self.folder / name, manifest.files.get(name))]
+    def send_missing(self, files: Mapping[str, StoredFile | None]) -> None:
+        """Sends the files that are here alone, for workers that read them from the store; they are committed later.
+
+        Args:
+            files: Files of the folder, as `commit` takes them.
+
+        Raises:
+            StoreError: The store can't be written.
+        """
+        copy = self._find_copy() or _Copy(address=self.address, manifest=Manifest())
+        here = {name: known for name, known in files.items() if (self.folder / name).exists()}
+        new = {name: file for name, file in self._describe(here, copy).items() if copy.find(name) != file}
+        send_files(self.store, self.folder, new)
+        self.adopt({name: file for name, file in new.items() if file.text is None})
+
+    def _is_sent(self, name: str, file: StoredFile, copy: _Copy) -> bool:
+        """Returns whether a file that no manifest names is in the store: it may be garbage that was removed.
+
+        Raises:
+            StoreError: It is not, and not here either.
+        """
+        if copy.sent.get(name) != file:
+            return False
+        source = f"{self.name}/{name_object(name, file.sha256)}"
+        try:
+            if self.store.find_size(source) == file.num_bytes:
+                return True
+        except FileNotFoundError:
+            pass
+        if (self.folder / name).exists():
+            return False
+        raise StoreError(f"{self.store.describe(source)} is missing, which a worker sent: run again, to make it again")
+
+    def _remove(self, outdated: Sequence[str], base: Manifest) -> None:
+        """Removes local files that the store's manifest does not name, or names with another content."""
         for name in outdated:
             (self.folder / name).unlink()
-        wanted = {name: file for name, file in manifest.files.items() if is_wanted(name)}
+        if uncommitted := [name for name in outdated if name not in base.files]:
+            logger.warning(
+                "%s: %d files that an interrupted run had not committed are removed, %s among them: another run has "
+                "committed since",
+                self.folder,
+                len(uncommitted),
+                uncommitted[0],
+            )
+
+    def _fetch_missing(self, wanted: Mapping[str, StoredFile]) -> None:
         missing = {name: file for name, file in wanted.items() if not (self.folder / name).exists()}
-        fetch_files(self.store, self.folder, missing)
-        logger.info(
-            "storage: %s: %d files fetched, %d kept, %d removed",
-            self.store.describe(self.name),
-            len(missing),
-            len(wanted) - len(missing),
-            len(outdated),
-        )
+        if missing:
+            fetch_files(self.store, self.folder, missing)
+            where = self.store.describe(self.name)
+            logger.info("storage: %s: %d files fetched, %d kept", where, len(missing), len(wanted) - len(missing))
 
     def _describe(self, files: Mapping[str, StoredFile | None], copy: _Copy) -> dict[str, StoredFile]:
         described = {}
@@ -406,8 +452,13 @@ _ADVICE = ": expected what was committed; bring that object back, or start with 
 
 def _transfer(one: Callable[[str, StoredFile], None], files: Mapping[str, StoredFile]) -> None:
     with ThreadPoolExecutor(_TRANSFERS, "transfer") as threads:
-        for done in [threads.submit(one, name, file) for name, file in files.items()]:
-            done.result()
+        running = [threads.submit(one, name, file) for name, file in files.items()]
+        try:
+            for done in running:
+                done.result()
+        except BaseException:  # an interrupt, too
+            threads.shutdown(cancel_futures=True)
+            raise
 
 
 def _describe_file(path: Path, known: StoredFile | None) -> StoredFile:

@@ -108,8 +108,13 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Raises `LockedError` if another run has taken the lease over meanwhile."""
-        if self._is_lost:
+        """Looks whether another run has taken the lease over meanwhile.
+
+        Raises:
+            LockedError: It has: this one showed no sign of life, maybe since its machine slept.
+            StoreError: The store can't be read.
+        """
+        if self._is_lost or not self._is_own(self._pointer.read()):
             raise LockedError(
                 f"{self._where} was taken over by another run, since this one could not renew its lease for a minute: "
                 "run it again when the other one is done"

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 _LOCK_SECONDS = 60.0
 # The answers of S3 to a write whose condition does not hold. 404: the object is gone. 409: another write is under way.
 _CHANGED = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey", "404"})
+# Filesystems whose user knows that they have no conditional writes; and whether the buckets of others have them.
+_warned: "weakref.WeakSet[Any]" = weakref.WeakSet()
+_is_conditional: "weakref.WeakKeyDictionary[Any, dict[str, bool]]" = weakref.WeakKeyDictionary()
 _UNSUPPORTED = frozenset({"NotImplemented", "501"})
 
 
@@ -141,11 +145,13 @@ class UnconditionalPointer(Pointer):
     def _write(self, content: bytes, previous: Version | None) -> bool:
         if self._read() != previous:
             return False
-        logger.warning(
-            "%s: the store has no conditional writes; of two machines that change it at the same moment, the later one "
-            "overwrites the other",
-            self.where,
-        )
+        if self._filesystem not in _warned:
+            _warned.add(self._filesystem)
+            logger.warning(
+                "%s: the store has no conditional writes; of two machines that change it at the same moment, the later "
+                "one overwrites the other",
+                self.where,
+            )
         self._filesystem.pipe_file(self._path, content)
         return True
 
@@ -153,14 +159,13 @@ class UnconditionalPointer(Pointer):
 class S3Pointer(UnconditionalPointer):
     """An object of S3, which since 2024 writes on condition of an ETag.
 
-    Servers that are compatible with S3 may lack that, and some then write whatever the condition: the first write
-    first asks the server, by one request whose condition can't hold.
+    Servers that are compatible with S3 may lack that, and some then write whatever the condition: the first write to a
+    bucket first asks the server, by one request whose condition can't hold.
     """
 
     def __init__(self, filesystem: Any, path: str, where: str) -> None:
         super().__init__(filesystem, path, where)
         self._bucket, self._key, _ = filesystem.split_path(path)
-        self._is_conditional: bool | None = None
 
     def _read(self) -> Version | None:
         try:
@@ -175,9 +180,10 @@ class S3Pointer(UnconditionalPointer):
             return await body.read(), response["ETag"]
 
     def _write(self, content: bytes, previous: Version | None) -> bool:
-        if self._is_conditional is None:
-            self._is_conditional = self._has_conditions()
-        if not self._is_conditional:
+        asked = _is_conditional.setdefault(self._filesystem, {})
+        if self._bucket not in asked:
+            asked[self._bucket] = self._has_conditions()
+        if not asked[self._bucket]:
             return super()._write(content, previous)
         condition = {"IfNoneMatch": "*"} if previous is None else {"IfMatch": previous.token}
         try:

@@ -16,7 +16,7 @@ from tasks.dataset.description import list_stored_files, read_description
 from tasks.dataset.staging import StoredShardPlan, describe_shard, write_stored_shard
 from tasks.dataset.task import Dataset, ShardPlan, write_dataset
 from tasks.errors import DatasetError
-from tasks.posters import segments
+from tasks.posters import ledger, segments
 from tasks.settings import DatasetSettings
 from tasks.storage.folders import StoredFolder, fetch_stored
 from tasks.storage.objects import ObjectStore
@@ -54,7 +54,8 @@ class Writer:
     def __call__(self, _: Path, films: pd.DataFrame, shards: Sequence[ShardPlan]) -> Mapping[str, Mapping[str, Any]]:
         described = {}
         for shard in shards:
-            plan = describe_shard(shard, films, self.posters, self.shards)
+            present = ledger.list_names(self.posters.folder)
+            plan = describe_shard(shard, films, self.posters, self.shards, present)
             result = write_stored_shard(StoredShardPlan.model_validate_json(plan.model_dump_json()))
             self.shards.adopt(result.files)
             described |= {name: file.model_dump(exclude={"text"}) for name, file in result.files.items()}

@@ -35,7 +35,7 @@ def make_job(server, paths: Iterable[str], **settings: Any) -> dict[str, Any]:
 
 def download(posters: StoredFolder, job: dict[str, Any]) -> dict[str, int]:
     """Plans on this machine, downloads on another, and takes the result over."""
-    part = StoredPart.describe(posters, 0, 1)
+    part = StoredPart.describe(posters, 0, 1, ledger.list_names(posters.folder))
     sent = StoredPart.model_validate_json(part.model_dump_json())
     result = download_stored_part(sent, json.loads(json.dumps(job)))
     keep_stored_parts(posters, [(Part(posters.folder, 0, 1), result)])
@@ -103,7 +103,7 @@ def test_small_segments_are_joined_on_the_worker(posters: StoredFolder, server) 
 def test_a_part_that_was_done_is_not_downloaded_again(posters: StoredFolder, server, tmp_path: Path) -> None:
     """The tasks of a killed worker run again, and those of a killed run: nothing was committed."""
     job = make_job(server, ["good-1", "status-404"])
-    part = StoredPart.describe(posters, 0, 1)
+    part = StoredPart.describe(posters, 0, 1, ledger.list_names(posters.folder))
     first = download_stored_part(part, {**job, "share": 0.5})
     assert download_stored_part(part, {**job, "share": 0.25, "left_alone": {"host": "refuses"}}) == first
     assert server.requests == {"good-1": 1, "status-404": 1}

@@ -14,7 +14,7 @@ from tasks.errors import DownloadError
 from tasks.posters import ledger
 from tasks.posters.fetching import name_host
 from tasks.posters.segments import Part
-from tasks.posters.workers import Workers
+from tasks.posters.workers import Workers, find_pool
 from tasks.progress import Progress
 from tasks.settings import PosterSettings
 
@@ -82,6 +82,25 @@ def test_a_process_that_dies_twice_is_an_error_of_its_part_alone(server, tmp_pat
         with pytest.raises(DownloadError, match=r"part-00000 .*its process died 2 times, exit code -9"):
             waiting.result(timeout=30)
         assert workers.download(make_job(server, tmp_path, 1, "good"), Progress("posters", 1)) == {"new": 1}
+
+
+def test_a_closed_pool_begins_no_part(server, tmp_path: Path) -> None:
+    """A run that was interrupted ends at once, whatever waits for a process or comes later."""
+    with ThreadPoolExecutor(4) as threads:
+        with Workers(1) as workers:
+            jobs = [make_job(server, tmp_path, part, "hold" if not part else f"good-{part}") for part in range(4)]
+            waiting = [threads.submit(workers.download, job, Progress("posters", 1)) for job in jobs]
+            deadline = time.monotonic() + 30
+            while not server.requests["hold"] and time.monotonic() < deadline:
+                time.sleep(0.02)
+        for done in waiting:
+            with pytest.raises(DownloadError, match="the download was interrupted: run again"):
+                done.result(30)
+    with pytest.raises(DownloadError, match="the download was interrupted"):
+        workers.download(jobs[1], Progress("posters", 1))
+    with pytest.raises(DownloadError, match="the download was interrupted"):
+        find_pool()
+    assert set(server.requests) == {"hold"}
 
 
 def test_hosts_that_one_part_found_refusing_are_left_alone_by_the_next(server, tmp_path: Path) -> None:

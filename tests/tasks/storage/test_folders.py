@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,16 +90,20 @@ def test_only_what_changed_is_sent_and_fetched(
     caplog.set_level(logging.INFO, "tasks")
     other.pull()
     assert read(other.folder) == {"same.bin": "same", "old.bin": "new"}
-    assert "1 files fetched, 1 kept, 2 removed" in caplog.text
+    assert "1 files fetched, 1 kept" in caplog.text
     caplog.clear()
     other.pull()
     assert "fetched" not in caplog.text
 
 
 def test_what_was_not_committed_is_kept_unless_another_machine_committed(
-    one: StoredFolder, other: StoredFolder
+    one: StoredFolder, other: StoredFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     one.pull()
+    write(one.folder, first__bin="first")
+    commit_all(one)
+    (one.folder / "first.bin").unlink()
+    one.commit({})
     other.pull()
     write(one.folder, interrupted__bin="x")
     one.pull()
@@ -107,6 +112,63 @@ def test_what_was_not_committed_is_kept_unless_another_machine_committed(
     commit_all(other)
     one.pull()
     assert read(one.folder) == {"committed.bin": "y"}
+    assert "1 files that an interrupted run had not committed are removed, interrupted.bin among them" in caplog.text
+
+
+def test_local_data_that_was_never_in_the_store_is_never_removed(one: StoredFolder, other: StoredFolder) -> None:
+    """The first run with the store ended before it committed; another machine's has committed since."""
+    write(one.folder, mine__bin="mine")
+    one.pull()
+    other.pull()
+    write(other.folder, other__bin="other")
+    commit_all(other)
+    with pytest.raises(SettingsError, match="has files, and .*shards has others"):
+        one.pull()
+    assert read(one.folder) == {"mine.bin": "mine"}
+
+
+def test_an_interrupted_copy_goes_on(one: StoredFolder, other: StoredFolder) -> None:
+    one.pull()
+    write(one.folder, a__bin="a", b__bin="b")
+    commit_all(one)
+    write(other.folder, a__bin="a")  # before the process was killed
+    other.pull()
+    assert read(other.folder) == {"a.bin": "a", "b.bin": "b"}
+
+
+def test_files_that_were_removed_here_are_fetched_again(one: StoredFolder) -> None:
+    one.pull()
+    write(one.folder, a__bin="a", b__bin="b")
+    commit_all(one)
+    shutil.rmtree(one.folder)
+    one.pull(lambda name: name == "a.bin")
+    assert read(one.folder) == {"a.bin": "a"}
+
+
+def test_a_file_that_a_worker_sent_and_that_was_removed_as_garbage_is_sent_again(
+    one: StoredFolder, other: StoredFolder
+) -> None:
+    one.pull()
+    write(one.folder, a__bin="a")
+    file = StoredFile(**describe_file(one.folder / "a.bin"))
+    one.adopt({"a.bin": file, "gone.bin": file})
+    assert one.commit({"a.bin": None})
+    other.pull()
+    assert read(other.folder) == {"a.bin": "a"}
+    one.adopt({"gone.bin": file.model_copy(update={"sha256": "1" * 64})})
+    with pytest.raises(StoreError, match=r"gone-1+\.bin is missing, which a worker sent: run again"):
+        one.commit({"a.bin": None, "gone.bin": None})
+
+
+def test_files_that_are_here_alone_are_sent_for_workers(one: StoredFolder) -> None:
+    one.pull()
+    write(one.folder, a__bin="a", about__json="{}")
+    one.send_missing(dict.fromkeys(one.list_files()))
+    (one.folder / "a.bin").unlink()
+    opened = open_stored(one.folder / "a.bin")
+    assert not isinstance(opened, Path)
+    assert opened.read() == b"a"
+    one.send_missing({})
 
 
 def test_a_stale_commit_is_refused(one: StoredFolder, other: StoredFolder) -> None:
