@@ -3,10 +3,12 @@
 import contextlib
 import logging
 import os
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -18,21 +20,24 @@ import joblib
 from distributed.scheduler import KilledWorker
 from prefect import Task
 from prefect.artifacts import create_link_artifact
+from prefect.runtime import flow_run
 from prefect_dask.task_runners import DaskTaskRunner
 
 from flows.runners import Future, Runner, RunnerError, list_environment
 from flows.worker_process import set_up_local_worker, set_up_worker
-from tasks.errors import RegistryError
+from flows.workers import describe_difference, list_installed
+from tasks.errors import RegistryError, one_line
 from tasks.settings import RunnerSettings
 from tasks.storage.folders import read_copy
 from tasks.storage.objects import ObjectStore
 
 logger = logging.getLogger(__name__)
 
-_PLUGIN = "poster-genres"
 _CONNECT_SECONDS = 15
 # Time in which a cluster gets its first worker, or another one after its last has died.
 _WORKER_SECONDS = 60.0
+# Time without another worker after which a cluster is no longer starting.
+_STEADY_SECONDS = 3.0
 # Deaths of a local cluster's workers after which Dask gives up the task that they ran; a cluster at an address has its
 # own number, 3 by default.
 _ALLOWED_FAILURES = 2
@@ -48,7 +53,8 @@ class DaskCluster(Runner):
         folder: Folder that all workers must have, or whose store they must reach if it is a copy of one.
 
     Raises:
-        RunnerError: There is no such cluster, or its workers reach neither the API nor the folder.
+        RunnerError: There is no such cluster, or one of its workers has other versions, or does not reach the API or
+            the folder.
     """
 
     death = KilledWorker
@@ -61,6 +67,8 @@ class DaskCluster(Runner):
         self._folder = folder.resolve()
         # Of a cluster at an address, workers may be on other machines.
         self.is_elsewhere = settings.address is not None
+        # Two runs may be on one cluster, whose plugins have one name each.
+        self._plugin = f"poster-genres {flow_run.get_id()}"
         self._stack = contextlib.ExitStack()
         self._lonely_since: float | None = None
 
@@ -72,8 +80,6 @@ class DaskCluster(Runner):
             threads = self._client.nthreads()
             self.slots = min(self._max_slots, sum(threads.values()))
             self.processes_per_machine = max(Counter(urlsplit(address).hostname for address in threads).values())
-            # Dask has tried it on several workers: in each it was the only task.
-            self.is_blame_certain = max(threads.values()) == 1
             logger.info(
                 "dask: %d workers on the cluster at %s, %d tasks at a time; dashboard: %s",
                 len(threads),
@@ -103,18 +109,23 @@ class DaskCluster(Runner):
             )
         stack.enter_context(runner)
         try:
-            runner.client.wait_for_workers(1, timeout=_WORKER_SECONDS)
-        except (OSError, TimeoutError) as error:
+            client: Any = runner.client
+            client.wait_for_workers(1, timeout=_WORKER_SECONDS)
+            if self._address:
+                wait_until_steady(lambda: len(client.nthreads()))
+        # Of the last two kinds are those of an address that Dask does not take, and of tls:// without certificates.
+        except (OSError, TimeoutError, ValueError, TypeError) as error:
             what = f"the Dask cluster at {self._address}" if self._address else "the local Dask cluster"
             raise RunnerError(
-                f"{what} has no scheduler or no worker that answers: start them, or choose runner.kind=threads"
+                f"{what} has no scheduler or no worker that answers ({one_line(error)}): start them, or choose "
+                "runner.kind=threads"
             ) from error
         return runner
 
     def _prepare_workers(self, stack: contextlib.ExitStack) -> None:
         environment = list_environment(self._api_url)
         try:
-            self._client.register_plugin(_SetUp(environment, is_local=not self._address), name=_PLUGIN)
+            self._client.register_plugin(_SetUp(environment, is_local=not self._address), name=self._plugin)
         except (ImportError, AttributeError) as error:
             raise RunnerError(
                 f"the workers of the Dask cluster can't import poster-genres ({error}): install it there, in the same "
@@ -123,8 +134,14 @@ class DaskCluster(Runner):
         # Else workers that join later would get what this run's needed.
         stack.callback(self._unregister_plugin)
         copy = read_copy(self._folder) if self.is_elsewhere else None
-        place = {"store": copy.address} if copy else {"folder": str(self._folder)}
-        found = self._client.run(find_problem, self._api_url, **place, on_error="return")
+        with contextlib.ExitStack() as checking:
+            if copy:
+                place = {"store": copy.address}
+            else:
+                # A worker on another machine may have a folder of its own under this path.
+                file = checking.enter_context(tempfile.NamedTemporaryFile(dir=self._folder, prefix=".shared-"))
+                place = {"file": file.name}
+            found = self._client.run(find_problem, self._api_url, list_installed(), **place, on_error="return")
         for worker, problem in found.items():
             if problem:
                 raise RunnerError(
@@ -134,7 +151,7 @@ class DaskCluster(Runner):
     def _unregister_plugin(self) -> None:
         # The scheduler, or a worker, may be gone.
         with contextlib.suppress(OSError, TimeoutError, ValueError):
-            self._client.unregister_worker_plugin(_PLUGIN)
+            self._client.unregister_worker_plugin(self._plugin)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -181,18 +198,41 @@ def is_task_wanted() -> bool:
     return task is not None and task.state == "executing"
 
 
-def find_problem(api_url: str, folder: str | None = None, store: str | None = None) -> str | None:
+def wait_until_steady(count: Callable[[], int]) -> None:
+    """Waits until no worker joins or leaves for some seconds, as of a cluster that is still starting.
+
+    Args:
+        count: Function that returns the number of workers.
+    """
+    started = since = time.monotonic()
+    known = 0
+    while True:
+        number, now = count(), time.monotonic()
+        if number != known:
+            known, since = number, now
+        if now >= min(since + _STEADY_SECONDS, started + _WORKER_SECONDS):
+            return
+        time.sleep(0.1)
+
+
+def find_problem(
+    api_url: str, versions: Mapping[str, str], file: str | None = None, store: str | None = None
+) -> str | None:
     """Returns why this process can't run tasks; None if it can.
 
     Args:
         api_url: Address of Prefect's API.
-        folder: Folder of the data; None: it is in a store.
+        versions: What `list_installed` returned in the run's process.
+        file: Path of a file in the folder of the data; None: they are in a store.
         store: Address of the store.
     """
-    if folder and not os.path.isdir(folder):  # noqa: PTH112  (plain values, as they were sent)
+    if difference := describe_difference(versions):
+        here, there = difference
+        return f"it has {here}, but the run has {there}, and another version makes another model"
+    if file and not os.path.exists(file):  # noqa: PTH110  (plain values, as they were sent)
         return (
-            f"it has no folder {folder}: data_dir must be one folder for all workers, or the data be kept in a store "
-            "(setting store)"
+            f"it has no folder {Path(file).parent}: data_dir must be one folder for all workers, or the data be kept "
+            "in a store (setting store)"
         )
     if store:
         try:

@@ -45,7 +45,6 @@ class Runner(ABC):
         is_remote: Whether they run in other processes than this one.
         is_elsewhere: Whether those may be on other machines.
         death: Exception of a task whose process died; an empty tuple where that can't be.
-        is_blame_certain: Whether a task with that exception is to blame for it, after several tries.
         dies_whole: Whether all tasks die when a process does, so that it has to be restarted.
     """
 
@@ -54,7 +53,6 @@ class Runner(ABC):
     is_remote = True
     is_elsewhere = False
     death: type[Exception] | tuple[()] = ()
-    is_blame_certain = False
     dies_whole = False
 
     def __enter__(self) -> Self:

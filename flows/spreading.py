@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 _CHECK_SECONDS = 5.0
 # Deaths after which a piece has no other beside it.
 _TRIES_BESIDE_OTHERS = 2
+# Times that a pool breaks, with no piece done in between, after which no other is started.
+_MAX_BREAKS = 5
 
 
 class Piece(Protocol):
@@ -74,6 +76,7 @@ class Spreading(Generic[AnyPiece]):
     arguments: Callable[[AnyPiece], dict[str, Any]]
     _deaths: Counter[str] = field(default_factory=Counter)
     _work: dict[str, _Work] = field(default_factory=dict)
+    _breaks: int = 0
 
     def run(self, pieces: Iterable[AnyPiece]) -> Iterator[tuple[AnyPiece, Any]]:
         """Yields each piece with the value of its report, in the order of completion; None: it is given up.
@@ -89,7 +92,8 @@ class Spreading(Generic[AnyPiece]):
         window = self.runner.slots * (1 if self.runner.is_remote else 2)
         is_broken = False
         while waiting or alone or running:
-            if is_broken and not running:
+            # A piece that is tried alone gets a new pool: it would be blamed for one that broke while it was idle.
+            if not running and (is_broken or not waiting):
                 self.runner.restart()
                 is_broken = False
             while waiting and len(running) < window and not is_broken:
@@ -107,9 +111,11 @@ class Spreading(Generic[AnyPiece]):
                     "are kept"
                 ) from error
             except self.runner.death as error:
-                is_broken = self.runner.dies_whole
+                if self.runner.dies_whole and not is_broken:
+                    self._count_break(error)
+                    is_broken = True
                 self._deaths[piece.name] += 1
-                if is_alone or self.runner.is_blame_certain:
+                if is_alone:
                     _mark_crashed(future, error)
                     yield piece, None
                 elif self._deaths[piece.name] < _TRIES_BESIDE_OTHERS:
@@ -117,6 +123,7 @@ class Spreading(Generic[AnyPiece]):
                 else:
                     alone.append(piece)
             else:
+                self._breaks = 0
                 yield piece, self._take_report(piece, report)
         self._show_work()
 
@@ -124,6 +131,14 @@ class Spreading(Generic[AnyPiece]):
         future = self.runner.submit(self.task, self.arguments(piece))
         running[future] = piece
         future.add_done_callback(lambda _: done.put(future))
+
+    def _count_break(self, error: Exception) -> None:
+        self._breaks += 1
+        if self._breaks == _MAX_BREAKS:
+            raise RunnerError(
+                f"{self.stage}: the worker processes died {_MAX_BREAKS} times and no piece was done in between: see "
+                "above for what they wrote, give them more memory, or choose runner.kind=threads"
+            ) from error
 
     def _wait_for_task(self, done: "queue.SimpleQueue[Future]") -> Future:
         """Returns the next task that has ended."""

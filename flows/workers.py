@@ -7,6 +7,7 @@ for each machine, so a worker with other versions refuses.
 import logging
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def describe_installation(file: str) -> dict[str, str]:
     Raises:
         SettingsError: The file can't be read, or a setting is wrong.
     """
-    installed = {**_list_installed(), _WEIGHTS: choose_source(load_settings(Path(file)).features)}
+    installed = {**list_installed(), _WEIGHTS: choose_source(load_settings(Path(file)).features)}
     return {"versions": " ".join(f"{name}={value}" for name, value in installed.items())}
 
 
@@ -70,19 +71,36 @@ def check_worker(features: FeatureSettings | None = None) -> None:
         find_wheel(features.wheel_dir)
 
 
-def _list_installed() -> dict[str, str]:
+def list_installed() -> dict[str, str]:
+    """Returns the versions of packages and formats that decide a model."""
     packages = {"poster-genres": version("poster-genres"), **list_versions()}
     return packages | {f"{name.lower()}-format": str(number) for name, number in list_format_versions().items()}
 
 
-def _check_versions(deployed: dict[str, str]) -> None:
-    installed = _list_installed()
-    different = [name for name in installed if installed[name] != deployed.get(name)]
+def describe_difference(expected: Mapping[str, str]) -> tuple[str, str] | None:
+    """Describes where the versions of this machine are not those of another; None if all are equal.
+
+    Args:
+        expected: What `list_installed` returned there.
+
+    Returns:
+        The different versions here, such as `keras 3.15.0`, and there.
+    """
+    installed = list_installed()
+    different = [name for name in installed if installed[name] != expected.get(name)]
     if not different:
-        return
+        return None
     here, there = (
-        ", ".join(f"{name} {versions.get(name, 'unknown')}" for name in different) for versions in (installed, deployed)
+        ", ".join(f"{name} {versions.get(name, 'unknown')}" for name in different) for versions in (installed, expected)
     )
+    return here, there
+
+
+def _check_versions(deployed: dict[str, str]) -> None:
+    difference = describe_difference(deployed)
+    if difference is None:
+        return
+    here, there = difference
     raise SettingsError(
         f"{_describe_worker()} has {here}, but the deployment was made with {there}, and another version makes another "
         "model: install the same version on both machines, restart the worker, and deploy again "

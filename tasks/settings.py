@@ -616,7 +616,7 @@ class RunnerSettings(StageSettings):
     )
     address: str | None = operational(
         None,
-        pattern=r"^([a-z]+://)?[^/\s]+:\d+$",
+        pattern=r"^((tcp|tls|wss?)://)?([^/\s:@\[\]]+|\[[0-9a-fA-F:.]+\]):[1-9][0-9]{0,4}$",
         description="Address of a Dask scheduler, such as tcp://10.0.0.5:8786; null: a local cluster for each stage.",
     )
     workers: int | None = operational(
@@ -632,6 +632,8 @@ class RunnerSettings(StageSettings):
             raise ValueError(
                 f"runner.address is a Dask scheduler's, and runner.kind is {self.kind}: expected dask, or no address"
             )
+        if self.address and int(self.address.rpartition(":")[2]) > 65535:
+            raise ValueError(f"runner.address is {self.address}: expected a port from 1 to 65535 at its end")
         if self.workers and (self.address or self.kind == "threads"):
             what = "the cluster at runner.address has its own" if self.address else "threads have one for each core"
             raise ValueError(f"runner.workers is {self.workers}, but {what}: expected runner.workers=null")

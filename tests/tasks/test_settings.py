@@ -11,6 +11,7 @@ from tasks.settings import (
     ExportSettings,
     FeatureSettings,
     RegistrySettings,
+    RunnerSettings,
     Settings,
     StageSettings,
     TrainingSettings,
@@ -239,12 +240,23 @@ def test_the_fingerprint_survives_json() -> None:
         ({"workers": 2}, "runner.workers is 2, but threads have one for each core"),
         ({"kind": "dask", "address": "tcp://a:1", "workers": 2}, "the cluster at runner.address has its own"),
         ({"kind": "dask", "address": "scheduler"}, "String should match pattern"),
+        ({"kind": "dask", "address": "http://a:8786"}, "String should match pattern"),
+        ({"kind": "dask", "address": "tcp://a:8786:1"}, "String should match pattern"),
+        ({"kind": "dask", "address": "a:0"}, "String should match pattern"),
+        ({"kind": "dask", "address": "wss://a:65536"}, "expected a port from 1 to 65535"),
         ({"kind": "ray"}, "Input should be 'threads', 'processes' or 'dask'"),
     ],
 )
 def test_runner_settings_that_do_not_fit_together_are_refused(runner: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         Settings.model_validate({"runner": runner})
+
+
+@pytest.mark.parametrize(
+    "address", ["10.0.0.5:8786", "tcp://[::1]:65535", "tls://a-b.example:1", "ws://a:80", "wss://a:443"]
+)
+def test_addresses_of_schedulers(address: str) -> None:
+    assert RunnerSettings(kind="dask", address=address).address == address
 
 
 @pytest.mark.parametrize(
