@@ -70,6 +70,11 @@ class Runner(ABC):
     def check(self) -> None:  # noqa: B027  (nothing to do for most)
         """Raises `RunnerError` if no task can end any more."""
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether a process has died, so that no task can start before `restart`."""
+        return False
+
     def restart(self) -> None:  # noqa: B027
         """Replaces what is broken, when no task is running."""
 
@@ -135,6 +140,11 @@ class Processes(Runner):
 
     def submit(self, task: Task[Any, Any], parameters: dict[str, Any]) -> Future:
         return self._runner.submit(task, parameters)
+
+    @property
+    def is_broken(self) -> bool:
+        executor: Any = self._runner._executor  # neither Prefect nor Python tells it
+        return bool(executor._broken)
 
     def restart(self) -> None:
         self._runner.__exit__(None, None, None)

@@ -92,8 +92,8 @@ class Spreading(Generic[AnyPiece]):
         window = self.runner.slots * (1 if self.runner.is_remote else 2)
         is_broken = False
         while waiting or alone or running:
-            # A piece that is tried alone gets a new pool: it would be blamed for one that broke while it was idle.
-            if not running and (is_broken or not waiting):
+            # A piece that is tried alone would be blamed for a pool that broke while it was idle.
+            if not running and (is_broken or self.runner.is_broken):
                 self.runner.restart()
                 is_broken = False
             while waiting and len(running) < window and not is_broken:

@@ -119,22 +119,26 @@ class Pool(Runner):
 
     def __init__(self, num_deaths: int) -> None:
         self.num_deaths = num_deaths
-        self.is_broken = False
+        self._is_broken = False
 
     def __exit__(self, *_: object) -> None: ...
 
     def submit(self, task: Task[Any, Any], parameters: dict[str, Any]) -> Future:  # noqa: ARG002
         future: futures.Future[WorkReport[str]] = futures.Future()
         self.num_deaths -= 1
-        if self.num_deaths >= 0 or self.is_broken:
+        if self.num_deaths >= 0 or self._is_broken:
             future.set_exception(BrokenProcessPool())
         else:
             future.set_result(WorkReport("done", None, 0.0))
-        self.is_broken = True
+        self._is_broken = True
         return cast(Future, future)
 
+    @property
+    def is_broken(self) -> bool:
+        return self._is_broken
+
     def restart(self) -> None:
-        self.is_broken = False
+        self._is_broken = False
 
 
 @task
