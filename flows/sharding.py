@@ -56,4 +56,4 @@ def _write_shards(
             progress.advance(shard.size)
             files |= result.files
     stored.adopt(files)
-    return {name: {"sha256": file.sha256, "num_bytes": file.num_bytes} for name, file in files.items()}
+    return {name: file.describe() for name, file in files.items()}

@@ -49,19 +49,26 @@ def locked(
         ) from error
     try:
         left_behind = _read(holder)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        place = {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
-        holder.write_text(json.dumps({"what": what, **place, "about": dict(about or {})}), "utf-8")
+        holder.write_text(json.dumps({**make_holder(what), "about": dict(about or {})}), "utf-8")
         yield left_behind.get("about") if left_behind else None
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
 
 
-def _describe(holder: Mapping[str, Any] | None) -> str:
-    if holder is None:
-        return "another process"
+def make_holder(what: str) -> dict[str, Any]:
+    """Returns this process as the holder of a lock or a lease, JSON values, for `describe_holder`."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"what": what, "pid": os.getpid(), "host": socket.gethostname(), "since": now}
+
+
+def describe_holder(holder: Mapping[str, Any]) -> str:
+    """Returns in words what `make_holder` returned."""
     return f"{holder['what']} (process {holder['pid']} on {holder['host']}, since {holder['since']})"
+
+
+def _describe(holder: Mapping[str, Any] | None) -> str:
+    return "another process" if holder is None else describe_holder(holder)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

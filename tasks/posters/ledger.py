@@ -20,6 +20,7 @@ from tasks.errors import RegistryError, RepairedError
 from tasks.posters.segments import (
     FAILED,
     LEDGER,
+    LIGHT_COLUMNS,
     OK,
     Part,
     find_lineage,
@@ -33,8 +34,6 @@ from tasks.posters.segments import (
 from tasks.settings import PosterSettings
 from tasks.storage.folders import open_stored
 from tasks.web.client import is_transient
-
-LIGHT_COLUMNS = [name for name in LEDGER.names if name != "content"]
 
 # Rows that are copied at a time to bring them into the order of the parts.
 _ROWS_AT_ONCE = 500_000

@@ -11,7 +11,6 @@ import itertools
 import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +24,7 @@ from tasks.atomic import atomic_file, write_text
 from tasks.checking import DamagedFileError, parquet_damage
 from tasks.errors import one_line
 from tasks.hashing import describe_file
-from tasks.storage.folders import StoredFile, open_stored
+from tasks.storage.folders import StoredFile, open_stored, transfer_all
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +50,8 @@ LEDGER = pa.schema(
         pa.field("content", pa.large_binary()),  # image bytes as received
     ]
 )
+
+LIGHT_COLUMNS = [name for name in LEDGER.names if name != "content"]
 
 # Posters of a segment, at most: what a killed process loses, and what its memory holds.
 SEGMENT_ROWS = 256
@@ -146,7 +147,7 @@ class Part:
         segments = [_describe(path) for path in found]
         if segments or self._manifest.exists():
             logger.warning("%s %s: made again from its segments", self._manifest, problem)
-            self._write_manifest(segments)
+            self.list_segments(segments)
         return segments
 
     def paths(self) -> list[Path]:
@@ -172,18 +173,18 @@ class Part:
         written = [self._write_segment(table) for table in tables if table.num_rows]
         place = next((index for index, segment in enumerate(segments) if segment.name in removed), len(segments))
         kept = [segment for segment in segments if segment.name not in removed]
-        self._write_manifest([*kept[:place], *written, *kept[place:]])
+        self.list_segments([*kept[:place], *written, *kept[place:]])
         for name in set(removed).difference(segment.name for segment in written):
             (self.folder / name).unlink(missing_ok=True)
         return [self.folder / segment.name for segment in written]
 
     def adopt(self, path: Path) -> None:
         """Lists an existing file as the part's only segment."""
-        self._write_manifest([_describe(path)])
+        self.list_segments([_describe(path)])
 
     def list_segments(self, segments: Sequence[Segment]) -> None:
         """Makes these the segments of the part; their files exist, here or in the store."""
-        self._write_manifest(segments)
+        write_text(self._manifest, _Manifest(segments=list(segments)).model_dump_json(indent=1) + "\n")
 
     def join_small_segments(self, select_rows: Callable[[pa.Table], pa.Table]) -> None:
         """Joins the last segments if many of them are small, as runs leave them that try failed posters again.
@@ -228,9 +229,6 @@ class Part:
         with atomic_file(self.folder / segment.name) as partial, partial.open("wb") as file:
             file.write(content)
         return segment
-
-    def _write_manifest(self, segments: Sequence[Segment]) -> None:
-        write_text(self._manifest, _Manifest(segments=list(segments)).model_dump_json(indent=1) + "\n")
 
 
 def list_parts(folder: Path) -> list[Part]:
@@ -343,27 +341,27 @@ def copy_ledger(folder: Path) -> None:
         StoreError: The store can't be read.
     """
     paths = [path for part in list_parts(folder) for path in part.paths() if not path.exists()]
-    copies = {ledger_copy_path(path): path for path in paths}
-    for outdated in set(ledger_copy_path(folder / "any").parent.glob("*.parquet")).difference(copies):
+    copies = {_ledger_copies(folder) / path.name: path for path in paths}
+    for outdated in set(_ledger_copies(folder).glob("*.parquet")).difference(copies):
         outdated.unlink()
-    with ThreadPoolExecutor(_REQUESTS_AT_ONCE, "ledger") as threads:
-        list(threads.map(_copy_ledger, [path for copy, path in copies.items() if not copy.exists()]))
+    missing = [path for copy, path in copies.items() if not copy.exists()]
+    transfer_all(_copy_ledger, missing, _REQUESTS_AT_ONCE)
 
 
 def _copy_ledger(path: Path) -> None:
     with contextlib.suppress(DamagedFileError):  # whoever reads the segment repairs it
-        rows = read_segment(path, [name for name in LEDGER.names if name != "content"])
-        with atomic_file(ledger_copy_path(path)) as partial:
+        rows = read_segment(path, LIGHT_COLUMNS)
+        with atomic_file(_ledger_copies(path.parent) / path.name) as partial:
             pq.write_table(rows, partial, write_page_checksum=True)
 
 
-def ledger_copy_path(path: Path) -> Path:
-    """Returns the path of the copy that `copy_ledger` makes of a segment."""
-    return path.parent.parent / f".{path.parent.name}-ledger" / path.name
+def _ledger_copies(folder: Path) -> Path:
+    """Returns the folder of the copies that `copy_ledger` makes of the segments of a folder."""
+    return folder.with_name(f".{folder.name}-ledger")
 
 
 def _find_ledger_copy(path: Path) -> Path | None:
-    copy = ledger_copy_path(path)
+    copy = _ledger_copies(path.parent) / path.name
     return copy if copy.exists() and not path.exists() else None
 
 

@@ -93,10 +93,9 @@ def download_stored_part(part: StoredPart, job: Mapping[str, Any]) -> UnitResult
 
 def write_manifests(part: StoredPart, folder: Path) -> None:
     """Writes the manifests of a part, and of those that it was split from, to a folder of posters."""
-    for name, segments in part.segments.items():
-        number, _, num_parts = name.removeprefix("part-").partition("-of-")
-        if segments:
-            Part(folder, int(number), int(num_parts)).list_segments(segments)
+    for each in find_lineage(folder, part.number, part.num_parts):
+        if segments := part.segments.get(each.name):
+            each.list_segments(segments)
 
 
 def keep_stored_parts(posters: StoredFolder, results: Iterable[tuple[Part, UnitResult]]) -> None:

@@ -11,12 +11,12 @@ import io
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -27,6 +27,8 @@ from tasks.storage.objects import ObjectStore
 from tasks.storage.pointer import Pointer, Version
 
 logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 
 # Beside the folders: a folder may be replaced as a whole.
 _COPIES = ".stored"
@@ -49,6 +51,10 @@ class StoredFile(BaseModel):
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     num_bytes: int = Field(ge=0)
     text: str | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the `sha256` and `num_bytes`, as `tasks.hashing.describe_file` does."""
+        return {"sha256": self.sha256, "num_bytes": self.num_bytes}
 
 
 class Manifest(BaseModel):
@@ -107,6 +113,11 @@ def name_object(name: str, sha256: str) -> str:
     return name if stem.endswith(f"-{sha256[:16]}") else f"{stem}-{sha256[:16]}.{suffix}"
 
 
+def _locate(folder: Path, name: str, file: StoredFile) -> str:
+    """Returns the name in the store of a file of a folder."""
+    return f"{folder.name}/{name_object(name, file.sha256)}"
+
+
 class StoredFolder:
     """A folder whose files are kept in a store. One process of a machine at a time may use it.
 
@@ -133,8 +144,7 @@ class StoredFolder:
     @property
     def generation(self) -> int:
         """Generation of the manifest that this copy is of; 0 if there is none yet."""
-        copy = self._find_copy()
-        return copy.manifest.generation if copy else 0
+        return self._read_copy().manifest.generation
 
     def pull(self, is_wanted: Callable[[str], bool] = lambda _: True) -> None:
         """Brings the local copy up to date, if another machine committed since; else it is left as it is.
@@ -151,7 +161,7 @@ class StoredFolder:
         """
         manifest = self._read()[1]
         copy = self._find_copy()
-        base = copy.manifest if copy else Manifest()
+        base = self._read_copy().manifest
         wanted = {name: file for name, file in manifest.files.items() if is_wanted(name)}
         if manifest != base:
             outdated = [name for name in self.list_files() if _differs(self.folder / name, manifest.files.get(name))]
@@ -171,7 +181,7 @@ class StoredFolder:
         Args:
             sent: The files, by their paths.
         """
-        copy = self._find_copy() or _Copy(address=self.address, manifest=Manifest())
+        copy = self._read_copy()
         self._write_copy(copy.manifest, {**copy.sent, **sent})
 
     def list_files(self) -> list[str]:
@@ -213,7 +223,7 @@ class StoredFolder:
             StoreError: The store can't be written.
         """
         version, present = self._read()
-        copy = self._find_copy() or _Copy(address=self.address, manifest=Manifest())
+        copy = self._read_copy()
         base = copy.manifest
         if present != base:
             raise ConflictError(
@@ -256,7 +266,7 @@ class StoredFolder:
         Raises:
             StoreError: The store can't be written.
         """
-        copy = self._find_copy() or _Copy(address=self.address, manifest=Manifest())
+        copy = self._read_copy()
         here = {name: known for name, known in files.items() if (self.folder / name).exists()}
         new = {name: file for name, file in self._describe(here, copy).items() if copy.find(name) != file}
         send_files(self.store, self.folder, new)
@@ -270,7 +280,7 @@ class StoredFolder:
         """
         if copy.sent.get(name) != file:
             return False
-        source = f"{self.name}/{name_object(name, file.sha256)}"
+        source = _locate(self.folder, name, file)
         try:
             if self.store.find_size(source) == file.num_bytes:
                 return True
@@ -321,6 +331,9 @@ class StoredFolder:
             )
         return copy
 
+    def _read_copy(self) -> _Copy:
+        return self._find_copy() or _Copy(address=self.address, manifest=Manifest())
+
     def _write_copy(self, manifest: Manifest, sent: Mapping[str, StoredFile] | None = None) -> None:
         copy = _Copy(address=self.address, manifest=manifest, sent=dict(sent or {}))
         write_text(_copy_path(self.folder), copy.model_dump_json(exclude_none=True))
@@ -356,8 +369,15 @@ def find_stored(path: Path) -> StoredFile | None:
     Returns:
         None if the file is here, or in no store.
     """
+    found = _find_in_store(path)
+    return found[1] if found else None
+
+
+def _find_in_store(path: Path) -> tuple[str, StoredFile] | None:
+    """Returns the address of the store beside what `find_stored` returns."""
     copy = None if path.exists() else read_copy(path.parent)
-    return copy.find(path.name) if copy else None
+    file = copy.find(path.name) if copy else None
+    return (copy.address, file) if copy and file else None
 
 
 def fetch_stored(path: Path) -> None:
@@ -366,10 +386,9 @@ def fetch_stored(path: Path) -> None:
     Raises:
         StoreError: The store can't be read.
     """
-    if file := find_stored(path):
-        copy = read_copy(path.parent)
-        assert copy
-        fetch_files(ObjectStore(copy.address), path.parent, {path.name: file})
+    if found := _find_in_store(path):
+        address, file = found
+        fetch_files(ObjectStore(address), path.parent, {path.name: file})
 
 
 def open_stored(path: Path) -> Path | io.RawIOBase:
@@ -378,10 +397,11 @@ def open_stored(path: Path) -> Path | io.RawIOBase:
     Args:
         path: Path of a file directly in a folder that may be a copy.
     """
-    file, copy = find_stored(path), read_copy(path.parent)
-    if file is None or copy is None:
+    found = _find_in_store(path)
+    if found is None:
         return path
-    return ObjectStore(copy.address).open(f"{path.parent.name}/{name_object(path.name, file.sha256)}", file.num_bytes)
+    address, file = found
+    return ObjectStore(address).open(_locate(path.parent, path.name, file), file.num_bytes)
 
 
 @contextmanager
@@ -411,10 +431,8 @@ def send_files(store: ObjectStore, folder: Path, files: Mapping[str, StoredFile]
     Raises:
         StoreError: The store can't be written.
     """
-    _transfer(
-        lambda name, file: store.send(folder / name, f"{folder.name}/{name_object(name, file.sha256)}"),
-        {name: file for name, file in files.items() if file.text is None},
-    )
+    objects = [(name, file) for name, file in files.items() if file.text is None]
+    transfer_all(lambda one: store.send(folder / one[0], _locate(folder, *one)), objects, _TRANSFERS)
 
 
 def fetch_files(store: ObjectStore, folder: Path, files: Mapping[str, StoredFile]) -> None:
@@ -428,11 +446,11 @@ def fetch_files(store: ObjectStore, folder: Path, files: Mapping[str, StoredFile
     Raises:
         StoreError: The store can't be read, or an object is missing or has another hash.
     """
-    _transfer(lambda name, file: _fetch_file(store, folder, name, file), files)
+    transfer_all(lambda one: _fetch_file(store, folder, *one), files.items(), _TRANSFERS)
 
 
 def _fetch_file(store: ObjectStore, folder: Path, name: str, file: StoredFile) -> None:
-    source = f"{folder.name}/{name_object(name, file.sha256)}"
+    source = _locate(folder, name, file)
     with atomic_file(folder / name) as partial:
         if file.text is not None:
             partial.write_text(file.text, "utf-8")
@@ -443,16 +461,23 @@ def _fetch_file(store: ObjectStore, folder: Path, name: str, file: StoredFile) -
                 raise StoreError(
                     f"{store.describe(source)} is missing, which {folder.name}.json names{_ADVICE}"
                 ) from None
-        if problem := find_damage(partial, {"sha256": file.sha256, "num_bytes": file.num_bytes}):
+        if problem := find_damage(partial, file.describe()):
             raise StoreError(f"{store.describe(source)} {problem}{_ADVICE}")
 
 
 _ADVICE = ": expected what was committed; bring that object back, or start with another store"
 
 
-def _transfer(one: Callable[[str, StoredFile], None], files: Mapping[str, StoredFile]) -> None:
-    with ThreadPoolExecutor(_TRANSFERS, "transfer") as threads:
-        running = [threads.submit(one, name, file) for name, file in files.items()]
+def transfer_all(transfer: Callable[[Item], object], items: Iterable[Item], at_once: int) -> None:
+    """Makes several transfers at a time, and no more of them after the first error, which is raised.
+
+    Args:
+        transfer: Function that makes one.
+        items: What is transferred.
+        at_once: Number of transfers at a time.
+    """
+    with ThreadPoolExecutor(at_once, "transfer") as threads:
+        running = [threads.submit(transfer, item) for item in items]
         try:
             for done in running:
                 done.result()
@@ -474,7 +499,7 @@ def _differs(path: Path, file: StoredFile | None) -> bool:
         return True
     # A name with the hash of the content is that of one content only.
     with_hash = name_object(path.name, file.sha256) != path.name
-    return bool(find_damage(path, {"sha256": file.sha256, "num_bytes": file.num_bytes}, with_hash=with_hash))
+    return bool(find_damage(path, file.describe(), with_hash=with_hash))
 
 
 def _copy_path(folder: Path) -> Path:

@@ -2,16 +2,14 @@
 
 import json
 import logging
-import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 from tasks.errors import ConflictError, LockedError, StoreError
+from tasks.locking import describe_holder, make_holder
 from tasks.storage.objects import ObjectStore
 from tasks.storage.pointer import Pointer, Version
 
@@ -72,12 +70,7 @@ class Lease:
         self._pointer: Pointer = store.pointer(LEASE)
         self._where = store.address
         self._seconds_between_signs = seconds_between_signs
-        self._holder = {
-            "what": what,
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        self._holder = make_holder(what)
         self._num_signs = 0
         self._is_lost = False
         self._end = threading.Event()
@@ -176,7 +169,7 @@ def _parse(version: Version | None) -> dict[str, Any] | None:
 
 
 def _describe(holder: dict[str, Any]) -> str:
-    names = ("pid", "host", "since")
-    if not all(name in holder for name in names):
+    try:
+        return describe_holder(holder)
+    except KeyError:  # of a process that left no name
         return str(holder["what"])
-    return f"{holder['what']} (process {holder['pid']} on {holder['host']}, since {holder['since']})"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from counting_server import count_requests
-from served import wait
+from served import find_processes, wait
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_FILMS = 400
@@ -17,16 +17,9 @@ NUM_FILMS = 400
 pytestmark = pytest.mark.cluster
 
 
-def find_processes(mark: str) -> list[str]:
+def find_workers(mark: str) -> list[str]:
     """Returns the command lines of the processes that have a variable in their environment, Prefect's server aside."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                found.append((folder / "cmdline").read_text("utf-8").replace("\0", " "))
-        except OSError:
-            continue  # it has ended, or is another user's
-    return [command for command in found if "uvicorn" not in command]
+    return [command for command in find_processes(mark).values() if "uvicorn" not in command]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -62,7 +55,7 @@ def test_no_worker_is_left(tmp_path: Path, kind: str, number: signal.Signals) ->
             else:
                 process.send_signal(number)
             code = process.wait(30)
-            wait(lambda: not find_processes(mark), 30)
+            wait(lambda: not find_workers(mark), 30)
             subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=False)  # Prefect's server
             assert process.stdout is not None
             output = process.stdout.read()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 from prefect.settings import PREFECT_API_URL
+from served import find_processes
 
 from tasks.locking import locked
 
@@ -54,20 +55,8 @@ class Interrupted:
                 process.send_signal(number)
             self.code = process.wait(60)
             self.seconds = time.monotonic() - start
-            self.left = find_processes(mark)
+            self.left = list(find_processes(mark).values())
             self.lines += process.stdout.read().splitlines()
-
-
-def find_processes(mark: str) -> list[str]:
-    """Returns the command lines of the processes that have a variable in their environment."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                found.append((folder / "cmdline").read_text("utf-8").replace("\0", " "))
-        except OSError:
-            continue  # it has ended, or is another user's
-    return found
 
 
 @pytest.fixture(scope="module")

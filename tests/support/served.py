@@ -116,9 +116,14 @@ def find_free_port() -> int:
 
 def list_processes(run_id: str) -> list[int]:
     """Returns the processes of a flow run, by the environment that the worker gave them."""
-    found = []
+    return list(find_processes(f"PREFECT__FLOW_RUN_ID={run_id}"))
+
+
+def find_processes(variable: str) -> dict[int, str]:
+    """Returns ids and command lines of the processes that have a variable, `NAME=value`, in their environment."""
+    found = {}
     for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"PREFECT__FLOW_RUN_ID={run_id}".encode() in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if variable.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found[int(folder.name)] = (folder / "cmdline").read_text("utf-8").replace("\0", " ")
     return found

@@ -58,7 +58,7 @@ class Writer:
             plan = describe_shard(shard, films, self.posters, self.shards, present)
             result = write_stored_shard(StoredShardPlan.model_validate_json(plan.model_dump_json()))
             self.shards.adopt(result.files)
-            described |= {name: file.model_dump(exclude={"text"}) for name, file in result.files.items()}
+            described |= {name: file.describe() for name, file in result.files.items()}
             self.written.append(shard.shard)
         return described
 
