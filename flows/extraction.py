@@ -14,7 +14,7 @@ from tasks.features.views import Views
 from tasks.posters import ledger
 from tasks.progress import Progress
 from tasks.settings import Settings
-from tasks.storage.folders import fetch_files, find_stored_folder
+from tasks.storage.folders import find_stored_folder
 
 if TYPE_CHECKING:
     from tasks.features.backbone import Backbone
@@ -83,9 +83,6 @@ def _extract(
                     "memory, or choose runner.kind=threads"
                 )
             progress.advance(plan.size)
-            if stored and extraction.result:
-                # While the workers go on: the head is trained here.
-                fetch_files(stored.store, stored.folder, extraction.result.files)
             extractions.append(extraction)
     if stored:
         results = [extraction.result.files for extraction in extractions if extraction.result]

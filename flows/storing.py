@@ -51,13 +51,15 @@ class StoredData:
         return {name: StoredFolder(address, workspace.folder(name), pattern) for name, pattern in _PATTERNS.items()}
 
     def pull(self) -> None:
-        """Brings this machine's copies up to date; posters and shards are read from the store when they are needed."""
+        """Brings this machine's copies up to date; posters, shards and features are read from the store when needed."""
         for name, folder in self._folders.items():
             if name == "posters":
                 folder.pull(lambda file: file.endswith(".json"))
                 copy_ledger(folder.folder)
             elif name == "shards":
                 folder.pull(lambda file: not file.endswith(".tfrecord"))
+            elif name == "features":
+                folder.pull(lambda _: False)
             else:
                 folder.pull()
 
@@ -87,7 +89,7 @@ class StoredData:
             return list_posters(folder.folder)
         if name == "shards":
             return list_shards(folder.folder)
-        return dict.fromkeys(folder.list_files())
+        return dict.fromkeys(folder.list_all_files() if name == "features" else folder.list_files())
 
 
 @contextmanager

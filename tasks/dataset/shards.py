@@ -8,12 +8,14 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks import versions
@@ -72,19 +74,26 @@ def list_parts_of_shard(name: str, num_parts: int) -> list[int]:
     return list(range(index % step, num_parts, step))
 
 
-def locate_films(imdb_ids: Iterable[int], splits: Iterable[str], shard_names: Iterable[str]) -> list[str]:
-    """Returns for each film the name of the shard that holds it.
+def locate_films(imdb_ids: NDArray[np.int64], splits: pa.Array, shard_names: Sequence[str]) -> NDArray[np.int64]:
+    """Returns for each film which of the shards holds it, shape `(num_films,)`, in [0, len(shard_names)).
 
     Args:
         imdb_ids: Ids of the films.
-        splits: Split of each film.
+        splits: Split of each film, strings, which may be dictionary-encoded.
         shard_names: Names of all shards of the data set.
     """
-    counts = Counter(name.split("-")[2] for name in shard_names)
-    return [
-        shard_name(split, shard_of(imdb_id, counts[split]), counts[split])
-        for imdb_id, split in zip(imdb_ids, splits, strict=True)
-    ]
+    numbers = {name: number for number, name in enumerate(shard_names)}
+    located = np.empty(len(imdb_ids), np.int64)
+    for split, count in Counter(name.split("-")[2] for name in shard_names).items():
+        of_split = np.array([numbers[shard_name(split, index, count)] for index in range(count)])
+        rows = np.flatnonzero(pc.equal(splits, split))
+        located[rows] = of_split[_find_shards(imdb_ids[rows], count)]
+    return located
+
+
+def _find_shards(imdb_ids: NDArray[np.int64], count: int) -> NDArray[np.int32]:
+    """Returns the number of the shard of each film of a split, in [0, count)."""
+    return np.fromiter((shard_of(int(imdb_id), count) for imdb_id in imdb_ids), np.int32, len(imdb_ids))
 
 
 def assign_shards(films: pd.DataFrame, shard_bytes: int) -> dict[str, NDArray[np.intp]]:
@@ -98,8 +107,7 @@ def assign_shards(films: pd.DataFrame, shard_bytes: int) -> dict[str, NDArray[np
     for split in sorted(films["split"].unique()):
         rows = np.flatnonzero(films["split"] == split)
         count = count_shards(int(films["num_bytes"].to_numpy()[rows].sum()), shard_bytes)
-        imdb_ids = films["imdb_id"].to_numpy()[rows]
-        indices = np.fromiter((shard_of(int(imdb_id), count) for imdb_id in imdb_ids), np.int32, len(rows))
+        indices = _find_shards(films["imdb_id"].to_numpy()[rows], count)
         rows = rows[np.argsort(indices, kind="stable")]
         bounds = np.cumsum(np.bincount(indices, minlength=count))[:-1]
         names = (shard_name(split, index, count) for index in range(count))

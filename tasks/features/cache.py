@@ -4,6 +4,7 @@ Their pages have checksums, which are compared when they are read. Files of earl
 must be possible ones.
 """
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from tasks import versions
 from tasks.atomic import atomic_file
 from tasks.checking import DamagedFileError, parquet_damage
 from tasks.features.image_size import IMAGE_SIZE, ImageSize
+from tasks.storage.folders import list_stored, open_stored, remove_stored
 
 logger = logging.getLogger(__name__)
 
@@ -81,33 +83,25 @@ def make_schema(num_features: int) -> pa.Schema:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Returns the features files of a folder, in a fixed order; none if the folder does not exist."""
-    # Earlier versions wrote a file for each poster part.
-    return [*sorted(folder.glob("part-*.parquet")), *sorted(folder.glob("features-*.parquet"))]
+    """Returns the features files of a folder, in a fixed order; none if the folder does not exist.
 
-
-def read_hashes(folder: Path, num_features: int | None = None) -> set[str]:
-    """Returns the hashes of the images that have features in `folder`.
-
-    Files that are seen to be damaged are removed, with a warning: their images have no features any more.
-
-    Args:
-        folder: Folder of the features.
-        num_features: Number of features of an image; a file with another number is damaged. None: any.
+    Those that are in a store alone are among them; see `tasks.storage.folders.open_stored`.
     """
-    hashes: set[str] = set()
-    for path in list_files(folder):
-        try:
-            hashes.update(_read_hashes(path, num_features))
-        except DamagedFileError as error:
-            remove_damaged(error)
-    return hashes
+    paths = {*folder.glob("*.parquet"), *list_stored(folder)}
+    # Earlier versions wrote a file for each poster part.
+    found = (path for path in paths if path.name.startswith(("part-", "features-")))
+    return sorted(found, key=lambda path: (is_content_named(path), path))
+
+
+def is_content_named(path: Path) -> bool:
+    """Returns whether the name of a features file tells its images."""
+    return path.name.startswith("features-")
 
 
 def remove_damaged(error: DamagedFileError) -> None:
     """Removes a damaged file, so that the features of its images are extracted again, and logs a warning."""
     logger.warning("%s: the features of its images are extracted again", error)
-    error.path.unlink(missing_ok=True)
+    remove_stored(error.path)
 
 
 def check_features_file(path: Path) -> None:
@@ -116,21 +110,30 @@ def check_features_file(path: Path) -> None:
     Raises:
         DamagedFileError: If it is damaged.
     """
-    hashes = _read_hashes(path, num_features=None)
+    hashes = read_hashes(path)
     num_vectors = sum(len(features) for _, features in iterate_features(path))
     if num_vectors != len(hashes):
         raise DamagedFileError(path, f"is damaged ({num_vectors} vectors, expected {len(hashes)})")
 
 
-def _read_hashes(path: Path, num_features: int | None) -> list[str]:
-    with parquet_damage(path):
-        file = _open(path)
+def read_hashes(path: Path, num_features: int | None = None) -> pa.Array:
+    """Returns the hashes of the images of a features file.
+
+    Args:
+        path: Path of the file.
+        num_features: Number of features of an image; a file with another number is damaged. None: any.
+
+    Raises:
+        DamagedFileError: If the file is damaged.
+        StoreError: It is in a store that can't be read.
+    """
+    with parquet_damage(path), _open(path, ahead=False) as file:
         schema = file.schema_arrow
         size = getattr(dict(zip(schema.names, schema.types, strict=True)).get("features"), "list_size", 0)
         if not schema.equals(make_schema(size)) or size != (num_features or size):
             raise DamagedFileError(path, f"is damaged (its columns are {', '.join(map(str, schema))})")
-        hashes: list[str] = file.read(columns=["sha256"])["sha256"].to_pylist()
-        if path.name.startswith("features-") and path.name != name_file(hashes):
+        hashes = file.read(columns=["sha256"])["sha256"].combine_chunks()
+        if is_content_named(path) and path.name != name_file(hashes.to_pylist()):
             raise DamagedFileError(path, "is damaged (its images are not those of its name)")
         return hashes
 
@@ -176,7 +179,14 @@ def iterate_features(path: Path) -> Iterator[tuple[list[str], NDArray[np.float16
 
     Raises:
         DamagedFileError: If the file is damaged; what was yielded before is not.
+        StoreError: It is in a store that can't be read.
     """
+    for hashes, features in iterate_arrays(path):
+        yield hashes.to_pylist(), features
+
+
+def iterate_arrays(path: Path) -> Iterator[tuple[pa.Array, NDArray[np.float16]]]:
+    """Yields what `iterate_features` does, the hashes as an Arrow array."""
     batches = _iterate_batches(path)
     while True:
         with parquet_damage(path):
@@ -187,15 +197,17 @@ def iterate_features(path: Path) -> Iterator[tuple[list[str], NDArray[np.float16
             features = vectors.flatten().to_numpy().reshape(len(vectors), vectors.type.list_size)
         if not _are_possible(features):
             raise DamagedFileError(path, "is damaged (some of its features are not in [0, 6])")
-        yield batch["sha256"].to_pylist(), features
+        yield batch["sha256"], features
 
 
 def _iterate_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    yield from _open(path).iter_batches(batch_size=_ROWS_AT_ONCE)
+    with _open(path) as file:
+        yield from file.iter_batches(batch_size=_ROWS_AT_ONCE)
 
 
-def _open(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(path, page_checksum_verification=True)
+def _open(path: Path, *, ahead: bool = True) -> pq.ParquetFile:
+    # Of an object of a store, one range is requested, and not a range a page.
+    return pq.ParquetFile(open_stored(path), page_checksum_verification=True, pre_buffer=ahead)
 
 
 def _are_possible(features: NDArray[np.float16]) -> bool:
@@ -206,7 +218,8 @@ def _are_possible(features: NDArray[np.float16]) -> bool:
 
 
 def count_features(folder: Path) -> int:
-    """Returns the number of features of each image in `folder`; 0 if there are no images."""
+    """Returns the number of features of each image in `folder`, by its first whole file; 0 if there is none."""
     for path in list_files(folder):
-        return int(pq.read_schema(path).field("features").type.list_size)
+        with contextlib.suppress(DamagedFileError), parquet_damage(path):
+            return int(pq.read_schema(open_stored(path)).field("features").type.list_size)
     return 0

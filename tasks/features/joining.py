@@ -11,19 +11,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tasks.atomic import atomic_folder, remove_folder
 from tasks.checking import DamagedFileError, is_whole, write_checksums
 from tasks.dataset.splits import SPLITS
 from tasks.dataset.task import Dataset
 from tasks.errors import RepairedError
-from tasks.features.cache import count_features, iterate_features, list_files, remove_damaged, view_folder
+from tasks.features.cache import count_features, iterate_arrays, list_files, remove_damaged, view_folder
+from tasks.features.images import Images, make_keys
 from tasks.features.matrix import FeatureMatrix, FeatureViews, MatrixWriter
 from tasks.features.views import WHOLE_POSTERS, Views
+from tasks.reading_ahead import read_ahead
 
 logger = logging.getLogger(__name__)
+
+# In memory. Those that are in a store alone are read from there, and not copied: the array is all that takes disk.
+_FILES_AHEAD = 3
 
 
 def join_features(dataset: Dataset, features_folder: Path, views: Views = WHOLE_POSTERS) -> None:
@@ -39,6 +46,7 @@ def join_features(dataset: Dataset, features_folder: Path, views: Views = WHOLE_
     Raises:
         KeyError: If an image has no features; nothing is written.
         RepairedError: If files with features are damaged; they are removed, and nothing is written.
+        StoreError: Features are in a store that can't be read.
     """
     for view in range(views.train):
         splits = [split for split in SPLITS if view < views.count(split)]
@@ -80,48 +88,62 @@ class _FilmsByImage:
     """The films of a data set, found by the hashes of their images: several films may show the same image."""
 
     def __init__(self, films_path: Path, splits: Sequence[str]) -> None:
-        films = pq.read_table(films_path, columns=["sha256", "split"]).to_pandas()
-        films = films[films["split"].isin(splits)].reset_index(drop=True)
-        self.num_films: dict[str, int] = films["split"].value_counts().to_dict()
-        films["row"] = films.groupby("split").cumcount()
-        films["image"], hashes = pd.factorize(films["sha256"])
-        self._films = films[["image", "split", "row"]].sort_values("image", ignore_index=True)
-        self._bounds = np.searchsorted(self._films["image"], np.arange(len(hashes) + 1))
-        self._images = pd.Index(hashes)
-        self._found = np.zeros(len(hashes), bool)
+        films = pq.read_table(films_path, columns=["sha256", "split"])
+        films = films.filter(pc.is_in(films["split"], value_set=pa.array(splits)))
+        self._hashes = films["sha256"]
+        self._images = Images(self._hashes)
+        self.num_films: dict[str, int] = {}
+        # Of each film the number of its split, and its row there.
+        self._splits, self._rows = np.zeros((2, films.num_rows), np.int64)
+        for number, split in enumerate(splits):
+            found = np.flatnonzero(pc.equal(films["split"], split))
+            self.num_films[split] = len(found)
+            self._splits[found], self._rows[found] = number, np.arange(len(found))
+        # The films of image n are those from bound n up to bound n + 1 of this order.
+        self._order = np.argsort(self._images.numbers, kind="stable")
+        self._bounds = np.searchsorted(self._images.numbers[self._order], np.arange(len(self._images) + 1))
+        self._found = np.zeros(len(self._images), bool)
 
-    def find(self, hashes: Sequence[str]) -> pd.DataFrame:
-        """Returns the films that show these images: their `split`, their `row` in it, and `source`, row in `hashes`."""
-        images = self._images.get_indexer(pd.Index(hashes))
-        (known,) = np.nonzero(images >= 0)
-        self._found[images[known]] = True
-        film_rows = [np.arange(self._bounds[image], self._bounds[image + 1]) for image in images[known]]
-        films: pd.DataFrame = self._films.iloc[np.concatenate([*film_rows, np.empty(0, int)])]
-        return films.assign(source=np.repeat(known, [len(rows) for rows in film_rows]))
+    def find(self, hashes: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Returns the films that show these images: number of the split, row in it, and row in `hashes`, of each."""
+        images = self._images.find(make_keys(hashes))
+        known = np.flatnonzero(images >= 0)
+        images = images[known]
+        self._found[images] = True
+        counts = self._bounds[images + 1] - self._bounds[images]
+        ends = np.cumsum(counts)
+        # Of each image the numbers from its first bound on.
+        places = np.arange(counts.sum()) + np.repeat(self._bounds[images] - ends + counts, counts)
+        films = self._order[places]
+        return self._splits[films], self._rows[films], np.repeat(known, counts)
 
     def list_missing(self) -> list[str]:
         """Returns the hashes of the images that no call of `find` named."""
-        return [str(sha256) for sha256 in self._images[~self._found]]
+        is_missing = ~self._found[self._images.numbers]
+        missing: list[str] = pc.unique(self._hashes.filter(pa.array(is_missing))).to_pylist()
+        return missing
+
+
+def _read_whole(path: Path) -> list[tuple[pa.Array, NDArray[np.float16]]]:
+    return list(iterate_arrays(path))
 
 
 def _write_matrices(films_path: Path, features_folder: Path, folder: Path, splits: Sequence[str]) -> None:
     """Writes `<split>.npy` for each of the splits, in one pass over the features."""
     films, num_features = _FilmsByImage(films_path, splits), count_features(features_folder)
     with contextlib.ExitStack() as stack:
-        writers = {
-            split: MatrixWriter(folder / f"{split}.npy", (films.num_films.get(split, 0), num_features))
+        writers = [
+            stack.enter_context(MatrixWriter(folder / f"{split}.npy", (films.num_films[split], num_features)))
             for split in splits
-        }
-        for writer in writers.values():
-            stack.callback(writer.close)
+        ]
         damaged = []
-        for path in list_files(features_folder):
+        for piece in read_ahead(_read_whole, list_files(features_folder), _FILES_AHEAD):
             try:
-                for hashes, features in iterate_features(path):
-                    found = films.find(hashes)
-                    for split, writer in writers.items():
-                        split_films = found[found["split"] == split]
-                        writer.write(split_films["row"].tolist(), features[split_films["source"].to_numpy()])
+                for hashes, features in piece.result():
+                    film_splits, rows, sources = films.find(hashes)
+                    for number, writer in enumerate(writers):
+                        of_split = film_splits == number
+                        writer.write(rows[of_split], features[sources[of_split]])
             except DamagedFileError as error:
                 remove_damaged(error)
                 damaged.append(str(error))

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.lib import format as npy
@@ -125,7 +126,7 @@ class FeatureViews:
 
 
 class MatrixWriter:
-    """Writes a `FeatureMatrix` row by row, in any order.
+    """Writes a `FeatureMatrix` row by row, in any order; a context manager.
 
     Args:
         path: Path of the file.
@@ -139,10 +140,14 @@ class MatrixWriter:
         self._start = self._file.tell()
         self._file.truncate(self._start + shape[0] * self._row_bytes)
 
-    def write(self, rows: Sequence[int], features: NDArray[np.float16]) -> None:
-        """Writes features, shape `(len(rows), num_columns)`, to these rows."""
-        for row, vector in zip(rows, np.ascontiguousarray(features), strict=True):
-            os.pwrite(self._file.fileno(), vector.data, self._start + row * self._row_bytes)
+    def __enter__(self) -> Self:
+        return self
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
+
+    def write(self, rows: NDArray[np.int64], features: NDArray[np.float16]) -> None:
+        """Writes features, shape `(len(rows), num_columns)`, to these rows."""
+        offsets = (self._start + rows * self._row_bytes).tolist()
+        for offset, vector in zip(offsets, np.ascontiguousarray(features), strict=True):
+            os.pwrite(self._file.fileno(), vector.data, offset)

@@ -2,11 +2,15 @@
 
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -14,12 +18,12 @@ from tasks.checking import DamagedFileError
 from tasks.dataset.description import remove_shard
 from tasks.dataset.records import read_images
 from tasks.dataset.shards import locate_films
-from tasks.dataset.splits import SPLITS
 from tasks.dataset.task import Dataset
 from tasks.errors import StoreError
-from tasks.features import cache
+from tasks.features.cache import view_folder, write_views
 from tasks.features.extraction import FeatureExtractor, extract_decodable
 from tasks.features.extractors import ExtractorKey, find_extractor
+from tasks.features.images import Images, read_image_keys
 from tasks.features.staging import StoredShard, extract_stored_shard
 from tasks.features.views import WHOLE_POSTERS, Views
 from tasks.storage.folders import StoredFolder, fetch_stored, read_copy
@@ -28,6 +32,8 @@ from tasks.work_report import WorkReport, report_work
 
 logger = logging.getLogger(__name__)
 
+_HASH_BYTES = 32
+
 
 @dataclass(frozen=True)
 class ExtractionPlan:
@@ -35,13 +41,24 @@ class ExtractionPlan:
 
     Attributes:
         shard: Path of the TFRecord file.
-        hashes: Hashes of the images.
+        packed_hashes: Hashes of the images, 32 bytes each, ascending; see `hashes`.
         views: The views that they lack.
     """
 
     shard: Path
-    hashes: frozenset[str]
+    packed_hashes: bytes  # a third of the memory of strings: the plans of a first run have those of all images
     views: tuple[int, ...] = (0,)
+
+    @classmethod
+    def of(cls, shard: Path, hashes: Iterable[str], views: tuple[int, ...] = (0,)) -> Self:
+        """Makes a plan from hashes as they are in the films of a data set, hexadecimal."""
+        return cls(shard, bytes.fromhex("".join(sorted(hashes))), views)
+
+    @property
+    def hashes(self) -> frozenset[str]:
+        """Hashes of the images, hexadecimal."""
+        digits, width = self.packed_hashes.hex(), 2 * _HASH_BYTES
+        return frozenset(digits[start : start + width] for start in range(0, len(digits), width))
 
     @property
     def name(self) -> str:
@@ -51,7 +68,7 @@ class ExtractionPlan:
     @property
     def size(self) -> int:
         """Number of images."""
-        return len(self.hashes)
+        return len(self.packed_hashes) // _HASH_BYTES
 
 
 @dataclass(frozen=True)
@@ -85,25 +102,48 @@ def plan_extraction(
     Raises:
         ValueError: If such images exist and the data set was written without shards.
     """
-    films = pq.read_table(dataset.films_path, columns=["imdb_id", "sha256", "split"]).to_pandas()
-    num_views_by_split = {split: views.count(split) for split in SPLITS}
-    num_views = films["split"].map(num_views_by_split).groupby(films["sha256"]).transform("max")
-    known = [cache.read_hashes(cache.view_folder(folder, view), num_features) for view in range(views.train)]
-    lacks = np.stack([(view < num_views) & ~films["sha256"].isin(hashes) for view, hashes in enumerate(known)], axis=1)
-    incomplete = lacks.any(axis=1)
-    films, lacks = films[incomplete], lacks[incomplete]
-    if films.empty:
+    films = pq.read_table(dataset.films_path, columns=["imdb_id", "sha256", "split"])
+    images, splits = Images(films["sha256"]), films["split"].combine_chunks().dictionary_encode()
+    lacking = _find_lacking(images, splits, folder, num_features, views)
+    rows = np.flatnonzero(lacking[images.numbers])
+    if not rows.size:
         return []
-    films = films.assign(views=[tuple(np.flatnonzero(row).tolist()) for row in lacks])
     if not dataset.shard_names:
         raise ValueError(f"{dataset.folder} was written without shards, from which features are extracted")
-    films["shard"] = locate_films(films["imdb_id"], films["split"], shard_names=dataset.shard_names)
-    # An image that several films show may be in several shards.
-    films = films.sort_values("shard", kind="stable").drop_duplicates("sha256")
+    names = sorted(dataset.shard_names)
+    shards = locate_films(films["imdb_id"].to_numpy()[rows], splits.take(pa.array(rows)), names)
+    # An image that several films show may be in several shards: it is extracted from the first.
+    order = np.argsort(shards, kind="stable")
+    _, first = np.unique(images.numbers[rows[order]], return_index=True)
+    chosen = order[np.sort(first)]
+    rows, shards = rows[chosen], shards[chosen]
+    lacked = lacking[images.numbers[rows]]
+    order = np.lexsort((lacked, shards))
+    bounds = np.flatnonzero(np.diff(shards[order]) | np.diff(lacked[order])) + 1
     return [
-        ExtractionPlan(dataset.folder / str(shard), frozenset(found["sha256"]), lacking)
-        for (shard, lacking), found in films.groupby(["shard", "views"])
+        ExtractionPlan.of(
+            dataset.folder / names[shards[group[0]]],
+            films["sha256"].take(pa.array(rows[group])).to_pylist(),
+            tuple(view for view in range(views.train) if lacked[group[0]] >> view & 1),
+        )
+        for group in np.split(order, bounds)
     ]
+
+
+def _find_lacking(
+    images: Images, splits: pa.DictionaryArray, folder: Path, num_features: int | None, views: Views
+) -> NDArray[np.int64]:
+    """Returns the views whose features each image lacks, as the bits of a number, shape `(len(images),)`."""
+    num_views = np.zeros(len(images), np.int64)
+    for number, split in enumerate(splits.dictionary.to_pylist()):
+        shown = images.numbers[splits.indices.to_numpy() == number]
+        num_views[shown] = np.maximum(num_views[shown], views.count(split))
+    lacking = np.zeros(len(images), np.int64)
+    for view in range(views.train):
+        has_features = np.zeros(len(images) + 1, bool)
+        has_features[images.find(read_image_keys(view_folder(folder, view), num_features))] = True  # the last: unknown
+        lacking |= ((view < num_views) & ~has_features[:-1]).astype(np.int64) << view
+    return lacking
 
 
 def describe_stored_shard(plan: ExtractionPlan, features: StoredFolder, folder_name: str) -> StoredShard:
@@ -178,7 +218,7 @@ def extract_planned(plan: ExtractionPlan, folder: Path, extractor: FeatureExtrac
     features, undecodable = extract_decodable(images, plan.views, extractor)
     hashes = [sha256 for sha256 in images if sha256 not in undecodable]
     if hashes:
-        cache.write_views(folder, hashes, features, plan.views)
+        write_views(folder, hashes, features, plan.views)
     _log_rate(plan, len(hashes), start)
     return Extraction(undecodable=undecodable)
 

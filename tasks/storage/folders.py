@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar
@@ -33,6 +34,8 @@ Item = TypeVar("Item")
 # Beside the folders: a folder may be replaced as a whole.
 _COPIES = ".stored"
 _TRANSFERS = 8
+# Levels of folders from a file up to the folder that is a copy: features are in a folder for each way and each view.
+_MAX_DEPTH = 3
 # A smaller JSON file is in the manifest: a request takes longer than its content.
 _INLINE_BYTES = 16_384
 
@@ -89,6 +92,7 @@ class _Copy(BaseModel):
         address: Address of the store.
         manifest: The manifest as it was when the copy was brought up to date, or committed.
         sent: Files that are objects of the store, sent by workers, and in no manifest yet.
+        removed: Paths of files that the next manifest will not name.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -96,10 +100,15 @@ class _Copy(BaseModel):
     address: str
     manifest: Manifest
     sent: dict[str, StoredFile] = {}
+    removed: frozenset[str] = frozenset()
 
     def find(self, name: str) -> StoredFile | None:
         """Returns the file of the store with this path in the folder, None if there is none."""
-        return self.sent.get(name) or self.manifest.files.get(name)
+        return None if name in self.removed else self.sent.get(name) or self.manifest.files.get(name)
+
+    def list_names(self) -> list[str]:
+        """Returns the paths of all files of the store, sorted."""
+        return sorted({*self.manifest.files, *self.sent} - self.removed)
 
 
 def name_object(name: str, sha256: str) -> str:
@@ -153,7 +162,8 @@ class StoredFolder:
         here are fetched in both.
 
         Args:
-            is_wanted: Whether a file, by its path, is copied; the others are read from the store.
+            is_wanted: Whether a file, by its path, is copied; the others are read from the store, and their folders
+                are made.
 
         Raises:
             SettingsError: The folder is no copy of this store.
@@ -172,6 +182,7 @@ class StoredFolder:
                 )
             self._remove(outdated, base)
         self._fetch_missing(wanted)
+        self._make_folders(manifest.files)
         if copy is None or manifest != base:
             self._write_copy(manifest)
 
@@ -182,12 +193,25 @@ class StoredFolder:
             sent: The files, by their paths.
         """
         copy = self._read_copy()
-        self._write_copy(copy.manifest, {**copy.sent, **sent})
+        self._make_folders(sent)
+        self._write_copy(copy.manifest, {**copy.sent, **sent}, copy.removed.difference(sent))
+
+    def _make_folders(self, names: Iterable[str]) -> None:
+        for folder in {(self.folder / name).parent for name in names}:
+            folder.mkdir(parents=True, exist_ok=True)
 
     def list_files(self) -> list[str]:
         """Returns the paths of the local files that belong to the folder, sorted."""
         found = (path for path in self.folder.glob(self._pattern) if path.is_file() and not path.name.startswith("."))
         return sorted(path.relative_to(self.folder).as_posix() for path in found)
+
+    def list_all_files(self) -> list[str]:
+        """Returns the paths of the local files, and of those in the store alone whose folders are here, sorted.
+
+        A folder that was removed here is removed from the store by the next commit.
+        """
+        stored = (name for name in self._read_copy().list_names() if (self.folder / name).parent.is_dir())
+        return sorted({*self.list_files(), *stored})
 
     def remove_garbage(self, keep_days: float) -> list[str]:
         """Removes the objects that the manifest does not name, and returns their names.
@@ -242,7 +266,7 @@ class StoredFolder:
         send_files(self.store, self.folder, new)
         manifest = Manifest(generation=base.generation + 1, files=described)
         # Before the manifest, so that a process that is killed in between finds a copy of this store.
-        self._write_copy(base, copy.sent)
+        self._write_copy(base, copy.sent, copy.removed)
         self._pointer.write(manifest.model_dump_json(exclude_none=True).encode(), version)
         self._write_copy(manifest)
         return True
@@ -334,9 +358,11 @@ class StoredFolder:
     def _read_copy(self) -> _Copy:
         return self._find_copy() or _Copy(address=self.address, manifest=Manifest())
 
-    def _write_copy(self, manifest: Manifest, sent: Mapping[str, StoredFile] | None = None) -> None:
-        copy = _Copy(address=self.address, manifest=manifest, sent=dict(sent or {}))
-        write_text(_copy_path(self.folder), copy.model_dump_json(exclude_none=True))
+    def _write_copy(
+        self, manifest: Manifest, sent: Mapping[str, StoredFile] | None = None, removed: Iterable[str] = ()
+    ) -> None:
+        copy = _Copy(address=self.address, manifest=manifest, sent=dict(sent or {}), removed=frozenset(removed))
+        _write_copy(self.folder, copy)
 
 
 def read_copy(folder: Path) -> _Copy | None:
@@ -354,6 +380,10 @@ def _read_copy(path: Path, _: int) -> _Copy:
     return _Copy.model_validate_json(path.read_bytes())
 
 
+def _write_copy(folder: Path, copy: _Copy) -> None:
+    write_text(_copy_path(folder), copy.model_dump_json(exclude_none=True))
+
+
 def find_stored_folder(folder: Path, pattern: str = "**/*") -> StoredFolder | None:
     """Returns the folder of the store that a local folder is a copy of; None if it is none."""
     copy = read_copy(folder)
@@ -364,20 +394,41 @@ def find_stored(path: Path) -> StoredFile | None:
     """Returns the description of a file that is not here, but in the store whose copy its folder is.
 
     Args:
-        path: Path of a file directly in a folder that may be a copy.
+        path: Path of a file in a folder that may be a copy.
 
     Returns:
         None if the file is here, or in no store.
     """
-    found = _find_in_store(path)
-    return found[1] if found else None
+    found = None if path.exists() else _find_in_store(path)
+    return found.file if found else None
 
 
-def _find_in_store(path: Path) -> tuple[str, StoredFile] | None:
-    """Returns the address of the store beside what `find_stored` returns."""
-    copy = None if path.exists() else read_copy(path.parent)
-    file = copy.find(path.name) if copy else None
-    return (copy.address, file) if copy and file else None
+@dataclass(frozen=True)
+class _Place:
+    """Where a file is in a store: the copy of its folder, that folder, its path there, and its description."""
+
+    copy: _Copy
+    folder: Path
+    name: str
+    file: StoredFile
+
+
+def _find_in_store(path: Path) -> _Place | None:
+    """Returns where a file is in the store whose copy its folder, or one that this is in, is; None if in none."""
+    for folder in list(path.parents)[:_MAX_DEPTH]:
+        if copy := read_copy(folder):
+            name = path.relative_to(folder).as_posix()
+            file = copy.find(name)
+            return _Place(copy, folder, name, file) if file else None
+    return None
+
+
+def list_stored(folder: Path) -> list[Path]:
+    """Returns the paths of the files directly in a folder, one of a copy or the copy itself, that the store has."""
+    for parent in [folder, *folder.parents][:_MAX_DEPTH]:
+        if copy := read_copy(parent):
+            return [path for name in copy.list_names() if (path := parent / name).parent == folder]
+    return []
 
 
 def fetch_stored(path: Path) -> None:
@@ -386,22 +437,33 @@ def fetch_stored(path: Path) -> None:
     Raises:
         StoreError: The store can't be read.
     """
-    if found := _find_in_store(path):
-        address, file = found
-        fetch_files(ObjectStore(address), path.parent, {path.name: file})
+    if not path.exists() and (found := _find_in_store(path)):
+        fetch_files(ObjectStore(found.copy.address), found.folder, {found.name: found.file})
 
 
 def open_stored(path: Path) -> Path | io.RawIOBase:
     """Returns where a file can be read: its path, or, if it is in a store alone, the object, of which ranges are read.
 
     Args:
-        path: Path of a file directly in a folder that may be a copy.
+        path: Path of a file in a folder that may be a copy.
     """
-    found = _find_in_store(path)
+    found = None if path.exists() else _find_in_store(path)
     if found is None:
         return path
-    address, file = found
-    return ObjectStore(address).open(_locate(path.parent, path.name, file), file.num_bytes)
+    source = _locate(found.folder, found.name, found.file)
+    return ObjectStore(found.copy.address).open(source, found.file.num_bytes)
+
+
+def remove_stored(path: Path) -> None:
+    """Removes a file: here, and by the next commit from the store whose copy its folder is.
+
+    Args:
+        path: Path of a file in a folder that may be a copy; it need not exist.
+    """
+    path.unlink(missing_ok=True)
+    if found := _find_in_store(path):
+        copy = found.copy.model_copy(update={"removed": found.copy.removed | {found.name}})
+        _write_copy(found.folder, copy)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from flows.runners import find_api_url
 from flows.train import Run, train
 from tasks.dataset.task import read_dataset
 from tasks.errors import ConflictError, LockedError
-from tasks.features import cache
+from tasks.features.images import read_image_keys
 from tasks.posters import ledger
 from tasks.registry.stores import Store
 from tasks.settings import EvaluationSettings, RunnerSettings, Settings
@@ -86,8 +86,9 @@ def test_from_nothing_to_a_champion_with_everything_in_the_store(
     check_published(run, s3)
     data_dir = settings.data_dir
     assert read_dataset(data_dir / "shards").fingerprint == by_threads_fingerprint
-    # The posters were never on the machine of the run, and nothing is left on that of the workers.
+    # Posters and features were never on the machine of the run, and nothing is left on that of the workers.
     assert not list((data_dir / "posters").glob("*.parquet"))
+    assert not list((data_dir / "features").rglob("features-*.parquet"))
     assert not list(tmp_path.glob("workers/**/*.parquet"))
 
     # Another machine, which has nothing: the same model, and nothing is computed.
@@ -112,7 +113,7 @@ def test_a_worker_killed_in_a_stage_changes_nothing(
     check_published(run, s3)
     assert read_dataset(settings.data_dir / "shards").fingerprint == by_threads_fingerprint
     (folder,) = (path for path in (settings.data_dir / "features").iterdir() if path.is_dir())
-    assert cache.read_hashes(folder)
+    assert len(read_image_keys(folder))
 
 
 def test_of_two_runs_at_once_the_second_waits_or_stops(

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,11 +73,13 @@ def test_every_film_is_in_one_shard_of_its_split() -> None:
         *(shard_name("train", index, 8) for index in range(8)),
     ]
     assert sorted(row for rows in shards.values() for row in rows) == list(range(1000))
+    names = sorted(shards, reverse=True)
     for name, rows in shards.items():
         assert sorted(rows) == rows.tolist()
         shard_films = films.iloc[rows]
         assert set(shard_films["split"]) == {name.split("-")[2]}
-        assert locate_films(shard_films["imdb_id"], shard_films["split"], shards) == [name] * len(shard_films)
+        located = locate_films(shard_films["imdb_id"].to_numpy(), pa.array(shard_films["split"]), names)
+        assert [names[number] for number in located] == [name] * len(shard_films)
 
 
 def test_a_new_film_touches_one_shard() -> None:

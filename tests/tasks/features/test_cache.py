@@ -17,6 +17,7 @@ from tasks.features.cache import (
     list_view_folders,
     make_schema,
     read_hashes,
+    remove_damaged,
     view_folder,
     write_features,
 )
@@ -33,9 +34,8 @@ def test_features_come_back_in_pieces(tmp_path: Path, monkeypatch: pytest.Monkey
     assert sorted(hashes for hashes, _ in pieces) == [["a", "b"], ["c"], ["d"]]
     for hashes, rows in pieces:
         np.testing.assert_array_equal(rows, [features[name].astype(np.float16) for name in hashes])
-    assert read_hashes(tmp_path) == {"a", "b", "c", "d"}
     assert count_features(tmp_path) == 7
-    assert (read_hashes(tmp_path / "none"), count_features(tmp_path / "none")) == (set(), 0)
+    assert count_features(tmp_path / "none") == 0
 
 
 def test_a_file_is_named_by_its_images_and_never_rewritten(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_parts_of_earlier_versions_are_read(tmp_path: Path) -> None:
     path = write_features(tmp_path, ["c"], np.ones((1, 3), np.float32))
     (tmp_path / "gathered-0").mkdir()
     assert list_files(tmp_path) == [part, path]
-    assert read_hashes(tmp_path) == {"a", "b", "c"}
+    assert [read_hashes(file).to_pylist() for file in (part, path)] == [["a", "b"], ["c"]]
     ((hashes, rows),) = iterate_features(part)
     assert (hashes, rows.tolist()) == (["a", "b"], [[0, 1, 2], [3, 4, 5]])
 
@@ -80,7 +80,7 @@ def test_each_view_has_a_folder_of_its_own(tmp_path: Path) -> None:
         write_features(view_folder(tmp_path, view), ["a"], RNG.random((1, 7), np.float32))
     (tmp_path / "gathered-0").mkdir()
     assert list_view_folders(tmp_path) == [tmp_path, *sorted(view_folder(tmp_path, view) for view in (1, 12))]
-    assert read_hashes(tmp_path) == set()
+    assert list_files(tmp_path) == []
 
 
 def write_without_checksums(folder: Path, name: str, features: np.ndarray) -> Path:
@@ -157,14 +157,15 @@ def write_fewer_features(path: Path) -> None:
     "damage",
     [truncate, empty, write_text, write_other_columns, write_one_column, write_other_images, write_fewer_features],
 )
-def test_a_damaged_file_is_removed_with_one_warning_and_the_others_stay(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
-) -> None:
-    path = write_features(tmp_path, ["a", "b"], RNG.random((2, 7), np.float32))
+def test_damage_is_seen_by_the_hashes(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     damaged = write_features(tmp_path, ["c"], RNG.random((1, 7), np.float32))
     damage(damaged)
-    assert read_hashes(tmp_path, num_features=7) == {"a", "b"}
+    with pytest.raises(DamagedFileError, match=rf"{damaged} is damaged \("):
+        read_hashes(damaged, num_features=7)
+
+
+def test_a_damaged_file_is_removed_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, damaged = (write_features(tmp_path, [name], RNG.random((1, 7), np.float32)) for name in "ab")
+    remove_damaged(DamagedFileError(damaged, "is damaged"))
     assert list_files(tmp_path) == [path]
-    (message,) = caplog.messages
-    assert message.startswith(f"{damaged} is damaged (")
-    assert message.endswith("): the features of its images are extracted again")
+    assert caplog.messages == [f"{damaged} is damaged: the features of its images are extracted again"]

@@ -7,11 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from flows.storing import FEATURES_PATTERN
 from tasks.dataset.task import Dataset
 from tasks.errors import RepairedError
-from tasks.features.cache import view_folder, write_features
+from tasks.features.cache import list_files, view_folder, write_features
+from tasks.features.images import read_image_keys
 from tasks.features.joining import join_features, open_features
 from tasks.features.views import Views
+from tasks.storage.folders import StoredFolder
 
 # Film 3 and film 5, of other splits, show the same image.
 FILMS = [(1, "a", "train"), (2, "b", "test"), (3, "c", "train"), (4, "d", "validation"), (5, "c", "test")]
@@ -125,3 +128,30 @@ def test_training_films_are_joined_in_more_views(dataset: Dataset, features: Pat
     write_features(view_folder(features, 2), ["b", "d"], np.stack([VECTORS[name] + 2 for name in "bd"]))
     join_features(dataset, features, Views(train=3, predicted=3))
     assert open_features(dataset, features, "test", 3).read(view=2)[:, 0].tolist() == [3, 4]
+
+
+def test_features_that_are_in_a_store_alone_are_joined_and_not_copied(
+    dataset: Dataset, features: Path, tmp_path: Path
+) -> None:
+    join_features(dataset, features)
+    expected = open_features(dataset, features, "train").read()
+    folder = StoredFolder(str(tmp_path / "store"), features, FEATURES_PATTERN)
+    folder.pull()
+    folder.commit(dict.fromkeys(folder.list_files()))
+    elsewhere = StoredFolder(folder.address, tmp_path / "elsewhere" / "features", FEATURES_PATTERN)
+    elsewhere.pull(lambda _: False)
+    assert sorted(read_image_keys(elsewhere.folder)) == sorted(read_image_keys(features))
+    join_features(dataset, elsewhere.folder)
+    np.testing.assert_array_equal(open_features(dataset, elsewhere.folder, "train").read(), expected)
+    assert not list_local_files(elsewhere.folder)
+    # A file there that is damaged leaves the store, as one that is here does.
+    (path, _) = list_files(elsewhere.folder)
+    (damaged,) = (tmp_path / "store" / "features").glob(f"{path.stem}*")
+    damaged.write_bytes(damaged.read_bytes()[:-40] + bytes(40))
+    with pytest.raises(RepairedError, match=f"{path.name} is damaged"):
+        join_features(replace(dataset, fingerprint="another"), elsewhere.folder)
+    assert len(elsewhere.list_all_files()) == 1
+
+
+def list_local_files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name.startswith("features-")]

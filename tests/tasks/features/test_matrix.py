@@ -9,11 +9,10 @@ ROWS = np.arange(20, dtype=np.float16).reshape(5, 4)
 
 
 def test_written_in_any_order_and_read_in_any_piece(tmp_path: Path) -> None:
-    writer = MatrixWriter(tmp_path / "m.npy", (5, 4))
-    writer.write([4, 0], ROWS[[4, 0]])
-    writer.write([], ROWS[:0])
-    writer.write([1, 3], np.asfortranarray(ROWS[[1, 3]]))
-    writer.close()
+    with MatrixWriter(tmp_path / "m.npy", (5, 4)) as writer:
+        writer.write(np.array([4, 0]), ROWS[[4, 0]])
+        writer.write(np.array([], np.int64), ROWS[:0])
+        writer.write(np.array([1, 3]), np.asfortranarray(ROWS[[1, 3]]))
     matrix = FeatureMatrix(tmp_path / "m.npy")
     expected = ROWS.copy()
     expected[2] = 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
@@ -45,12 +46,11 @@ def make_dataset(folder: Path, films: Mapping[int, int]) -> Dataset:
     splits = ["test" if imdb_id > 100 else "train" for imdb_id in ids]
     hashes = [HASHES[number] for number in films.values()]
     pd.DataFrame({"imdb_id": ids, "sha256": hashes, "split": splits}).to_parquet(folder / "films.parquet")
+    shards = locate_films(np.array(ids), pa.array(splits), SHARDS)
     text = {"title": "T", "year": 1999, "score": 6.0, "format": "jpeg", "genres": [], "targets": []}
     records = [
-        {**text, "imdb_id": imdb_id, "sha256": sha256, "content": POSTERS[number], "shard": shard}
-        for (imdb_id, number), sha256, shard in zip(
-            films.items(), hashes, locate_films(ids, splits, SHARDS), strict=True
-        )
+        {**text, "imdb_id": imdb_id, "sha256": sha256, "content": POSTERS[number], "shard": SHARDS[shard]}
+        for (imdb_id, number), sha256, shard in zip(films.items(), hashes, shards, strict=True)
     ]
     write_records(folder, records, SHARDS)
     return Dataset(folder, [], {}, "fingerprint", SHARDS)
@@ -71,13 +71,13 @@ FILMS = {1: 0, 2: 0, 3: 1, 9: 0, 101: 2}
 
 def test_each_image_is_extracted_once_from_one_shard(extractor: FeatureExtractor, tmp_path: Path) -> None:
     dataset, folder = make_dataset(tmp_path / "shards", FILMS), tmp_path / "features"
-    assert locate_films([1, 2, 3, 9], ["train"] * 4, SHARDS) == [SHARDS[1], SHARDS[1], SHARDS[2], SHARDS[2]]
+    assert locate_films(np.array([1, 2, 3, 9]), pa.array(["train"] * 4), SHARDS).tolist() == [1, 1, 2, 2]
     plans = plan_extraction(dataset, folder)
     # The first poster is shown by two films of one shard, and by one of another.
     assert plans == [
-        ExtractionPlan(dataset.folder / SHARDS[0], frozenset([HASHES[2]])),
-        ExtractionPlan(dataset.folder / SHARDS[1], frozenset([HASHES[0]])),
-        ExtractionPlan(dataset.folder / SHARDS[2], frozenset([HASHES[1]])),
+        ExtractionPlan.of(dataset.folder / SHARDS[0], [HASHES[2]]),
+        ExtractionPlan.of(dataset.folder / SHARDS[1], [HASHES[0]]),
+        ExtractionPlan.of(dataset.folder / SHARDS[2], [HASHES[1]]),
     ]
     extracted: Counter[bytes] = Counter()
 
@@ -98,13 +98,13 @@ def test_new_images_are_extracted_into_new_files(extractor: FeatureExtractor, tm
     folder = tmp_path / "features"
     for plan in plan_extraction(make_dataset(tmp_path / "shards", FILMS), folder):
         extract_planned(plan, folder, extractor)
-    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in cache.list_files(folder)}
     dataset = make_dataset(tmp_path / "shards", {**FILMS, 5: 3, 6: 1})
     (plan,) = plan_extraction(dataset, folder)
     assert plan.hashes == {HASHES[3]}
     extract_planned(plan, folder, extractor)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    (new,) = set(folder.iterdir()) - before.keys()
+    (new,) = set(cache.list_files(folder)) - before.keys()
     assert (new.name, pq.read_metadata(new).num_rows) == (cache.name_file([HASHES[3]]), 1)
 
 

@@ -15,9 +15,13 @@ from tasks.storage.folders import (
     StoredFile,
     StoredFolder,
     fetch_files,
+    fetch_stored,
+    find_stored,
+    list_stored,
     name_object,
     open_stored,
     read_copy,
+    remove_stored,
     send_files,
 )
 from tasks.storage.objects import ObjectStore
@@ -218,6 +222,54 @@ def test_files_that_are_not_copied_are_read_from_the_store(one: StoredFolder, ot
         other.commit({"none.bin": None})
 
 
+def test_files_in_folders_of_the_folder_are_read_from_the_store(one: StoredFolder, other: StoredFolder) -> None:
+    one.pull()
+    write(one.folder, a__bin="a", view_of_b__bin="b", view_of_inner_of_c__bin="c")
+    commit_all(one)
+    other.pull(lambda _: False)
+    view = other.folder / "view"
+    assert [list_stored(folder) for folder in (other.folder, view, view / "inner")] == [
+        [other.folder / "a.bin"],
+        [view / "b.bin"],
+        [view / "inner" / "c.bin"],
+    ]
+    assert list_stored(other.folder.parent) == list_stored(other.folder / "none") == []
+    opened = open_stored(view / "inner" / "c.bin")
+    assert not isinstance(opened, Path)
+    assert opened.read() == b"c"
+    file = find_stored(view / "b.bin")
+    assert file is not None
+    assert file.num_bytes == 1
+    fetch_stored(view / "b.bin")
+    assert read(other.folder) == {"view/b.bin": "b"}
+    assert find_stored(view / "b.bin") is None
+
+
+def test_what_is_removed_here_leaves_the_store_by_the_next_commit(one: StoredFolder, other: StoredFolder) -> None:
+    one.pull()
+    write(one.folder, a__bin="a", b__bin="b", view_of_c__bin="c", old_of_d__bin="d")
+    commit_all(one)
+    other.pull(lambda name: name == "a.bin")
+    for name in ("a.bin", "view/c.bin", "none.bin"):
+        remove_stored(other.folder / name)
+    assert not (other.folder / "a.bin").exists()
+    assert open_stored(other.folder / "view" / "c.bin") == other.folder / "view" / "c.bin"
+    # The files of a folder that is gone, as that of a network that is no longer used.
+    shutil.rmtree(other.folder / "old")
+    assert other.list_all_files() == ["b.bin"]
+    other.commit(dict.fromkeys(other.list_all_files()))
+    one.pull()
+    assert read(one.folder) == {"b.bin": "b"}
+    # A file of that name that a worker sends later is one of the folder again.
+    worker = other.folder.parent.parent / "worker" / "shards"
+    write(worker, view_of_c__bin="again")
+    remove_stored(other.folder / "b.bin")
+    sent = {"view/c.bin": StoredFile(**describe_file(worker / "view" / "c.bin"))}
+    send_files(other.store, worker, sent)
+    other.adopt(sent)
+    assert other.list_all_files() == ["view/c.bin"]
+
+
 def test_files_that_workers_sent_are_adopted(one: StoredFolder, other: StoredFolder, tmp_path: Path) -> None:
     one.pull()
     worker = tmp_path / "worker" / "shards"
@@ -306,7 +358,7 @@ def test_a_process_that_is_killed_before_or_after_the_manifest_goes_on(
         patched.setattr(
             StoredFolder,
             "_write_copy",
-            lambda self, manifest, sent=None: die() if manifest.files else write_copy(self, manifest, sent),
+            lambda self, manifest, *rest: die() if manifest.files else write_copy(self, manifest, *rest),
         )
         with pytest.raises(KilledError):
             commit_all(again)
