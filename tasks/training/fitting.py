@@ -2,10 +2,11 @@
 
 With a loop of its own, which evaluates all metrics once a chunk: on two cores with AVX2 it was 1.1 times as fast as
 Keras's `fit` with `steps_per_execution=25` and the same fused optimizer (20 epochs, 6,253 films; 1.07 to 1.32 in three
-turns), and 2.2 times as fast as a plain `fit`. It reads features from disk in chunks, whose memory is bounded.
+turns), and 2.2 times as fast as a plain `fit`. It reads features from disk in chunks, whose memory is bounded, each
+while the head learns from the one before.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
 from tasks.outputs.output import Output, OutputContext, make_outputs
+from tasks.reading_ahead import read_ahead
 from tasks.settings import GENRES_ALONE, HeadSettings, TrainingSettings
 from tasks.training.examples import Examples, TrainingData
 from tasks.training.head import average_heads, build_head, fit_scaler
@@ -73,7 +75,7 @@ def fit_heads(
     """Trains `settings.num_heads` heads, and returns the one that averages them, with the history of the first.
 
     Each keeps the weights of the last epoch, or with `training.patience` of the best one. Features are read from disk a
-    chunk at a time, in another order each epoch, and the films of a chunk are shuffled.
+    chunk at a time, each of films from all over the table, others each epoch, and the films of a chunk are shuffled.
 
     Args:
         data: The films; with patience epochs are compared by the genres' macro-F1 at 0.5 on the validation split.
@@ -190,28 +192,55 @@ class _Scores:
 
 
 class _Chunks:
-    """Examples in pieces of whole batches, but for the last."""
+    """Examples in pieces of whole batches, but for the last; while one is used, the next is read."""
 
     def __init__(self, examples: Examples, outputs: Sequence[Output], batch_size: int) -> None:
         self._features = examples.features
         self._targets = {output.name: output.read_targets(examples) for output in outputs}
+        self._batch_size = batch_size
         num_batches = _MAX_CHUNK_BYTES // (2 * batch_size * examples.features.num_columns)
-        self._size = batch_size * max(1, min(num_batches, _BATCHES_PER_CHUNK))
-        self._starts = np.arange(0, len(examples), self._size)
-        self.num_batches = -(-len(examples) // batch_size)
+        self._batches_per_chunk = max(1, min(num_batches, _BATCHES_PER_CHUNK))
+        self._starts = np.arange(0, len(examples), batch_size)
+        self.num_batches = len(self._starts)
 
     def in_order(self) -> Iterator[tuple[Any, Any]]:
         """Yields features of the whole posters, and targets."""
-        for start in self._starts.tolist():
-            yield self._features.read(start, start + self._size), self._take_targets(start)
+        return self._read_ahead((starts, None) for starts in self._split(self._starts))
 
     def shuffled(self, rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-        """Yields the pieces in another order, each film in a view that is drawn for it."""
-        for start in rng.permutation(self._starts).tolist():
-            yield self._features.read_mixed(start, start + self._size, rng), self._take_targets(start)
+        """Yields pieces of films from all over the table, each film in a view that is drawn for it.
 
-    def _take_targets(self, start: int) -> dict[str, Any]:
-        return {name: rows[start : start + self._size] for name, rows in self._targets.items()}
+        A piece is made of runs of films, as many as a batch has, that are drawn for it: a catalog may be sorted, and
+        runs are read from disk in a fraction of the time that single films take.
+        """
+        starts = self._starts
+        if len(starts) > self._batches_per_chunk:
+            # The last run may be shorter: only the last batch of an epoch is.
+            starts = np.append(rng.permutation(starts[:-1]), starts[-1])
+        # Numbers of its own for each, so that it does not matter when it is read.
+        return self._read_ahead((chunk, rng.spawn(1)[0]) for chunk in self._split(starts))
+
+    def _split(self, starts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        return np.split(starts, range(self._batches_per_chunk, len(starts), self._batches_per_chunk))
+
+    def _read_ahead(
+        self, chunks: Iterable[tuple[NDArray[np.int64], np.random.Generator | None]]
+    ) -> Iterator[tuple[Any, Any]]:
+        for chunk in read_ahead(lambda chunk: self._read(*chunk), chunks, 1):
+            yield chunk.result()
+
+    def _read(self, starts: NDArray[np.int64], rng: np.random.Generator | None) -> tuple[Any, Any]:
+        size = self._batch_size
+        runs = [
+            slice(int(run[0]), int(run[-1]) + size)
+            for run in np.split(starts, np.flatnonzero(np.diff(starts) != size) + 1)
+        ]
+        features = [
+            self._features.read_mixed(run.start, run.stop, rng) if rng else self._features.read(run.start, run.stop)
+            for run in runs
+        ]
+        targets = {name: np.concatenate([rows[run] for run in runs]) for name, rows in self._targets.items()}
+        return np.concatenate(features), targets
 
 
 def _signature(head: keras.Model, outputs: Sequence[Output]) -> list[Any]:

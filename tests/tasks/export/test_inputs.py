@@ -80,7 +80,7 @@ def measure(height: int, width: int, size: ImageSize) -> NDArray[np.float32]:
 @example(3000, 3000, IMAGE_SIZE)
 @example(768, 512, (384, 256))
 @example(1600, 511, (384, 256))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.integers(32, 3000), st.integers(32, 3000), st.sampled_from([IMAGE_SIZE, (384, 256)]))
 def test_pixels_are_prepared_as_the_file_at_every_size(height: int, width: int, size: ImageSize) -> None:
     differences = measure(height, width, size)
