@@ -32,6 +32,16 @@ def _write_shards(
     settings: Settings,
     address: str,
 ) -> Mapping[str, Mapping[str, Any]]:
+    """Writes the shards; see `ShardWriter`.
+
+    A shard that ends every process which tries to write it ends the run, once all others are in the store, from where
+    the next run takes them. Its films are not left out, as the posters of such a download are: writing copies bytes
+    that a download has checked, and decodes none, so that no image is to blame, but a machine's memory or disk; and a
+    data set without a shard's films, which may be half of the test split, gives another model and other figures.
+
+    Raises:
+        RunnerError: The processes that tried to write some shards died; or the runner has failed.
+    """
     posters = StoredFolder(address, settings.workspace.folder("posters"))
     stored = StoredFolder(address, settings.workspace.folder("shards"))
     present = list_names(posters.folder)
@@ -47,13 +57,17 @@ def _write_shards(
             write_shard,
             lambda shard: {"plan": describe_shard(shard, films, posters, stored, present)},
         )
+        given_up = []
         for shard, result in spreading.run(shards):
             if result is None:
-                raise RunnerError(
-                    f"{shard.name} can't be written: the processes that tried it died; see their memory, or choose "
-                    "runner.kind=threads"
-                )
+                given_up.append(shard.name)
+                continue
             progress.advance(shard.size)
             files |= result.files
+    if given_up:
+        raise RunnerError(
+            f"{', '.join(given_up)} can't be written: the processes that tried it died; give them more memory or disk, "
+            "or choose runner.kind=threads, and run again: all other shards are kept"
+        )
     stored.adopt(files)
     return {name: file.describe() for name, file in files.items()}
