@@ -24,7 +24,7 @@ from prefect.runtime import flow_run
 from prefect_dask.task_runners import DaskTaskRunner
 
 from flows.runners import Future, Runner, RunnerError, list_environment
-from flows.worker_process import set_up_local_worker, set_up_worker
+from flows.worker_process import send_events_by_address, set_up_local_worker, set_up_worker
 from flows.workers import describe_difference, list_installed
 from tasks.errors import RegistryError, one_line
 from tasks.settings import RunnerSettings
@@ -189,6 +189,7 @@ class _SetUp(distributed.WorkerPlugin):
 
     def setup(self, worker: distributed.Worker) -> None:
         self._set_up(worker.address, self._environment, is_task_wanted)
+        send_events_by_address()
 
 
 def is_task_wanted() -> bool:

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from tasks.work_report import become_worker
 
@@ -57,6 +58,27 @@ def set_up_worker(name: str, environment: Mapping[str, str], is_wanted: Callable
     """
     os.environ.update(environment)
     become_worker(name, is_wanted)
+
+
+def send_events_by_address() -> None:
+    """Makes the states of tasks reach the Prefect server of their own run, where a worker serves several runs.
+
+    A task has its run's settings in its context, by which calls and log lines get to the right server. But Prefect
+    keeps one sender of events, by which a server learns of states, for the whole process: that of the first run's.
+    """
+    from prefect.events.clients import PrefectEventsClient
+    from prefect.events.worker import EventsWorker, emit_events_to_cloud
+    from prefect.settings import PREFECT_API_URL
+
+    def find_sender(cls: type[EventsWorker], client_type: Any = None) -> EventsWorker:
+        if client_type or emit_events_to_cloud():  # whose sender is known by its address
+            sender: EventsWorker = find_any(cls, client_type)
+            return sender
+        return super(EventsWorker, cls).instance(PrefectEventsClient, (("api_url", PREFECT_API_URL.value()),))
+
+    find_any: Any = EventsWorker.instance.__func__  # type: ignore[attr-defined]
+    if find_any.__name__ != find_sender.__name__:  # a later run's set-up
+        EventsWorker.instance = classmethod(find_sender)  # type: ignore[method-assign, assignment]
 
 
 def _end_with_parent() -> None:
