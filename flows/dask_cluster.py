@@ -23,6 +23,7 @@ from prefect.artifacts import create_link_artifact
 from prefect.runtime import flow_run
 from prefect_dask.task_runners import DaskTaskRunner
 
+from flows.presentation import shown_if_possible
 from flows.runners import Future, Runner, RunnerError, list_environment
 from flows.worker_process import send_events_by_address, set_up_local_worker, set_up_worker
 from flows.workers import describe_difference, list_installed
@@ -87,7 +88,8 @@ class DaskCluster(Runner):
                 self.slots,
                 self._client.dashboard_link,
             )
-            create_link_artifact(self._client.dashboard_link, link_text="Dask's dashboard", key="dask-dashboard")
+            with shown_if_possible("the link to Dask's dashboard"):
+                create_link_artifact(self._client.dashboard_link, link_text="Dask's dashboard", key="dask-dashboard")
             self._stack = stack.pop_all()
         return self
 

@@ -1,16 +1,37 @@
 """What a run shows in Prefect's dashboard: tables, the report, and links."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import httpx
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.exceptions import PrefectException
 
 from tasks.catalog.task import Catalog
+from tasks.errors import one_line
 from tasks.inert import for_markdown
 from tasks.model_folder import ModelFolder
 from tasks.posters.task import PosterCounts
 
+logger = logging.getLogger(__name__)
 
+
+@contextmanager
+def shown_if_possible(what: str) -> Iterator[None]:
+    """Turns an error of Prefect's server into a warning: a dashboard that lacks a table is no reason to end a run.
+
+    Args:
+        what: What the block, or the function that this decorates, shows.
+    """
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException) as problem:
+        logger.warning("Prefect's server does not answer, the dashboard lacks %s: %s", what, one_line(problem))
+
+
+@shown_if_possible("the counts")
 def show_counts(catalog: Catalog, counts: PosterCounts) -> None:
     """Shows the numbers of films and posters, and of those left out by reason."""
     rows = [
@@ -31,6 +52,7 @@ def show_counts(catalog: Catalog, counts: PosterCounts) -> None:
     )
 
 
+@shown_if_possible("the figures of the model")
 def show_evaluation(model: ModelFolder, metrics: Mapping[str, Any]) -> None:
     """Shows the figures of a new model beside those of the baselines, and its report.
 
@@ -60,6 +82,7 @@ def show_evaluation(model: ModelFolder, metrics: Mapping[str, Any]) -> None:
     create_link_artifact(report.as_uri(), link_text=f"{report.name}, with charts", key="report-file")
 
 
+@shown_if_possible("the model")
 def show_model(model: ModelFolder, rank: str) -> None:
     """Shows the model that the run ended with, its folder, and each check of the gate with its finding.
 

@@ -15,6 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 from prefect.states import Crashed
 
+from flows.presentation import shown_if_possible
 from flows.runners import Future, Runner, RunnerError
 from tasks.errors import one_line
 from tasks.work_report import WorkReport
@@ -167,7 +168,8 @@ class Spreading(Generic[AnyPiece]):
             logger.info("%s: %s: %d pieces, %d images, %d/s", self.stage, *row.values())
         if rows:
             description = f"Worker processes of the stage {self.stage}: a piece is a part or a shard"
-            create_table_artifact(rows, key=f"workers-{self.stage}", description=description)
+            with shown_if_possible("the work of the worker processes"):
+                create_table_artifact(rows, key=f"workers-{self.stage}", description=description)
 
 
 def _mark_crashed(future: Future, error: Exception) -> None:
