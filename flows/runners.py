@@ -8,6 +8,7 @@ settings are known, a run without work starts no cluster, and a pool of processe
 
 import contextlib
 import multiprocessing
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -76,7 +77,11 @@ class Runner(ABC):
         return False
 
     def restart(self) -> None:  # noqa: B027
-        """Replaces what is broken, when no task is running."""
+        """Replaces what is broken, when no task is running.
+
+        Raises:
+            RunnerError: What replaces it does not start, so that no task is to blame.
+        """
 
 
 class Threads(Runner):
@@ -149,6 +154,14 @@ class Processes(Runner):
     def restart(self) -> None:
         self._runner.__exit__(None, None, None)
         self._start()
+        executor: Any = self._runner._executor
+        try:
+            executor.submit(os.getpid).result()
+        except BrokenProcessPool as error:
+            raise RunnerError(
+                "the worker processes end before their first task: see above for what they wrote, or choose "
+                "runner.kind=threads"
+            ) from error
 
 
 @contextmanager
