@@ -18,7 +18,7 @@ from prefect.states import Crashed
 from flows.presentation import shown_if_possible
 from flows.runners import Future, Runner, RunnerError
 from tasks.errors import one_line
-from tasks.work_report import WorkReport
+from tasks.work_report import WorkReport, log_failed_work
 
 logger = logging.getLogger(__name__)
 
@@ -105,12 +105,7 @@ class Spreading(Generic[AnyPiece]):
             future = self._wait_for_task(done)
             piece = running.pop(future)
             try:
-                report = future.result()
-            except CancelledError as error:
-                raise RunnerError(
-                    f"{self.stage}: the tasks were lost, as when a Dask scheduler stops: run again, finished pieces "
-                    "are kept"
-                ) from error
+                report = self._take_result(future)
             except self.runner.death as error:
                 if self.runner.dies_whole and not is_broken:
                     self._count_break(error)
@@ -132,6 +127,19 @@ class Spreading(Generic[AnyPiece]):
         future = self.runner.submit(self.task, self.arguments(piece))
         running[future] = piece
         future.add_done_callback(lambda _: done.put(future))
+
+    def _take_result(self, future: Future) -> WorkReport[Any]:
+        try:
+            report: WorkReport[Any] = future.result()
+        except CancelledError as error:
+            raise RunnerError(
+                f"{self.stage}: the tasks were lost, as when a Dask scheduler stops: run again, finished pieces are "
+                "kept"
+            ) from error
+        except Exception as error:
+            log_failed_work(error)
+            raise
+        return report
 
     def _count_break(self, error: Exception) -> None:
         self._breaks += 1

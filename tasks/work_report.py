@@ -8,7 +8,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -25,18 +26,20 @@ def _always() -> bool:
 
 _worker_name: str | None = None
 _is_wanted: Callable[[], bool] = _always
-_task_threads: set[int] = set()
+# Of an exception that a task raised: what it had logged before. Python sends it along to another process.
+_FAILED_WORK = "_failed_work"
 
 
 @dataclass(frozen=True)
 class LogLine:
-    """A log record without what can't be sent to another process."""
+    """A log record without what can't be sent to another process; a traceback is text."""
 
     logger: str
     level: int
     message: str
     created: float
     part: str | None
+    traceback: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class WorkReport(Generic[Value]):
                     "levelno": line.level,
                     "levelname": logging.getLevelName(line.level),
                     "msg": line.message,
+                    "exc_text": line.traceback,
                     "created": line.created,
                     "part": line.part,
                     "worker": self.worker,
@@ -95,37 +99,69 @@ def check_wanted() -> None:
 
 
 def report_work(function: Callable[[], Value]) -> WorkReport[Value]:
-    """Calls a function and reports on it."""
+    """Calls a function and reports on it. An exception takes the lines along, see `log_failed_work`."""
     start = time.monotonic()
     if _worker_name is None:
         return WorkReport(function(), None, time.monotonic() - start)
-    handler = _Collector()
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    _task_threads.add(threading.get_ident())
-    for logger in loggers:
-        logger.addHandler(handler)
+    with _collecting() as lines:
+        try:
+            value = function()
+        except Exception as error:
+            vars(error)[_FAILED_WORK] = WorkReport(None, _worker_name, time.monotonic() - start, tuple(lines))
+            raise
+    return WorkReport(value, _worker_name, time.monotonic() - start, tuple(lines))
+
+
+def log_failed_work(error: BaseException) -> None:
+    """Logs what a task of a worker process had logged before it raised an exception."""
+    report = vars(error).pop(_FAILED_WORK, None)
+    if isinstance(report, WorkReport):
+        report.log_again()
+
+
+@contextmanager
+def _collecting() -> Iterator[deque[LogLine]]:
+    """Yields the lines that are logged during the block, which is one task."""
+    lines: deque[LogLine] = deque(maxlen=_MAX_LINES)
+    thread = threading.get_ident()
+    with _change:
+        _collector.lines = {**_collector.lines, thread: lines}
+    for name in _LOGGERS:
+        logging.getLogger(name).addHandler(_collector)  # which does nothing if it is there
     try:
-        value = function()
+        yield lines
     finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-        _task_threads.discard(threading.get_ident())
-    return WorkReport(value, _worker_name, time.monotonic() - start, tuple(handler.lines))
+        with _change:
+            _collector.lines = {other: kept for other, kept in _collector.lines.items() if other != thread}
 
 
 class _Collector(logging.Handler):
-    """Keeps the lines of one task: all but those of other tasks' threads."""
+    """Keeps the lines of the tasks of this process, by their threads.
+
+    Those of other threads, such as the ones that a task starts, are the oldest task's: each line is one task's alone.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.lines: deque[LogLine] = deque(maxlen=_MAX_LINES)
-        self._thread = threading.get_ident()
+        self.lines: dict[int | None, deque[LogLine]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.thread != self._thread and record.thread in _task_threads:
-            return
-        message = record.getMessage()
-        if record.exc_info:
-            message += f"\n{logging.Formatter().formatException(record.exc_info)}"
-        part = getattr(record, "part", None)
-        self.lines.append(LogLine(record.name, record.levelno, message, record.created, part))
+        tasks = self.lines  # which another thread may replace
+        lines = tasks.get(record.thread)
+        if lines is None:
+            lines = next(iter(tasks.values()), None)
+        if lines is not None:
+            lines.append(_describe(record))
+
+
+def _describe(record: logging.LogRecord) -> LogLine:
+    # Of a redacted record, the traceback is there already, without the secrets of addresses.
+    traceback = record.exc_text
+    if record.exc_info and not traceback:
+        traceback = logging.Formatter().formatException(record.exc_info)
+    part = getattr(record, "part", None)
+    return LogLine(record.name, record.levelno, record.getMessage(), record.created, part, traceback)
+
+
+_collector = _Collector()
+_change = threading.Lock()

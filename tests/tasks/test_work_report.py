@@ -1,12 +1,14 @@
 import logging
+import pickle
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event
 
 import pytest
 
 from tasks import work_report
-from tasks.work_report import LogLine, WorkReport, become_worker, check_wanted, report_work
+from tasks.errors import StoreError
+from tasks.work_report import LogLine, WorkReport, become_worker, check_wanted, log_failed_work, report_work
 
 logger = logging.getLogger("tasks.posters.task")
 
@@ -54,20 +56,76 @@ def test_tasks_at_the_same_time_have_their_own_lines(worker: None) -> None:
     assert [[line.part for line in report.lines] for report in reports] == [["a"], ["b"]]
 
 
-def test_a_traceback_is_in_its_line_and_the_newest_lines_are_kept(worker: None) -> None:
+def test_a_traceback_is_beside_its_line_and_the_newest_lines_are_kept(worker: None) -> None:
     def work() -> None:
         for number in range(500):
             logger.warning("%d", number)
-        try:
-            raise ValueError("broken")
-        except ValueError:
-            logger.exception("failed")
+        fail_and_log("broken")
 
     lines = report_work(work).lines
     assert len(lines) == 200
     assert lines[0].message == "301"
-    assert lines[-1].message.startswith("failed\nTraceback")
-    assert lines[-1].message.endswith("ValueError: broken")
+    assert lines[-1].message == "failed"
+    assert str(lines[-1].traceback).startswith("Traceback")
+    assert str(lines[-1].traceback).endswith("ValueError: broken")
+
+
+def fail_and_log(message: str) -> None:
+    try:
+        raise ValueError(message)
+    except ValueError:
+        logger.exception("failed")
+
+
+def test_a_traceback_has_no_secrets_of_addresses(worker: None, caplog: pytest.LogCaptureFixture) -> None:
+    report = report_work(lambda: fail_and_log("https://user:secret@example.org/MovieGenre.csv?token=hidden"))
+    (line,) = report.lines
+    assert "ValueError: https://" in str(line.traceback)
+    assert "secret" not in str(line.traceback)
+    assert "hidden" not in str(line.traceback)
+    caplog.clear()
+    report.log_again()
+    assert line.traceback is not None
+    assert line.traceback in caplog.text
+
+
+def test_the_lines_of_a_task_that_fails_come_with_its_exception(worker: None, caplog: pytest.LogCaptureFixture) -> None:
+    def work() -> None:
+        log("part-00003")
+        raise StoreError("the store is gone")
+
+    with pytest.raises(StoreError) as raised:
+        report_work(work)
+    sent = pickle.loads(pickle.dumps(raised.value))
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        log_failed_work(sent)
+        log_failed_work(sent)
+    assert [(record.getMessage(), record.worker) for record in caplog.records] == [("posters: part-00003", "w1")]
+    log_failed_work(ValueError("of the flow's own process"))
+
+
+def test_a_line_of_another_thread_is_in_one_report(worker: None) -> None:
+    """Two tasks run when the first of them starts a thread, which logs."""
+    first_runs, second_runs, has_logged = Event(), Event(), Event()
+
+    def first() -> None:
+        first_runs.set()
+        second_runs.wait(10)
+        with ThreadPoolExecutor(1) as helper:
+            helper.submit(log, "helper").result()
+        has_logged.set()
+
+    def second() -> None:
+        second_runs.set()
+        has_logged.wait(10)
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(report_work, first)
+        first_runs.wait(10)
+        other = pool.submit(report_work, second)
+    assert [line.part for line in one.result().lines] == ["helper"]
+    assert other.result().lines == ()
 
 
 def test_lines_are_logged_again_but_not_sent_to_the_server(caplog: pytest.LogCaptureFixture) -> None:
