@@ -221,15 +221,21 @@ class StoredFolder:
                 to commit new ones.
 
         Raises:
-            StoreError: The store can't be listed or written.
+            StoreError: The store can't be listed or written, or kept some of them.
         """
         known = {name_object(name, file.sha256) for name, file in self._read()[1].files.items()}
         oldest = time.time() - keep_days * 86_400
         garbage = [
             name for name, written_at in self.store.list_times(self.name) if name not in known and written_at < oldest
         ]
-        for name in garbage:
-            self.store.remove(f"{self.name}/{name}")
+        if garbage:
+            self.store.remove_all(f"{self.name}/{name}" for name in garbage)
+            present = {name for name, _ in self.store.list_times(self.name)}
+            if kept := [name for name in garbage if name in present]:
+                raise StoreError(
+                    f"{self.store.describe(self.name)}: {len(kept)} objects that no manifest names were not removed, "
+                    f"{kept[0]} among them: check the permission to delete objects"
+                )
         return garbage
 
     def commit(self, files: Mapping[str, StoredFile | None]) -> bool:

@@ -1,14 +1,16 @@
 """Objects at an address that fsspec supports: they appear whole or not at all, and are read whole or in ranges."""
 
+import contextlib
 import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import fsspec
+from fsspec.asyn import AsyncFileSystem
 from fsspec.callbacks import Callback
 from fsspec.implementations.local import LocalFileSystem
 
@@ -189,6 +191,22 @@ class ObjectStore:
                 self._files.rm_file(self._path(name))
             except FileNotFoundError:
                 return
+
+    def remove_all(self, names: Iterable[str]) -> None:
+        """Removes objects, on S3 a thousand by a request; one that does not exist is no error.
+
+        Raises:
+            StoreError: If the store can't be written. Of a single object that it refuses to remove, S3's library tells
+                nothing.
+        """
+        names = list(names)
+        # Of a name with such a character, the library would remove what matches.
+        if names and isinstance(self._files, AsyncFileSystem) and not set("".join(names)) & set("*?["):
+            with store_errors(self.describe(names[0])), contextlib.suppress(FileNotFoundError):
+                self._files.rm([self._path(name) for name in names])
+                return
+        for name in names:
+            self.remove(name)
 
     def pointer(self, name: str) -> Pointer:
         """Returns an object that is replaced only if it is what was read before."""

@@ -386,6 +386,14 @@ def test_garbage_is_what_no_manifest_names(one: StoredFolder) -> None:
     assert read(other.folder) == {"a.bin": "new", "view/b.bin": "stays"}
 
 
+def test_garbage_that_the_store_keeps_is_an_error(one: StoredFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 answers a request for many objects with success, also if it may not remove one of them."""
+    one.store.write("shards/left-by-a-worker.bin", b"")
+    monkeypatch.setattr(ObjectStore, "remove_all", lambda *_: None)
+    with pytest.raises(StoreError, match="1 objects that no manifest names were not removed, left-by-a-worker.bin"):
+        one.remove_garbage(keep_days=-1)
+
+
 def test_files_of_another_kind_stay_here(address: str, tmp_path: Path) -> None:
     one = StoredFolder(address, tmp_path / "one" / "features", "**/*.parquet")
     other = StoredFolder(address, tmp_path / "other" / "features", "**/*.parquet")

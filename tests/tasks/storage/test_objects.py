@@ -35,6 +35,32 @@ def test_objects_are_written_read_listed_and_removed(store: ObjectStore, tmp_pat
     assert store.list_names("a") == ["one.bin"]
 
 
+def test_many_objects_are_removed_by_one_request(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ObjectStore(s3)
+    names = [f"files/{number}.bin" for number in range(5)]
+    for name in names:
+        store.write(name, b"content")
+    calls: list[str] = []
+    call = s3fs.S3FileSystem._call_s3
+
+    async def watch(self: s3fs.S3FileSystem, method: str, *arguments: object, **options: object) -> object:
+        calls.append(method)
+        return await call(self, method, *arguments, **options)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", watch)
+    store.remove_all([*names[:4], "files/never-written.bin"])
+    assert calls == ["delete_objects"]
+    assert store.list_names("files") == ["4.bin"]
+
+
+def test_only_the_named_objects_are_removed(store: ObjectStore) -> None:
+    for name in ("files/a*.bin", "files/ab.bin", "files/c.bin"):
+        store.write(name, b"content")
+    store.remove_all([])
+    store.remove_all(["files/a*.bin", "files/c.bin", "files/never-written.bin"])
+    assert store.list_names("files") == ["ab.bin"]
+
+
 def test_a_missing_object_is_a_missing_file(store: ObjectStore, tmp_path: Path) -> None:
     for use in (
         lambda: store.find_size("none"),
