@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from tasks.errors import PosterGenresError, SettingsError, StoreError, describe_os_error, one_line
+from tasks.errors import PosterGenresError, SettingsError, describe_os_error, one_line
 from tasks.locking import locked
 from tasks.model_folder import ModelFolder
 from tasks.registry.models import list_models
@@ -45,7 +45,11 @@ def prune(settings: Settings, *, dry_run: bool = False) -> Freed:
 
 
 def prune_by_hand(settings: Settings, *, dry_run: bool) -> Freed:
-    """Prunes outside of a run; see `prune`.
+    """Prunes outside of a run, the store, too; see `prune`. A store that another run works with is a problem.
+
+    Args:
+        settings: As in `prune`.
+        dry_run: Whether what is here is only counted, and the store left as it is.
 
     Raises:
         SettingsError: If there is no `data_dir`.
@@ -57,14 +61,14 @@ def prune_by_hand(settings: Settings, *, dry_run: bool) -> Freed:
         return prune(settings, dry_run=True)
     with locked(settings.data_dir, "a removal of old files", settings.wait_seconds):
         settings.workspace.clear_leftovers()
-        return prune(settings)
+        return prune(settings) + _attempt(lambda: _prune_store_by_hand(settings))
 
 
 def prune_after_run(settings: Settings, stored: "StoredData") -> None:
     """Prunes, the store, too, and logs what was freed in one line; problems are one warning, and the run stays good."""
     freed = prune(settings)
-    if settings.retention.keep_days is not None:
-        freed += _prune_store(stored, settings.retention.keep_days)
+    if (keep_days := settings.retention.keep_days) is not None:
+        freed += _attempt(lambda: _prune_store(stored, keep_days))
     if freed.removed or freed.num_flow_runs:
         logger.info("retention: removed %s", freed.describe())
     if freed.problems:
@@ -81,12 +85,25 @@ def _attempt(part: Callable[[], Freed]) -> Freed:
 
 
 def _prune_store(stored: "StoredData", keep_days: float) -> Freed:
-    try:
-        stored.commit("features")  # without those that were removed here
-        num_objects = stored.remove_garbage(keep_days)
-    except StoreError as error:
-        return Freed(problems=(one_line(error),))
-    if num_objects:
+    stored.commit("features")  # without those that were removed here
+    return _remove_garbage(stored, keep_days)
+
+
+def _prune_store_by_hand(settings: Settings) -> Freed:
+    """Removes the garbage of the store. What it names is left: this machine's copy may be an old one."""
+    # Import libraries of stores.
+    from flows.storing import StoredData
+    from tasks.storage.lease import leased
+    from tasks.storage.objects import ObjectStore
+
+    if settings.data_store is None or settings.retention.keep_days is None:
+        return Freed()
+    with leased(ObjectStore(settings.data_store), "a removal of old files", settings.wait_seconds) as lease:
+        return _remove_garbage(StoredData(settings, lease), settings.retention.keep_days)
+
+
+def _remove_garbage(stored: "StoredData", keep_days: float) -> Freed:
+    if num_objects := stored.remove_garbage(keep_days):
         logger.info("retention: removed %d objects of the store that no manifest names", num_objects)
     return Freed()
 

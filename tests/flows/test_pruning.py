@@ -26,6 +26,8 @@ from tasks.errors import LockedError, SettingsError
 from tasks.model_folder import ModelFolder
 from tasks.registry.models import list_models
 from tasks.settings import RegistrySettings, RetentionSettings, Settings
+from tasks.storage.lease import leased
+from tasks.storage.objects import ObjectStore
 
 IDS = [f"2026010{day}-060000-00000{day}" for day in range(1, 6)]
 
@@ -113,6 +115,24 @@ def test_objects_of_a_store_that_no_manifest_names_are_removed(
         prune_after_run(settings, stored)
     assert not left.exists()
     assert "retention: removed 1 objects of the store that no manifest names" in caplog.messages
+
+
+def test_by_hand_the_store_s_garbage_is_removed_under_the_lease(settings: Settings, tmp_path: Path) -> None:
+    settings = settings.model_copy(update={"store": str(tmp_path / "store")})
+    store = ObjectStore(str(settings.data_store))
+    with stored_data(settings) as stored:
+        stored.commit("splits", "features")
+    for name in ("posters/old.parquet", "posters/new.parquet"):
+        store.write(name, b"of a killed worker")
+    os.utime(tmp_path / "store" / "data" / "posters" / "old.parquet", (time.time() - 10 * 86_400,) * 2)
+    prune_by_hand(settings, dry_run=True)
+    with leased(store, "another run", seconds_between_signs=0.2):
+        freed = prune_by_hand(settings, dry_run=False)
+    (problem,) = freed.problems
+    assert "is in use by another run" in problem
+    assert store.list_names("posters") == ["new.parquet", "old.parquet"]
+    assert prune_by_hand(settings, dry_run=False).problems == ()
+    assert store.list_names("posters") == ["new.parquet"]
 
 
 def test_a_part_that_fails_is_one_warning_and_does_not_stop_the_others(
