@@ -1,8 +1,11 @@
 import codecs
+import contextlib
 import csv
 import http.server
 import io
 import mmap
+import resource
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -372,3 +375,28 @@ def test_real_catalog(real_posters: Path) -> None:
     rows = read_rows(str(real_posters / "MovieGenre.csv"))
     assert (rows.table.num_rows, rows.number, rows.num_malformed) == (8110, 8110, 0)
     assert "Götz von Berlichingen (2014)" in rows.table["Title"].to_pylist()
+
+
+@pytest.mark.parametrize("by", ["path", "http", "object"])
+def test_a_full_disk_here_is_no_error_of_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    path, file_size_limit = tmp_path / "films.csv", 1_000_000
+    path.write_bytes((HEADER + ROW * (2 * file_size_limit // len(ROW))).encode())
+    monkeypatch.setattr(content, "_MAX_BYTES_IN_MEMORY", 1000)
+    with serve(tmp_path, 0) as base_url, limited_file_size(file_size_limit):
+        source = {"path": str(path), "http": f"{base_url}/films.csv", "object": f"file://{path}"}[by]
+        with pytest.raises(CatalogError) as raised:
+            read_rows(source, private_hosts=["127.0.0.1"])
+    folder = tempfile.gettempdir()
+    assert str(raised.value).startswith(f"the catalog can't be copied: {folder}: file too large: the limit of a file's")
+    assert raised.value.exit_code == 1
+
+
+@contextlib.contextmanager
+def limited_file_size(num_bytes: int) -> Iterator[None]:
+    """Limits the size of the files that this process writes: as a full disk, but for the number of the error."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
