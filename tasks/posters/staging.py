@@ -12,6 +12,16 @@ from tasks.storage.folders import StoredFile, StoredFolder, send_files, staged_f
 from tasks.storage.objects import ObjectStore
 from tasks.storage.units import UnitResult, run_once
 
+# How fast a part is downloaded, and how often a poster is tried: what another value changes is tried again by the next
+# run, as every failure that may pass.
+_OPERATIONAL_SETTINGS = frozenset(
+    {
+        *("connections", "connections_per_host", "requests_per_second_per_host", "posters_per_part"),
+        *("attempts", "backoff_seconds", "connect_timeout_seconds", "deadline_seconds", "give_up_seconds"),
+        "min_success_rate",
+    }
+)
+
 
 class StoredPart(BaseModel):
     """What a worker has to know of a part; plain data.
@@ -87,6 +97,7 @@ def download_stored_part(part: StoredPart, job: Mapping[str, Any]) -> UnitResult
         return work()
     # Which part of the limits by host this call has does not decide the result, nor which hosts are left alone.
     decisive = {name: value for name, value in job.items() if name not in ("share", "left_alone", "on_fetched")}
+    decisive["settings"] = {name: value for name, value in job["settings"].items() if name not in _OPERATIONAL_SETTINGS}
     described = part.model_dump(mode="json", exclude={"address"})
     return run_once(ObjectStore(part.address), "posters", {**described, **decisive}, work)
 

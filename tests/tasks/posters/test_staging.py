@@ -112,6 +112,24 @@ def test_a_part_that_was_done_is_not_downloaded_again(posters: StoredFolder, ser
     assert download_stored_part(part, more).value["outcomes"] == {"new": 2}
 
 
+@pytest.mark.parametrize("posters", ["folder"], indirect=True)
+def test_settings_of_speed_and_patience_do_not_download_a_part_again(posters: StoredFolder, server) -> None:
+    part = StoredPart.describe(posters, 0, 1, ledger.list_names(posters.folder))
+    first = download_stored_part(part, make_job(server, ["good-1"]))
+    operational: dict[str, Any] = {"connections": 8, "connections_per_host": 3, "requests_per_second_per_host": 9.0}
+    operational |= {"attempts": 3, "backoff_seconds": 0.2, "connect_timeout_seconds": 9.0, "deadline_seconds": 9.0}
+    operational |= {"give_up_seconds": 1.0, "min_success_rate": 0.5, "posters_per_part": 50}
+    assert download_stored_part(part, make_job(server, ["good-1"], **operational)) == first
+    assert server.requests == {"good-1": 1}
+    # Each of the others decides which posters are requested, or taken.
+    decisive: dict[str, Any] = {"max_bytes": 10, "min_side_pixels": 5000, "retry_failed": True, "image_width": 300}
+    decisive |= {"forget_after_days": 1, "allow_private_hosts": ("localhost", "127.0.0.1")}
+    for number, (name, value) in enumerate(decisive.items(), 2):
+        download_stored_part(part, make_job(server, ["good-1"], **{name: value}))
+        assert server.requests == {"good-1": number}, name
+    assert operational.keys() | decisive.keys() | {"refresh"} == PosterSettings.model_fields.keys()
+
+
 def test_a_refresh_asks_every_time(posters: StoredFolder, server) -> None:
     download(posters, make_job(server, ["good-1"]))
     job = make_job(server, ["good-1"], refresh=True)
