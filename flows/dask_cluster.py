@@ -31,6 +31,7 @@ from tasks.errors import RegistryError, one_line
 from tasks.settings import RunnerSettings
 from tasks.storage.folders import read_copy
 from tasks.storage.objects import ObjectStore
+from tasks.storage.temporary import remove_leftovers
 
 logger = logging.getLogger(__name__)
 
@@ -192,6 +193,7 @@ class _SetUp(distributed.WorkerPlugin):
     def setup(self, worker: distributed.Worker) -> None:
         self._set_up(worker.address, self._environment, is_task_wanted)
         send_events_by_address()
+        remove_leftovers()
 
 
 def is_task_wanted() -> bool:

@@ -9,7 +9,6 @@ newer, until `commit`.
 import functools
 import io
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from tasks.errors import ConflictError, SettingsError, StoreError, one_line
 from tasks.hashing import describe_file, find_damage
 from tasks.storage.objects import ObjectStore
 from tasks.storage.pointer import Pointer, Version
+from tasks.storage.temporary import temporary_folder
 
 logger = logging.getLogger(__name__)
 
@@ -481,8 +481,8 @@ def staged_folder(address: str, name: str, files: Mapping[str, StoredFile]) -> I
         name: Name of the folder in the store.
         files: The files that are read, by their paths.
     """
-    with tempfile.TemporaryDirectory(prefix="poster-genres-") as parent:
-        staged = StoredFolder(address, Path(parent, name))
+    with temporary_folder() as parent:
+        staged = StoredFolder(address, parent / name)
         staged.folder.mkdir()
         staged.adopt(files)
         yield staged
