@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -73,6 +73,7 @@ class DaskCluster(Runner):
         self._plugin = f"poster-genres {flow_run.get_id()}"
         self._stack = contextlib.ExitStack()
         self._lonely_since: float | None = None
+        self._checked: set[str] = set()
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -80,7 +81,7 @@ class DaskCluster(Runner):
             self._client = cast(Any, self._runner.client)  # distributed has types for a part of it
             self._prepare_workers(stack)
             threads = self._client.nthreads()
-            self.slots = min(self._max_slots, sum(threads.values()))
+            self.slots = self._count_slots(threads)
             self.processes_per_machine = max(Counter(urlsplit(address).hostname for address in threads).values())
             logger.info(
                 "dask: %d workers on the cluster at %s, %d tasks at a time; dashboard: %s",
@@ -136,6 +137,14 @@ class DaskCluster(Runner):
             ) from error
         # Else workers that join later would get what this run's needed.
         stack.callback(self._unregister_plugin)
+        self._check_workers()
+
+    def _check_workers(self, workers: Collection[str] | None = None) -> None:
+        """Refuses workers that can't run the tasks; None: all of them.
+
+        Raises:
+            RunnerError: One can't; the message says why.
+        """
         copy = read_copy(self._folder) if self.is_elsewhere else None
         with contextlib.ExitStack() as checking:
             if copy:
@@ -144,9 +153,18 @@ class DaskCluster(Runner):
                 # A worker on another machine may have a folder of its own under this path.
                 file = checking.enter_context(tempfile.NamedTemporaryFile(dir=self._folder, prefix=".shared-"))
                 place = {"file": file.name}
-            found = self._client.run(find_problem, self._api_url, list_installed(), **place, on_error="return")
+            found = self._client.run(
+                find_problem,
+                self._api_url,
+                list_installed(),
+                **place,
+                workers=None if workers is None else sorted(workers),
+                on_error="return",
+            )
+        self._checked |= found.keys()
         for worker, problem in found.items():
-            if problem:
+            has_left = workers is not None and isinstance(problem, OSError)
+            if problem and not has_left:
                 raise RunnerError(
                     f"the worker {worker} of the Dask cluster can't be used: {problem}; mend that, or stop this worker"
                 )
@@ -165,8 +183,13 @@ class DaskCluster(Runner):
         return self._runner.submit(task, parameters)
 
     def check(self) -> None:
-        if self._has_workers():
+        if threads := self._count_threads():
             self._lonely_since = None
+            if new := threads.keys() - self._checked:
+                self._check_workers(new)
+            if (slots := self._count_slots(threads)) != self.slots:
+                logger.info("dask: %d workers, %d tasks at a time", len(threads), slots)
+                self.slots = slots
             return
         now = time.monotonic()
         self._lonely_since = self._lonely_since or now
@@ -176,11 +199,15 @@ class DaskCluster(Runner):
                 "parts are kept"
             )
 
-    def _has_workers(self) -> bool:
+    def _count_slots(self, threads: Mapping[str, int]) -> int:
+        return min(self._max_slots, max(1, sum(threads.values())))
+
+    def _count_threads(self) -> dict[str, int]:
+        """Returns the number of threads of each worker, by its address; none if there is no scheduler."""
         try:
-            return self._client.status == "running" and bool(self._client.nthreads())
-        except (OSError, TimeoutError):  # no scheduler
-            return False
+            return dict(self._client.nthreads()) if self._client.status == "running" else {}
+        except (OSError, TimeoutError):
+            return {}
 
 
 class _SetUp(distributed.WorkerPlugin):

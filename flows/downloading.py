@@ -70,7 +70,7 @@ def _download(
             }
 
         done: PartDownload | None
-        for plan, done in Spreading("posters", runner, download, list_arguments).run(plans):
+        for plan, done in Spreading("posters", runner, download, list_arguments, has_shares=True).run(plans):
             if done is None:
                 give_up(plan, posters_dir, settings)
                 continue

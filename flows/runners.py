@@ -41,7 +41,7 @@ class Runner(ABC):
     """Runs tasks; a context manager, whose end leaves no process that it started.
 
     Attributes:
-        slots: Number of tasks that run at the same time.
+        slots: Number of tasks that run at the same time, at least 1; `check` may change it.
         processes_per_machine: Number of processes on one machine, at most, that run them.
         is_remote: Whether they run in other processes than this one.
         is_elsewhere: Whether those may be on other machines.
@@ -69,7 +69,11 @@ class Runner(ABC):
         """Starts a task as soon as there is a free slot."""
 
     def check(self) -> None:  # noqa: B027  (nothing to do for most)
-        """Raises `RunnerError` if no task can end any more."""
+        """Looks at the processes, to be called every few seconds: `slots` follows those that joined or left.
+
+        Raises:
+            RunnerError: No task can end any more, or a process that joined can't be used.
+        """
 
     @property
     def is_broken(self) -> bool:

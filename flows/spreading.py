@@ -2,8 +2,9 @@
 
 import logging
 import queue
+import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -28,6 +29,8 @@ _CHECK_SECONDS = 5.0
 _TRIES_BESIDE_OTHERS = 2
 # Times that a pool breaks, with no piece done in between, after which no other is started.
 _MAX_BREAKS = 5
+# Of a sum of shares.
+_ROUNDING = 1e-6
 
 
 class Piece(Protocol):
@@ -54,6 +57,15 @@ class _Work:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class _Running(Generic[AnyPiece]):
+    """A piece whose task runs, the share of limits that it got, and whether it is tried without others beside it."""
+
+    piece: AnyPiece
+    share: float
+    is_alone: bool
+
+
 @dataclass
 class Spreading(Generic[AnyPiece]):
     """The tasks of a stage: one a piece, as many at a time as the runner has slots.
@@ -69,15 +81,19 @@ class Spreading(Generic[AnyPiece]):
         runner: Runner of the tasks.
         task: Task that gets a piece, and returns a `WorkReport`.
         arguments: Function from a piece to the task's arguments, called when it is submitted.
+        has_shares: Whether a task's arguments give it the share `1 / runner.slots` of a limit. Then the shares of the
+            running ones are 1 together, also when slots were added meanwhile: the first ones have larger shares.
     """
 
     stage: str
     runner: Runner
     task: Task[Any, Any]
     arguments: Callable[[AnyPiece], dict[str, Any]]
+    has_shares: bool = False
     _deaths: Counter[str] = field(default_factory=Counter)
     _work: dict[str, _Work] = field(default_factory=dict)
     _breaks: int = 0
+    _checked_at: float = field(default_factory=time.monotonic)
 
     def run(self, pieces: Iterable[AnyPiece]) -> Iterator[tuple[AnyPiece, Any]]:
         """Yields each piece with the value of its report, in the order of completion; None: it is given up.
@@ -87,23 +103,23 @@ class Spreading(Generic[AnyPiece]):
             Exception: A task's own.
         """
         waiting, alone = deque(pieces), deque[AnyPiece]()
-        running: dict[Future, AnyPiece] = {}
+        running: dict[Future, _Running[AnyPiece]] = {}
         done: queue.SimpleQueue[Future] = queue.SimpleQueue()
-        # The next ones wait for threads, which cost nothing; another process gets a piece when it can begin.
-        window = self.runner.slots * (1 if self.runner.is_remote else 2)
         is_broken = False
         while waiting or alone or running:
             # A piece that is tried alone would be blamed for a pool that broke while it was idle.
             if not running and (is_broken or self.runner.is_broken):
                 self.runner.restart()
                 is_broken = False
-            while waiting and len(running) < window and not is_broken:
+            while waiting and self._has_room(running.values()) and not is_broken:
                 self._submit(waiting.popleft(), running, done)
-            is_alone = not running
-            if is_alone:
-                self._submit(alone.popleft(), running, done)
+            if not running:
+                self._submit(alone.popleft(), running, done, is_alone=True)
             future = self._wait_for_task(done)
-            piece = running.pop(future)
+            if future is None:  # there may be room for more by now
+                continue
+            ended = running.pop(future)
+            piece = ended.piece
             try:
                 report = self._take_result(future)
             except self.runner.death as error:
@@ -111,7 +127,7 @@ class Spreading(Generic[AnyPiece]):
                     self._count_break(error)
                     is_broken = True
                 self._deaths[piece.name] += 1
-                if is_alone:
+                if ended.is_alone:
                     _mark_crashed(future, error)
                     yield piece, None
                 elif self._deaths[piece.name] < _TRIES_BESIDE_OTHERS:
@@ -123,9 +139,24 @@ class Spreading(Generic[AnyPiece]):
                 yield piece, self._take_report(piece, report)
         self._show_work()
 
-    def _submit(self, piece: AnyPiece, running: dict[Future, AnyPiece], done: "queue.SimpleQueue[Future]") -> None:
+    def _has_room(self, running: Collection[_Running[AnyPiece]]) -> bool:
+        """Returns whether another piece may be submitted."""
+        # The next ones wait for threads, which cost nothing; another process gets a piece when it can begin.
+        rounds, slots = 1 if self.runner.is_remote else 2, self.runner.slots
+        if len(running) >= rounds * slots:
+            return False
+        return not self.has_shares or sum(each.share for each in running) + 1 / slots < rounds + _ROUNDING
+
+    def _submit(
+        self,
+        piece: AnyPiece,
+        running: dict[Future, _Running[AnyPiece]],
+        done: "queue.SimpleQueue[Future]",
+        *,
+        is_alone: bool = False,
+    ) -> None:
         future = self.runner.submit(self.task, self.arguments(piece))
-        running[future] = piece
+        running[future] = _Running(piece, 1 / self.runner.slots, is_alone)
         future.add_done_callback(lambda _: done.put(future))
 
     def _take_result(self, future: Future) -> WorkReport[Any]:
@@ -149,13 +180,15 @@ class Spreading(Generic[AnyPiece]):
                 "above for what they wrote, give them more memory, or choose runner.kind=threads"
             ) from error
 
-    def _wait_for_task(self, done: "queue.SimpleQueue[Future]") -> Future:
-        """Returns the next task that has ended."""
-        while True:
-            try:
-                return done.get(timeout=_CHECK_SECONDS)
-            except queue.Empty:
-                self.runner.check()
+    def _wait_for_task(self, done: "queue.SimpleQueue[Future]") -> Future | None:
+        """Returns the next task that has ended; None after a look at the runner, whose slots may have changed."""
+        if time.monotonic() >= self._checked_at + _CHECK_SECONDS:
+            self.runner.check()
+            self._checked_at = time.monotonic()
+        try:
+            return done.get(timeout=_CHECK_SECONDS)
+        except queue.Empty:
+            return None
 
     def _take_report(self, piece: AnyPiece, report: WorkReport[Any]) -> Any:
         report.log_again()

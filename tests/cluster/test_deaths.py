@@ -1,5 +1,6 @@
 """Downloads that kill every worker of a cluster, and a run that is killed while a cluster downloads for it."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -61,6 +62,32 @@ def test_a_scheduler_that_is_killed_ends_the_run_in_a_line(
         runner = RunnerSettings(kind="dask", address=cluster.address)
         with pytest.raises(RunnerError, match="finished (pieces|parts) are kept"):
             download(list_films(server), tmp_path, SETTINGS, runner)
+
+
+def test_a_worker_that_joins_gets_parts_and_one_that_leaves_takes_its_slot_along(
+    prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("flows.spreading._CHECK_SECONDS", 0.5)
+    with count_requests() as server, run_cluster(tmp_path, 1) as cluster:
+        server.seconds, server.with_clients = 1.0, True
+
+        def change_workers() -> None:
+            wait(lambda: len(server.clients) == 1)
+            cluster.start("worker")
+            wait(lambda: len(server.clients) == 2, 120)
+            os.killpg(cluster.groups[-1], signal.SIGKILL)
+
+        changing = threading.Thread(target=change_workers, daemon=True)
+        changing.start()
+        runner = RunnerSettings(kind="dask", address=cluster.address)
+        with caplog.at_level(logging.INFO, "flows.dask_cluster"):
+            counts, _ = download(list_films(server), tmp_path, SETTINGS, runner)
+        changing.join(10)
+        assert not changing.is_alive()
+        assert server.max_connections <= SETTINGS.connections
+    assert counts.num_ok == NUM_POSTERS
+    told = [message for message in caplog.messages if message.endswith("tasks at a time")]
+    assert told[:2] == ["dask: 2 workers, 2 tasks at a time", "dask: 1 workers, 1 tasks at a time"]
 
 
 SCRIPT = """

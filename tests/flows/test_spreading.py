@@ -3,23 +3,27 @@
 import json
 import logging
 import multiprocessing
+import os
 from collections import Counter
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from counting_server import count_requests
 from dask_cluster import run_cluster
+from failing_task import Film, fail_in_a_process
 from prefect import Task, task
 from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from spread_downloads import NUM_POSTERS, SETTINGS, download, find_part, list_films
 
 from flows.runners import Future, Runner, RunnerError
 from flows.spreading import Spreading
+from tasks.errors import StoreError
 from tasks.posters import ledger
 from tasks.progress import ProgressState, reporting_to
 from tasks.settings import RunnerSettings
@@ -100,12 +104,6 @@ def test_a_part_that_kills_every_process_is_given_up_and_asked_for_by_the_next_r
     assert states["Crashed"] == 1
 
 
-@dataclass(frozen=True)
-class Film:
-    name: str
-    size: int = 1
-
-
 class Pool(Runner):
     """A pool of one process, which breaks in the first tasks, and when it is idle after any other.
 
@@ -145,6 +143,73 @@ class Pool(Runner):
 def show(name: str) -> None: ...
 
 
+def test_what_a_failed_task_logged_in_its_process_is_in_the_journal(prefect_server: None, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="the store of part-00001 is gone"):
+        fail_in_a_process(tmp_path, PROCESSES)
+    (line,) = (line for line in read_log(tmp_path) if line["message"] == "part-00001 begins")
+    assert line["worker"].startswith("process ")
+
+
+class Growing(Runner):
+    """A runner without processes, whose slots change at each look, and whose tasks end at the second and later ones.
+
+    Attributes:
+        found: Number of running tasks at each look.
+    """
+
+    slots = 1
+
+    def __init__(self, slots: list[int]) -> None:
+        self._next, self._running = iter(slots), list[futures.Future[WorkReport[str]]]()
+        self.found: list[int] = []
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def submit(self, task: Task[Any, Any], parameters: dict[str, Any]) -> Future:  # noqa: ARG002
+        self._running.append(futures.Future())
+        return cast(Future, self._running[-1])
+
+    def check(self) -> None:
+        self.found.append(len(self._running))
+        self.slots = next(self._next, self.slots)
+        if len(self.found) > 1:
+            ended, self._running = self._running, []
+            for future in ended:
+                future.set_result(WorkReport("done", None, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("has_shares", "found"),
+    # With shares, the first task has all of a limit until it ends.
+    [(False, [1, 3, 3, 2, 2, 1]), (True, [1, 1, 3, 2, 2, 2, 1])],
+)
+def test_the_tasks_follow_the_slots(monkeypatch: pytest.MonkeyPatch, has_shares: bool, found: list[int]) -> None:
+    monkeypatch.setattr("flows.spreading._CHECK_SECONDS", 0.02)
+    runner = Growing([3, 3, 2])
+    pieces = [Film(str(number)) for number in range(sum(found) - found[0])]
+    spreading = Spreading[Film]("posters", runner, show, lambda piece: {"name": piece.name}, has_shares=has_shares)
+    assert len(list(spreading.run(pieces))) == len(pieces)
+    assert runner.found == found
+
+
+def test_a_dashboard_without_a_server_is_a_warning(
+    closed_port: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not within a flow, whose own client is used for artifacts, too, and reaches its server."""
+    report = WorkReport("done", "worker 1", 1.0)
+    monkeypatch.setattr(Pool, "submit", lambda *_: _end_with(report))
+    gone = {PREFECT_API_URL: f"http://127.0.0.1:{closed_port}/api", PREFECT_CLIENT_MAX_RETRIES: 0}
+    with temporary_settings(gone), caplog.at_level(logging.WARNING, "flows"):
+        assert spread(Pool(0), 1) == [("0", "done")]
+    assert "Prefect's server does not answer, the dashboard lacks the work of the worker processes" in caplog.text
+
+
+def _end_with(report: WorkReport[str]) -> Future:
+    future: futures.Future[WorkReport[str]] = futures.Future()
+    future.set_result(report)
+    return cast(Future, future)
+
+
 def spread(pool: Pool, num_pieces: int) -> list[tuple[str, str | None]]:
     pieces = [Film(str(number)) for number in range(num_pieces)]
     spreading = Spreading[Film]("posters", pool, show, lambda piece: {"name": piece.name})
@@ -160,3 +225,14 @@ def test_a_pool_that_never_starts_ends_the_run() -> None:
 
 def test_a_piece_is_not_blamed_for_a_pool_that_broke_while_it_was_idle() -> None:
     assert spread(Pool(2), 2) == [("1", "done"), ("0", "done")]
+
+
+def test_a_pool_whose_processes_can_not_start_is_one_error_and_blames_no_part(
+    prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.runners.set_up_process", os._exit)  # given the environment, it raises TypeError
+    films = pa.table({"imdb_id": [1], "poster_url": ["http://127.0.0.1/1.jpg"]})
+    with pytest.raises(RunnerError, match="the worker processes end before their first task"):
+        download(films, tmp_path, SETTINGS, PROCESSES)
+    assert ledger.read_ledger(tmp_path / "posters").num_rows == 0
+    assert not multiprocessing.active_children()

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +24,12 @@ class Cluster:
     Attributes:
         address: Address of the scheduler.
         groups: Process groups of the scheduler and of each worker with its nanny.
+        start: Function that starts a process of the cluster, `scheduler` or `worker`.
     """
 
     address: str
     groups: list[int] = field(default_factory=list)
+    start: Callable[[str], None] = lambda _: None
 
     def list_busy_workers(self) -> list[int]:
         """Returns the ids of the worker processes that run a task now."""
@@ -53,23 +55,30 @@ def run_cluster(folder: Path, num_workers: int = 2, **environment: str) -> Itera
     }
     cluster = Cluster("")
     file = folder / "scheduler.json"
-    place = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
-    worker = ["worker", *place, "--scheduler-file", str(file), "--nthreads", "1", "--memory-limit", "0"]
-    commands = [["scheduler", *place, "--port", "0", "--scheduler-file", str(file)], *[worker] * num_workers]
+    place = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(file)]
+    options = {
+        "scheduler": ["--port", "0"],
+        "worker": ["--nthreads", "1", "--memory-limit", "0"],
+    }
     with contextlib.ExitStack() as stack:
         log = stack.enter_context((folder / "cluster.log").open("w"))
+
+        def start(name: str) -> None:
+            started = subprocess.Popen(
+                [sys.executable, "-P", "-m", f"distributed.cli.dask_{name}", *place, *options[name]],
+                env=kept | settings,
+                cwd=folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            cluster.groups.append(started.pid)
+            stack.callback(started.wait, 30)
+
+        cluster.start = start
         try:
-            for name, *options in commands:
-                started = subprocess.Popen(
-                    [sys.executable, "-P", "-m", f"distributed.cli.dask_{name}", *options],
-                    env=kept | settings,
-                    cwd=folder,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-                cluster.groups.append(started.pid)
-                stack.callback(started.wait, 30)
+            for name in ["scheduler", *["worker"] * num_workers]:
+                start(name)
             wait(file.exists, 60)
             cluster.address = json.loads(file.read_text())["address"]
             with distributed.Client(cluster.address, set_as_default=False) as client:
