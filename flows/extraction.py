@@ -1,5 +1,6 @@
 """Extract the features of the images that have none."""
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from tasks.features.views import Views
 from tasks.posters import ledger
 from tasks.progress import Progress
 from tasks.settings import Settings
-from tasks.storage.folders import find_stored_folder
+from tasks.storage.folders import StoredFolder, find_stored_folder
 
 if TYPE_CHECKING:
     from tasks.features.backbone import Backbone
@@ -34,6 +35,8 @@ def extract_features(dataset: Dataset, backbone: "Backbone", settings: Settings,
 
     Raises:
         RepairedError: If shards were damaged, or images can't be decoded, which are then marked in the ledger.
+        RunnerError: The processes that tried some shards died, once the features of the others are there; or the
+            runner has failed.
     """
     from tasks.features.task import plan_extraction
 
@@ -57,7 +60,7 @@ def _extract(
 ) -> "list[Extraction]":
     from tasks.features.extraction import make_feature_extractor
     from tasks.features.extractors import ExtractorKey, keep_extractor
-    from tasks.features.task import describe_stored_shard, extract_shard
+    from tasks.features.task import Extraction, describe_stored_shard, extract_shard
 
     progress = Progress("features", sum(plan.size for plan in plans), "images")
     features = settings.features.model_copy(update={"wheel_dir": settings.features.wheel_dir.resolve()})
@@ -66,10 +69,16 @@ def _extract(
         key = ExtractorKey(backbone.fingerprint, features)
         with keep_extractor(key, make_feature_extractor(backbone, features, progress.advance)), progress:
             return [extract_shard(plan, folder, key).value for plan in plans]
-    extractions = []
+    extractions: list[Extraction] = []
+    given_up = []
     folder.mkdir(parents=True, exist_ok=True)
-    with open_runner(settings.runner, len(plans), settings.workspace.folder("shards")) as runner, progress:
+    with contextlib.ExitStack() as stack:
+        runner = stack.enter_context(open_runner(settings.runner, len(plans), settings.workspace.folder("shards")))
+        stack.enter_context(progress)
         stored = find_stored_folder(folder.parent, FEATURES_PATTERN) if runner.is_elsewhere else None
+        if stored:
+            # Also after an error: what was done is kept.
+            stack.callback(_adopt, stored, extractions)
         key = ExtractorKey(backbone.fingerprint, features, runner.processes_per_machine)
 
         def list_arguments(plan: "ExtractionPlan") -> dict[str, Any]:
@@ -78,13 +87,19 @@ def _extract(
 
         for plan, extraction in Spreading("features", runner, extract_shard, list_arguments).run(plans):
             if extraction is None:
-                raise RunnerError(
-                    f"the features of {plan.name} can't be extracted: the processes that tried it died; see their "
-                    "memory, or choose runner.kind=threads"
-                )
+                given_up.append(plan.name)
+                continue
             progress.advance(plan.size)
             extractions.append(extraction)
-    if stored:
-        results = [extraction.result.files for extraction in extractions if extraction.result]
-        stored.adopt({name: file for files in results for name, file in files.items()})
+    if given_up:
+        raise RunnerError(
+            f"the features of {', '.join(given_up)} can't be extracted: the processes that tried it died; give them "
+            "more memory, or choose runner.kind=threads, and run again: those of all other shards are kept"
+        )
     return extractions
+
+
+def _adopt(stored: StoredFolder, extractions: "Sequence[Extraction]") -> None:
+    """Takes over what workers have sent to the store."""
+    results = [extraction.result.files for extraction in extractions if extraction.result]
+    stored.adopt({name: file for files in results for name, file in files.items()})

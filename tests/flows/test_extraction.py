@@ -1,0 +1,93 @@
+"""The features of shards are extracted by workers that have nothing but the store, some of which die."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deadly_runner import DeadlyRunner
+from ledger_rows import make_row, write_ledger
+from numpy.typing import NDArray
+
+from flows.extraction import extract_features
+from flows.runners import RunnerError
+from flows.storing import FEATURES_PATTERN
+from tasks.catalog.cleaning import FILMS
+from tasks.dataset.description import list_stored_files
+from tasks.dataset.task import write_dataset
+from tasks.features.backbone import Backbone
+from tasks.features.extractors import ExtractorKey, keep_extractor
+from tasks.features.images import read_image_keys
+from tasks.settings import DatasetSettings, ExportSettings, FeatureSettings, RunnerSettings, Settings
+from tasks.storage.folders import StoredFolder
+
+pytestmark = pytest.mark.backbone
+
+NUM_FILMS = 120
+
+
+@pytest.fixture
+def settings(tmp_path: Path, wheel_settings: FeatureSettings) -> Settings:
+    return Settings(
+        data_dir=tmp_path / "data",
+        store=str(tmp_path / "store"),
+        dataset=DatasetSettings(min_posters_per_genre=20, shard_bytes=20_000),
+        features=wheel_settings,
+        export=ExportSettings(views=1),
+        runner=RunnerSettings(kind="dask", address="tcp://127.0.0.1:1"),
+    )
+
+
+def test_shards_that_kill_every_worker_are_named_and_the_next_run_extracts_these_alone(
+    prefect_server: None, settings: Settings, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films = [
+        {"imdb_id": number, "title": f"T{number}", "year": 1990, "score": 6.5, "poster_url": "u"}
+        | {"genres": [["Drama"], ["Comedy"]][number % 2]}
+        for number in range(NUM_FILMS)
+    ]
+    workspace = settings.workspace
+    workspace.folder("catalog").mkdir(parents=True)
+    films_path = workspace.folder("catalog") / "films.parquet"
+    pq.write_table(pa.Table.from_pylist(films, schema=FILMS), films_path)
+    rows = [make_row(number, f"poster {number}".encode() * 50, "u", format="jpeg") for number in range(NUM_FILMS)]
+    write_ledger(workspace.folder("posters"), rows, num_parts=4)
+    dataset = write_dataset.fn(
+        catalog_path=films_path,
+        posters_dir=workspace.folder("posters"),
+        splits_dir=workspace.folder("splits"),
+        folder=workspace.folder("shards"),
+        settings=settings.dataset,
+        seed=0,
+    )
+    StoredFolder(str(settings.data_store), dataset.folder).commit(list_stored_files(dataset.folder))
+    features = StoredFolder(str(settings.data_store), workspace.folder("features"), FEATURES_PATTERN)
+    features.pull()
+
+    extracted: list[bytes] = []
+
+    def extract(images: Sequence[bytes], views: Sequence[int]) -> NDArray[np.float32]:
+        extracted.extend(images)
+        return np.ones((len(images), len(views), backbone.tapped.output.shape[1]), np.float32)
+
+    deadly = frozenset({"movie-posters-train-00000-of-00004", "movie-posters-train-00002-of-00004"})
+    first, second = DeadlyRunner(deadly), DeadlyRunner(frozenset())
+    features_settings = settings.features.model_copy(update={"wheel_dir": settings.features.wheel_dir.resolve()})
+    with keep_extractor(ExtractorKey(backbone.fingerprint, features_settings), extract):
+        monkeypatch.setattr("flows.extraction.open_runner", lambda *_: first)
+        with pytest.raises(
+            RunnerError, match="train-00000-of-00004, movie-posters-train-00002-of-00004 can't be extracted"
+        ):
+            extract_features(dataset, backbone, settings)
+        assert len(first.done) == len(dataset.shard_names) - 2
+        num_extracted = len(extracted)
+
+        monkeypatch.setattr("flows.extraction.open_runner", lambda *_: second)
+        folder = extract_features(dataset, backbone, settings)
+    assert sorted(second.done) == sorted(deadly)
+    # Each once, and none on this machine.
+    assert 0 < num_extracted < len(extracted) == NUM_FILMS
+    assert len(read_image_keys(folder)) == NUM_FILMS
+    assert not list(folder.glob("features-*"))
