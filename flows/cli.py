@@ -672,7 +672,7 @@ def _load_some_settings(assignments: list[str] | None, *groups: str) -> "Setting
     from flows.configuration import load_settings
 
     for assignment in assignments or ():
-        if assignment.partition(".")[0] not in groups:
+        if assignment.partition("=")[0].partition(".")[0] not in groups:
             raise SettingsError(
                 f"--set {assignment}: expected a setting of {' or '.join(groups)}, such as posters.deadline_seconds=60"
             )

@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -53,20 +53,24 @@ class DaskCluster(Runner):
         max_slots: Maximum number of tasks at the same time.
         api_url: Address of Prefect's API.
         folder: Folder that all workers must have, or whose store they must reach if it is a copy of one.
+        inputs: Other files that all workers must have.
 
     Raises:
-        RunnerError: There is no such cluster, or one of its workers has other versions, or does not reach the API or
-            the folder.
+        RunnerError: There is no such cluster, or one of its workers has other versions, or does not reach the API, the
+            folder or a file.
     """
 
     death = KilledWorker
 
-    def __init__(self, settings: RunnerSettings, max_slots: int, api_url: str, folder: Path) -> None:
+    def __init__(
+        self, settings: RunnerSettings, max_slots: int, api_url: str, folder: Path, inputs: Sequence[Path] = ()
+    ) -> None:
         self._address = settings.address
         self._num_workers = min(max_slots, settings.workers or joblib.cpu_count())
         self._max_slots = max_slots
         self._api_url = api_url
         self._folder = folder.resolve()
+        self._inputs = [str(path) for path in inputs]
         # Of a cluster at an address, workers may be on other machines.
         self.is_elsewhere = settings.address is not None
         # Two runs may be on one cluster, whose plugins have one name each.
@@ -157,6 +161,7 @@ class DaskCluster(Runner):
                 find_problem,
                 self._api_url,
                 list_installed(),
+                inputs=self._inputs,
                 **place,
                 workers=None if workers is None else sorted(workers),
                 on_error="return",
@@ -248,7 +253,11 @@ def wait_until_steady(count: Callable[[], int]) -> None:
 
 
 def find_problem(
-    api_url: str, versions: Mapping[str, str], file: str | None = None, store: str | None = None
+    api_url: str,
+    versions: Mapping[str, str],
+    file: str | None = None,
+    store: str | None = None,
+    inputs: Sequence[str] = (),
 ) -> str | None:
     """Returns why this process can't run tasks; None if it can.
 
@@ -257,15 +266,22 @@ def find_problem(
         versions: What `list_installed` returned in the run's process.
         file: Path of a file in the folder of the data; None: they are in a store.
         store: Address of the store.
+        inputs: Paths of other files that tasks read.
     """
     if difference := describe_difference(versions):
         here, there = difference
         return f"it has {here}, but the run has {there}, and another version makes another model"
     if file and not os.path.exists(file):  # noqa: PTH110  (plain values, as they were sent)
         return (
-            f"it has no folder {Path(file).parent}: data_dir must be one folder for all workers, or the data be kept "
-            "in a store (setting store)"
+            f"it has no folder {Path(file).parent}: data_dir, or label's --to, must be one folder for all workers, or "
+            "the data be kept in a store (setting store)"
         )
+    for path in inputs:
+        if not os.path.exists(path):  # noqa: PTH110
+            return (
+                f"it has no file {path}: label's model and local images must be at the same path for all workers (a "
+                "shared disk)"
+            )
     if store:
         try:
             ObjectStore(store).read("posters.json")

@@ -8,6 +8,7 @@ from prefect import flow
 from pydantic import Field
 
 from flows.downloading import download_posters
+from flows.labelling import predict_posters
 from flows.progress_artifacts import ProgressArtifacts
 from flows.repairing import repeat_repaired
 from flows.time_limit import time_limit
@@ -18,8 +19,9 @@ from tasks.catalog.reading import is_address
 from tasks.errors import SettingsError
 from tasks.locking import locked
 from tasks.prediction.images import SCHEMES
-from tasks.prediction.labelling import FILES, WORK, Labelled, list_addresses, list_posters
+from tasks.prediction.labelling import FILES, WORK, Labelled, list_addresses, list_posters, plan_labels
 from tasks.prediction.predictor import Predictor
+from tasks.prediction.predictors import PredictorKey
 from tasks.prediction.task import label_posters
 from tasks.progress import reporting_to
 from tasks.registry.models import find_model
@@ -56,7 +58,8 @@ def label(
         max_hours: Time limit of the run.
         notify: Settings of notifications, which are sent if it fails.
         precision: Precision at which genres are predicted, 0.5, 0.6 ... 0.9; None: over a confidence of 0.5.
-        runner: Settings of where the downloads run.
+        runner: Settings of where downloads and predictions run. Workers of a Dask cluster at an address need output
+            folder, model and local files at the same paths.
     """
     check_worker()
     folder = check_inputs(source, output_dir, model, artifacts_dir, precision)
@@ -67,7 +70,8 @@ def label(
         reporting_to(artifacts),
         crashed_when_interrupted(),
     ):
-        remove_partials(output_dir)
+        for written in (output_dir, output_dir / WORK / "pieces"):
+            remove_partials(written)
         listed = list_posters(source, posters.allow_private_hosts)
         with_files = not is_address(source)
         return repeat_repaired(
@@ -88,7 +92,9 @@ def _label(
     addresses = list_addresses(listed)
     if addresses.num_rows:
         download_posters(addresses, output_dir / WORK / "posters", posters, runner)
-    return label_posters(folder, listed, output_dir, with_files=with_files, precision=precision)
+    key = PredictorKey.describe(folder, precision)
+    predicted = predict_posters(plan_labels(listed, output_dir, key, with_files=with_files), output_dir, runner)
+    return label_posters(listed, predicted, output_dir)
 
 
 def check_inputs(

@@ -10,7 +10,7 @@ import contextlib
 import multiprocessing
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,13 +169,16 @@ class Processes(Runner):
 
 
 @contextmanager
-def open_runner(settings: RunnerSettings, max_slots: int, folder: Path) -> Iterator[Runner]:
+def open_runner(
+    settings: RunnerSettings, max_slots: int, folder: Path, inputs: Sequence[Path] = ()
+) -> Iterator[Runner]:
     """Opens the runner of a stage, within a flow.
 
     Args:
         settings: Settings of the runner.
         max_slots: Maximum number of tasks at the same time.
         folder: Folder that all processes must have, or whose store they must reach if it is a copy of one.
+        inputs: Other files that all processes must have.
 
     Raises:
         SettingsError: The extra `dask` is not installed.
@@ -202,7 +205,7 @@ def open_runner(settings: RunnerSettings, max_slots: int, folder: Path) -> Itera
                 "runner.kind is dask, which needs prefect-dask: install it with pip install 'poster-genres[dask]', or "
                 "choose runner.kind=threads"
             ) from error
-        yield stack.enter_context(DaskCluster(settings, max_slots, api_url, folder))
+        yield stack.enter_context(DaskCluster(settings, max_slots, api_url, folder, inputs))
 
 
 def find_api_url() -> str:

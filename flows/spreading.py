@@ -208,7 +208,7 @@ class Spreading(Generic[AnyPiece]):
         for row in rows:
             logger.info("%s: %s: %d pieces, %d images, %d/s", self.stage, *row.values())
         if rows:
-            description = f"Worker processes of the stage {self.stage}: a piece is a part or a shard"
+            description = f"Worker processes of the stage {self.stage}: a piece is a part, a shard, or some files"
             with shown_if_possible("the work of the worker processes"):
                 create_table_artifact(rows, key=f"workers-{self.stage}", description=description)
 

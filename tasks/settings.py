@@ -607,7 +607,7 @@ class NotifySettings(StageSettings):
 
 
 class RunnerSettings(StageSettings):
-    """Where downloads and the extraction of features run: in this machine's processes, or on a Dask cluster."""
+    """Where downloads, features and `label`'s predictions run: in this machine's processes, or on a Dask cluster."""
 
     kind: Literal["threads", "processes", "dask"] = operational(
         "threads",

@@ -1,12 +1,5 @@
-"""The feature extractors of this process: one for each backbone and its settings, made when a task first needs it.
+"""The feature extractor of this process: that of the backbone and settings which its tasks have."""
 
-A task gets the plain `ExtractorKey`, in whatever process it runs. Loading and checking the network takes seconds, which
-a worker spends once for all its shards.
-"""
-
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import joblib
@@ -14,6 +7,7 @@ import joblib
 from tasks.errors import BackboneError
 from tasks.features.backbone import load_backbone
 from tasks.features.extraction import FeatureExtractor, make_feature_extractor
+from tasks.kept import Kept
 from tasks.settings import FeatureSettings
 
 
@@ -32,33 +26,6 @@ class ExtractorKey:
     num_neighbours: int = 1
 
 
-_extractors: dict[ExtractorKey, FeatureExtractor] = {}
-_lock = threading.Lock()
-
-
-@contextmanager
-def keep_extractor(key: ExtractorKey, extractor: FeatureExtractor) -> Iterator[None]:
-    """Gives the tasks of this process an extractor that was made for them, within the block."""
-    _extractors[key] = extractor
-    try:
-        yield
-    finally:
-        _extractors.pop(key, None)
-
-
-def find_extractor(key: ExtractorKey) -> FeatureExtractor:
-    """Returns the extractor of this process, which is made if there is none yet; the last one made is kept.
-
-    Raises:
-        BackboneError: This machine has other weights than the flow's.
-    """
-    with _lock:
-        if key not in _extractors:
-            _extractors.clear()
-            _extractors[key] = _make_extractor(key)
-        return _extractors[key]
-
-
 def _make_extractor(key: ExtractorKey) -> FeatureExtractor:
     backbone = load_backbone(key.settings)
     if backbone.fingerprint != key.fingerprint:
@@ -68,3 +35,16 @@ def _make_extractor(key: ExtractorKey) -> FeatureExtractor:
         )
     num_cores = max(1, joblib.cpu_count() // key.num_neighbours)
     return make_feature_extractor(backbone, key.settings, num_cores=num_cores)
+
+
+_extractors = Kept(_make_extractor)
+keep_extractor = _extractors.keep
+
+
+def find_extractor(key: ExtractorKey) -> FeatureExtractor:
+    """Returns the extractor of this process; see `Kept.find`.
+
+    Raises:
+        BackboneError: This machine has other weights than the flow's.
+    """
+    return _extractors.find(key)

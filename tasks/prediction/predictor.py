@@ -62,17 +62,19 @@ class Predictor:
     Args:
         model: Folder of the model.
         precision: Precision at which genres are predicted; None: over a confidence of 0.5.
+        num_cores: Number of cores that LiteRT takes; None: all of this process.
 
     Raises:
         RegistryError: The model has no thresholds for this precision.
     """
 
-    def __init__(self, model: ModelFolder, precision: float | None = None) -> None:
+    def __init__(self, model: ModelFolder, precision: float | None = None, num_cores: int | None = None) -> None:
         self._model = model
+        self._num_cores = num_cores
         self._thresholds = None if precision is None else _read_thresholds(model, precision)
 
     @classmethod
-    def open(cls, folder: Path, precision: float | None = None) -> Self:
+    def open(cls, folder: Path, precision: float | None = None, num_cores: int | None = None) -> Self:
         """Opens the model of a folder: by LiteRT, or where it has no `classifier.tflite` by TensorFlow, more slowly.
 
         Raises:
@@ -82,7 +84,7 @@ class Predictor:
         if not model.lite_path.is_file() and not model.saved_model_path.is_dir():
             names = f"{model.lite_path.name} nor {model.saved_model_path.name}"
             raise RegistryError(f"{folder} has neither {names}: publish the model again")
-        return cls(model, precision)
+        return cls(model, precision, num_cores)
 
     @cached_property
     def _engine(self) -> tuple[list[Output], PredictColumns]:
@@ -102,7 +104,7 @@ class Predictor:
 
     @cached_property
     def _network(self) -> LiteRTNetwork:
-        return LiteRTNetwork(self._model.lite_path.read_bytes())
+        return LiteRTNetwork(self._model.lite_path.read_bytes(), self._num_cores)
 
     def _with_decision(self, output: Output) -> Output:
         """Returns the genres with the model's rule and calibration, any other output as it is."""

@@ -63,6 +63,10 @@ def call(
         (["rollback"], "there is no champion in artifacts"),
         (["push", "--to", "there"], "there is no champion in artifacts"),
         (["label", "posters", "--to", "there"], "there is no champion in artifacts"),
+        (
+            ["label", "posters", "--to", "there", "--set", "runner={kind: processes, workers: 2}"],
+            "there is no champion in artifacts",
+        ),
         (["run", "--set", "runner.workers=2"], "threads have one for each core: expected runner.workers=null"),
         (["label", "posters", "--to", "there", "--set", "seed=3"], "expected a setting of posters or runner"),
         (["serve", "--port", "0"], "Invalid value for '--port'"),

@@ -49,6 +49,7 @@ ELSEWHERE = {
     ".venv/bin/poster-genres run --set 'runner=": (
         "tests/flows/test_spreading.py::test_a_dask_cluster_keeps_to_the_limits_by_host"
     ),
+    ".venv/bin/poster-genres label": "tests/flows/test_labelling.py::test_processes_predict_what_threads_do",
     ".venv/bin/poster-genres run": "tests/flows/test_train.py::test_new_films_touch_only_their_own",
     ".venv/bin/poster-genres compare": "tests/flows/test_compare.py::test_recipes_over_seeds",
     ".venv/bin/poster-genres promote": "tests/flows/test_cli.py::test_promote_and_roll_back",

@@ -14,7 +14,7 @@ import tensorflow as tf
 from flows.label import label
 from tasks.errors import LockedError, RegistryError, SettingsError
 from tasks.locking import locked
-from tasks.prediction import labelling
+from tasks.prediction import pieces
 from tasks.prediction.labelling import Labelled
 from tasks.prediction.predictor import Prediction, Predictor
 from tasks.prediction.tables import make_schema
@@ -221,7 +221,7 @@ def test_a_label_run_that_fails_half_way_keeps_its_predictions(
             raise OSError(28, "No space left on device")
         return predict_all(predictor, images)
 
-    monkeypatch.setattr(labelling, "_FILES_PER_PIECE", 10)
+    monkeypatch.setattr(pieces, "_FILES_PER_PIECE", 10)
     monkeypatch.setattr(Predictor, "predict", fail_at_third)
     folder = tmp_path / "posters"
     folder.mkdir()

@@ -26,7 +26,10 @@ def test_a_worker_says_what_it_lacks(closed_port: int, tmp_path: Path) -> None:
     address = f"http://127.0.0.1:{closed_port}/api"
     (tmp_path / "of the run").touch()
     other = str(find_problem(address, list_installed(), f"{tmp_path}/of another"))
-    assert other.startswith(f"it has no folder {tmp_path}: data_dir must be one folder for all workers")
+    assert other.startswith(f"it has no folder {tmp_path}: data_dir, or label's --to, must be one folder for all")
+    place = f"{tmp_path}/of the run"
+    missing = str(find_problem(address, list_installed(), place, inputs=[place, f"{tmp_path}/manifest.json"]))
+    assert missing.startswith(f"it has no file {tmp_path}/manifest.json: label's model and local images must be at the")
     problem = str(find_problem(address, list_installed(), f"{tmp_path}/of the run"))
     assert f"does not reach Prefect's API at {address}" in problem
     assert "set PREFECT_API_URL" in problem
