@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tasks.checking import DamagedFileError, FileCheck, check_result
 from tasks.features.cache import check_features_file, list_files, list_view_folders, remove_damaged
+from tasks.storage.folders import find_stored
 
 
 def check_features(features_dir: Path) -> list[FileCheck]:
@@ -16,6 +17,9 @@ def check_features(features_dir: Path) -> list[FileCheck]:
     folders = [view for folder in sorted(features_dir.glob("[!.]*/")) for view in list_view_folders(folder)]
     for folder in folders:
         for path in list_files(folder):
+            if find_stored(path):
+                checks.append(FileCheck(path, "unchecked", "it is in the store alone"))
+                continue
             try:
                 check_features_file(path)
             except DamagedFileError as error:
