@@ -65,8 +65,8 @@ def count_gets(num_posters: int) -> int:
 
     The ledger's columns of a segment are three ranges, read once by the run, and once for each split whose shards need
     the segment's posters, which are three ranges more; the result of each part and shard is looked for; shards are
-    copied; of a file of features two ranges are read. Of 7,820 posters that is 710; a run with two workers had 975, when
-    it copied features, those for the pictures of the report and the checks of the export among them.
+    copied; of a file of features two ranges are read. Of 7,820 posters that is 710; a run with two workers had 975,
+    those for the pictures of the report and the checks of the export among them.
     """
     num_splits = len(SPLITS)
     per_segment = 3 + num_splits * (3 + 3)

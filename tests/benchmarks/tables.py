@@ -3,7 +3,7 @@
 Catalog and ledger are synthetic and the posters a few bytes, so that four million films are some 20 GB of disk, half of
 it for shards. Each step runs in a process of its own, whose peak resident size is read when it ends.
 
-    python tables.py [--folder FOLDER] [FILMS ...]
+    python tables.py [--folder FOLDER] [--steps STEP ...] [FILMS ...]
     python tables.py --step STEP FOLDER
 """
 
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -28,23 +29,33 @@ from tasks.catalog.genres import IMDB_GENRES
 from tasks.catalog.reading import COLUMNS
 from tasks.posters import ledger, segments
 
+if TYPE_CHECKING:
+    from tasks.dataset.task import Dataset
+
 SIZES = (40_000, 400_000, 4_000_000)
 NUM_CATALOG_ROWS = 10_000_000  # of a catalog that is read alone
 POSTERS_PER_PART = 1000
 ROWS_AT_ONCE = 100_000
+FILMS_PER_SHARD = 1250
+SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 FIRST_ID = 1_000_000
 WORDS = ("the", "of", "night", "love", "man", "last", "house", "king", "dark", "story", "girl", "city", "war", "lost")
 
 
-def measure(sizes: Sequence[int], work: Path) -> None:
-    """Prints a row for each step and size. A catalog of ten million rows is read alone."""
+def measure(sizes: Sequence[int], work: Path, steps: Sequence[str]) -> None:
+    """Prints a row for each step and size. Of ten million rows, only those steps are made that need no data set."""
     print("| step | films | peak, GiB | seconds | load before |\n|---|---|---|---|---|", flush=True)
     for size in sizes:
         folder = work / str(size)
         folder.mkdir(exist_ok=True)
-        _write_catalog(folder / "MovieGenre.csv", size)
-        for step in STEPS if size < NUM_CATALOG_ROWS else ["catalog"]:
-            if step != "catalog" and not (folder / "posters").exists():
+        for step in steps:
+            if size >= NUM_CATALOG_ROWS and step not in ("catalog", *FEATURE_STEPS):
+                continue
+            if step in FEATURE_STEPS:
+                _write_features(folder / "extracted", size)
+            else:
+                _write_catalog(folder / "MovieGenre.csv", size)
+            if step not in ("catalog", *FEATURE_STEPS) and not (folder / "posters").exists():
                 _write_ledger(folder / "posters", size)
             load = os.getloadavg()[0]
             command = [sys.executable, __file__, "--step", step, str(folder)]
@@ -154,12 +165,65 @@ def _write_dataset(folder: Path) -> None:
     )
 
 
+def _write_features(folder: Path, num_films: int) -> None:
+    """Writes a data set without shards, and features of its images, eight of each, a file for each shard."""
+    from tasks.features.cache import write_features
+
+    if folder.exists():
+        return
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    schema = pa.schema([("imdb_id", pa.int64()), ("sha256", pa.string()), ("split", pa.string())])
+    with pq.ParquetWriter(folder / "films.parquet", schema) as writer:
+        for start in range(0, num_films, FILMS_PER_SHARD):
+            ids = range(start, min(start + FILMS_PER_SHARD, num_films))
+            hashes = [rng.bytes(32).hex() for _ in ids]
+            splits = rng.choice(list(SHARES), len(ids), p=list(SHARES.values())).tolist()
+            writer.write_table(pa.table([pa.array(ids), hashes, splits], schema=schema))
+            write_features(folder / "features", hashes, np.ones((len(ids), 8), np.float32))
+
+
+def _read_extracted(folder: Path) -> "Dataset":
+    from tasks.dataset.shards import shard_name
+    from tasks.dataset.task import Dataset
+
+    num_films = int(folder.name)
+    counts = {split: max(1, int(num_films * share / FILMS_PER_SHARD)) for split, share in SHARES.items()}
+    names = [shard_name(split, index, count) for split, count in counts.items() for index in range(count)]
+    return Dataset(folder / "extracted", [], {}, "fingerprint", tuple(names))
+
+
+def _plan_all_features(folder: Path) -> None:
+    from tasks.features.task import plan_extraction
+
+    assert plan_extraction(_read_extracted(folder), folder / "none")
+
+
+def _plan_no_features(folder: Path) -> None:
+    from tasks.features.task import plan_extraction
+
+    assert not plan_extraction(_read_extracted(folder), folder / "extracted" / "features")
+
+
+def _join_features(folder: Path) -> None:
+    from tasks.features.joining import join_features
+
+    join_features(_read_extracted(folder), folder / "extracted" / "features")
+
+
+FEATURE_STEPS: dict[str, Callable[[Path], None]] = {
+    "plan of all features": _plan_all_features,
+    "plan of none, first": _plan_no_features,
+    "plan of none": _plan_no_features,
+    "features joined with films": _join_features,
+}
 STEPS: dict[str, Callable[[Path], None]] = {
     "catalog": _read_catalog,
     "plan of all downloads": _plan_downloads,
     "plan of none, and count": _count_posters,
     "dataset": _write_dataset,
     "dataset, unchanged": _write_dataset,
+    **FEATURE_STEPS,
 }
 
 
@@ -168,6 +232,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sizes", nargs="*", type=int, default=[*SIZES, NUM_CATALOG_ROWS])
     parser.add_argument("--folder", type=Path, help="existing folder for the inputs, which are kept and used again")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS), help="those that are measured")
     parser.add_argument("--step", nargs=2, metavar=("STEP", "FOLDER"))
     arguments = parser.parse_args()
     if arguments.step:
@@ -177,7 +242,7 @@ def main() -> None:
         print(f"{read_peak():.2f} {time.perf_counter() - start:.1f}")
         return
     with tempfile.TemporaryDirectory() as work:
-        measure(arguments.sizes, arguments.folder or Path(work))
+        measure(arguments.sizes, arguments.folder or Path(work), arguments.steps)
 
 
 if __name__ == "__main__":
