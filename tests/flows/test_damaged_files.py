@@ -99,7 +99,7 @@ def test_a_run_mends_every_damaged_file_and_ends_as_the_undamaged_one(small_run,
     for folder in ("splits", "shards"):
         for path in (small_run.data_dir / folder).iterdir():
             assert path.read_bytes() == (data / folder / path.name).read_bytes(), path.name
-    for path in (small_run.data_dir / "features").rglob("*.parquet"):
+    for path in (small_run.data_dir / "features").rglob("features-*.parquet"):
         assert pq.read_table(path).equals(pq.read_table(data / path.relative_to(small_run.data_dir))), path.name
     weights, same = (
         keras.saving.load_model(model.head_path).get_weights() for model in (run.model, small_run.run.model)

@@ -44,7 +44,7 @@ def read_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
 
 
 def count_features() -> int:
-    return sum(pq.read_metadata(path).num_rows for path in Path("data/features").rglob("*.parquet"))
+    return sum(pq.read_metadata(path).num_rows for path in Path("data/features").rglob("*-*.parquet"))
 
 
 def change_group(settings: Settings, group: str, **changes: object) -> Settings:

@@ -98,7 +98,7 @@ def test_killed_in_every_stage_and_in_the_end_the_same(small_run, tmp_path: Path
         assert names == sorted(path.name for path in (small_run.data_dir / folder).iterdir())
         for name in names:
             assert (data_dir / folder / name).read_bytes() == (small_run.data_dir / folder / name).read_bytes(), name
-    for path in (small_run.data_dir / "features").rglob("*.parquet"):
+    for path in (small_run.data_dir / "features").rglob("features-*.parquet"):
         assert pq.read_table(path).equals(pq.read_table(data_dir / path.relative_to(small_run.data_dir))), path.name
     champion.verify()
     assert champion.genres == model.genres

@@ -376,7 +376,7 @@ def test_new_films_touch_only_their_own(small_run, grown_run: GrownRun, tmp_path
     assert len(after) == len(before) + 3
     assert {imdb_id: after[imdb_id] for imdb_id in before} == before
     features = next((folder / "data" / "features").iterdir())
-    assert sum(pq.read_metadata(path).num_rows for path in features.glob("*.parquet")) == len(
+    assert sum(pq.read_metadata(path).num_rows for path in features.glob("features-*.parquet")) == len(
         {sha256 for sha256, _ in after.values()}
     )
 
