@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,31 +19,34 @@ from flows.storing import FEATURES_PATTERN
 from tasks.catalog.cleaning import FILMS
 from tasks.dataset.description import list_stored_files
 from tasks.dataset.task import write_dataset
-from tasks.features.backbone import Backbone
+from tasks.features.cache import FeatureKey
 from tasks.features.extractors import ExtractorKey, keep_extractor
 from tasks.features.images import read_image_keys
-from tasks.settings import DatasetSettings, ExportSettings, FeatureSettings, RunnerSettings, Settings
+from tasks.features.views import WHOLE_POSTERS
+from tasks.settings import DatasetSettings, RunnerSettings, Settings
 from tasks.storage.folders import StoredFolder
 
-pytestmark = pytest.mark.backbone
-
 NUM_FILMS = 120
+# What is asked of a backbone where another function extracts its features.
+BACKBONE: Any = SimpleNamespace(
+    fingerprint="0" * 16,
+    feature_key=FeatureKey("0" * 16, ()),
+    tapped=SimpleNamespace(output=SimpleNamespace(shape=(None, 7))),
+)
 
 
 @pytest.fixture
-def settings(tmp_path: Path, wheel_settings: FeatureSettings) -> Settings:
+def settings(tmp_path: Path) -> Settings:
     return Settings(
         data_dir=tmp_path / "data",
         store=str(tmp_path / "store"),
         dataset=DatasetSettings(min_posters_per_genre=20, shard_bytes=20_000),
-        features=wheel_settings,
-        export=ExportSettings(views=1),
         runner=RunnerSettings(kind="dask", address="tcp://127.0.0.1:1"),
     )
 
 
 def test_shards_that_kill_every_worker_are_named_and_the_next_run_extracts_these_alone(
-    prefect_server: None, settings: Settings, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+    prefect_server: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     films = [
         {"imdb_id": number, "title": f"T{number}", "year": 1990, "score": 6.5, "poster_url": "u"}
@@ -70,22 +75,22 @@ def test_shards_that_kill_every_worker_are_named_and_the_next_run_extracts_these
 
     def extract(images: Sequence[bytes], views: Sequence[int]) -> NDArray[np.float32]:
         extracted.extend(images)
-        return np.ones((len(images), len(views), backbone.tapped.output.shape[1]), np.float32)
+        return np.ones((len(images), len(views), 7), np.float32)
 
     deadly = frozenset({"movie-posters-train-00000-of-00004", "movie-posters-train-00002-of-00004"})
     first, second = DeadlyRunner(deadly), DeadlyRunner(frozenset())
     features_settings = settings.features.model_copy(update={"wheel_dir": settings.features.wheel_dir.resolve()})
-    with keep_extractor(ExtractorKey(backbone.fingerprint, features_settings), extract):
+    with keep_extractor(ExtractorKey(BACKBONE.fingerprint, features_settings), extract):
         monkeypatch.setattr("flows.extraction.open_runner", lambda *_: first)
         with pytest.raises(
             RunnerError, match="train-00000-of-00004, movie-posters-train-00002-of-00004 can't be extracted"
         ):
-            extract_features(dataset, backbone, settings)
+            extract_features(dataset, BACKBONE, settings, WHOLE_POSTERS)
         assert len(first.done) == len(dataset.shard_names) - 2
         num_extracted = len(extracted)
 
         monkeypatch.setattr("flows.extraction.open_runner", lambda *_: second)
-        folder = extract_features(dataset, backbone, settings)
+        folder = extract_features(dataset, BACKBONE, settings, WHOLE_POSTERS)
     assert sorted(second.done) == sorted(deadly)
     # Each once, and none on this machine.
     assert 0 < num_extracted < len(extracted) == NUM_FILMS
