@@ -22,8 +22,9 @@ MODEL :=
 POSTERS := data/sample/site/posters
 NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tests/tasks/training \
 	tests/flows/test_train.py tests/flows/test_label.py tests/flows/test_old_version.py
-# Two processes of tests are enough for two cores: threads of TensorFlow beside them would only wait for each other.
-TEST_THREADS := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1
+# Two processes of tests are enough for two cores: threads of TensorFlow beside them would only wait for each other. Byte
+# code is kept, whatever the machine's setting: each of a hundred processes would compile the project again.
+TEST_SETTINGS := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 .PHONY: demo test coverage test-kernels bench tables latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages trackers docs screenshots wheel containers cluster mutants setup backbone lock clean
 
 demo: setup
@@ -33,11 +34,11 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(TEST_THREADS) $(BIN)/pytest -n 2 --durations=10
+	$(TEST_SETTINGS) $(BIN)/pytest -n 2 --durations=10
 
 # A minute longer than the tests alone.
 coverage: setup
-	$(TEST_THREADS) $(BIN)/pytest -n 2 --cov=flows --cov=tasks --cov=poster_genres --cov-report=term:skip-covered
+	$(TEST_SETTINGS) $(BIN)/pytest -n 2 --cov=flows --cov=tasks --cov=poster_genres --cov-report=term:skip-covered
 
 # The tests that run networks, with the kernels of other machines: oneDNN chooses its kernels by the CPU.
 test-kernels: setup
@@ -111,7 +112,7 @@ schedule: setup
 
 # Six minutes: whole runs that are killed in every stage, interrupted, or find their files damaged.
 recovery: setup
-	$(BIN)/pytest -m recovery -n 2 --durations=5
+	$(TEST_SETTINGS) $(BIN)/pytest -m recovery -n 2 --durations=5
 
 # A quarter of an hour: downloads and features in processes and on Dask clusters whose workers are killed, data in a
 # store.
