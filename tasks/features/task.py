@@ -1,5 +1,6 @@
 """The features stage: one task for each shard with images that have no features."""
 
+import itertools
 import logging
 import time
 from collections.abc import Iterable
@@ -119,14 +120,16 @@ def plan_extraction(
     rows, shards = rows[chosen], shards[chosen]
     lacked = lacking[images.numbers[rows]]
     order = np.lexsort((lacked, shards))
-    bounds = np.flatnonzero(np.diff(shards[order]) | np.diff(lacked[order])) + 1
+    rows, shards, lacked = rows[order], shards[order], lacked[order]
+    hashes = films["sha256"].take(pa.array(rows))
+    bounds = np.flatnonzero(np.diff(shards) | np.diff(lacked)) + 1
     return [
         ExtractionPlan.of(
-            dataset.folder / names[shards[group[0]]],
-            films["sha256"].take(pa.array(rows[group])).to_pylist(),
-            tuple(view for view in range(views.train) if lacked[group[0]] >> view & 1),
+            dataset.folder / names[shards[start]],
+            hashes.slice(start, stop - start).to_pylist(),
+            tuple(view for view in range(views.train) if lacked[start] >> view & 1),
         )
-        for group in np.split(order, bounds)
+        for start, stop in itertools.pairwise([0, *bounds.tolist(), len(rows)])
     ]
 
 
