@@ -3,7 +3,7 @@
 import itertools
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -111,25 +111,38 @@ def plan_extraction(
         return []
     if not dataset.shard_names:
         raise ValueError(f"{dataset.folder} was written without shards, from which features are extracted")
-    names = sorted(dataset.shard_names)
-    shards = locate_films(films["imdb_id"].to_numpy()[rows], splits.take(pa.array(rows)), names)
+    shards = sorted(dataset.shard_names)
+    numbers = locate_films(films["imdb_id"].to_numpy()[rows], splits.take(pa.array(rows)), shards)
     # An image that several films show may be in several shards: it is extracted from the first.
-    order = np.argsort(shards, kind="stable")
+    order = np.argsort(numbers, kind="stable")
     _, first = np.unique(images.numbers[rows[order]], return_index=True)
-    chosen = order[np.sort(first)]
-    rows, shards = rows[chosen], shards[chosen]
+    chosen = order[first]
+    rows, numbers = rows[chosen], numbers[chosen]
     lacked = lacking[images.numbers[rows]]
-    order = np.lexsort((lacked, shards))
-    rows, shards, lacked = rows[order], shards[order], lacked[order]
-    hashes = films["sha256"].take(pa.array(rows))
-    bounds = np.flatnonzero(np.diff(shards) | np.diff(lacked)) + 1
+    order = np.lexsort((lacked, numbers))
+    hashes = films["sha256"].take(pa.array(rows[order]))
+    return _make_plans([dataset.folder / name for name in shards], numbers[order], lacked[order], hashes)
+
+
+def _make_plans(
+    shards: Sequence[Path], numbers: NDArray[np.int64], lacking: NDArray[np.int64], hashes: pa.ChunkedArray
+) -> list[ExtractionPlan]:
+    """Returns a plan for each shard and each set of views.
+
+    Args:
+        shards: Paths of all shards.
+        numbers: For each image the number of its shard, ascending.
+        lacking: Views that it lacks, as the bits of a number, ascending within a shard.
+        hashes: Its hash.
+    """
+    bounds = np.flatnonzero(np.diff(numbers) | np.diff(lacking)) + 1
     return [
         ExtractionPlan.of(
-            dataset.folder / names[shards[start]],
+            shards[numbers[start]],
             hashes.slice(start, stop - start).to_pylist(),
-            tuple(view for view in range(views.train) if lacked[start] >> view & 1),
+            tuple(view for view in range(int(lacking[start]).bit_length()) if lacking[start] >> view & 1),
         )
-        for start, stop in itertools.pairwise([0, *bounds.tolist(), len(rows)])
+        for start, stop in itertools.pairwise([0, *bounds.tolist(), len(numbers)])
     ]
 
 
