@@ -214,10 +214,12 @@ class Spreading(Generic[AnyPiece]):
 
 
 def _mark_crashed(future: Future, error: Exception) -> None:
-    """Ends a task on Prefect's server, which has not heard of the death of its process."""
+    """Ends a task on Prefect's server, which has not heard of the death of its process, and may not of its start."""
     state: Any = Crashed(message=f"The processes that ran it died: {one_line(error)}")
     try:
         with get_client(sync_client=True) as client:
             client.set_task_run_state(future.task_run_id, state, force=True)
     except (httpx.HTTPError, PrefectException) as problem:
+        if isinstance(problem, httpx.HTTPStatusError) and problem.response.status_code == httpx.codes.NOT_FOUND:
+            return  # the process died before it had sent its first events
         logger.warning("Prefect's server keeps a task as running that is given up: %s", one_line(problem))
