@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pyarrow as pa
 
@@ -44,13 +44,18 @@ class FileCheck:
     Attributes:
         path: The file or folder.
         state: `whole`; `mended`, it is whole again; `removed`, the next run makes it again; `damaged`, the user has to
-            decide; `unchecked`, an earlier version wrote it without hashes.
+            decide; `unchecked`, an earlier version wrote it without hashes, or it is in the store alone.
         reason: What was wrong, and what was done or is to be done; empty if it is whole.
     """
 
     path: Path
     state: Literal["whole", "mended", "removed", "damaged", "unchecked"]
     reason: str = ""
+
+    @classmethod
+    def of_stored(cls, path: Path) -> Self:
+        """Returns the result for a file that is not here: hashes are compared when it is copied."""
+        return cls(path, "unchecked", "it is in the store alone")
 
 
 def check_file(path: Path, expected: Mapping[str, Any], *, with_hash: bool = True) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
+import joblib
+
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
@@ -43,3 +45,13 @@ class Kept(Generic[Key, Value]):
                 self._values.clear()
                 self._values[key] = self._make(key)
             return self._values[key]
+
+
+def count_cores(num_neighbours: int) -> int:
+    """Returns the number of cores that a process may take, at least 1.
+
+    Args:
+        num_neighbours: Number of processes on this machine that share its cores, itself included.
+    """
+    num_cores: int = max(1, joblib.cpu_count() // num_neighbours)
+    return num_cores

@@ -77,7 +77,7 @@ def check_dataset(folder: Path) -> list[FileCheck]:
             checks.append(FileCheck(folder / name, "unchecked", "an earlier version wrote it without a hash"))
             continue
         if is_stored(folder / name, about):
-            checks.append(FileCheck(folder / name, "unchecked", "it is in the store alone"))
+            checks.append(FileCheck.of_stored(folder / name))
             continue
         try:
             check_file(folder / name, about)

@@ -18,7 +18,7 @@ def check_features(features_dir: Path) -> list[FileCheck]:
     for folder in folders:
         for path in list_files(folder):
             if find_stored(path):
-                checks.append(FileCheck(path, "unchecked", "it is in the store alone"))
+                checks.append(FileCheck.of_stored(path))
                 continue
             try:
                 check_features_file(path)

@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-import joblib
-
 from tasks.errors import BackboneError
 from tasks.features.backbone import load_backbone
 from tasks.features.extraction import FeatureExtractor, make_feature_extractor
-from tasks.kept import Kept
+from tasks.kept import Kept, count_cores
 from tasks.settings import FeatureSettings
 
 
@@ -33,7 +31,7 @@ def _make_extractor(key: ExtractorKey) -> FeatureExtractor:
             f"the worker's backbone has the fingerprint {backbone.fingerprint}, expected the run's, {key.fingerprint}: "
             "give all machines the same weights (features.source, wheel_dir, hub_handle)"
         )
-    num_cores = max(1, joblib.cpu_count() // key.num_neighbours)
+    num_cores = count_cores(key.num_neighbours)
     return make_feature_extractor(backbone, key.settings, num_cores=num_cores)
 
 

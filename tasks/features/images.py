@@ -90,8 +90,8 @@ def read_image_keys(folder: Path, num_features: int | None = None) -> Keys:
         return np.empty(0, f"S{_KEY_BYTES}")
     index = _read_index(folder)
     known = index.filter(pc.is_in(index["file"], value_set=pa.array(paths, pa.string())))
-    new = [path for name, path in paths.items() if name not in set(known["file"].to_pylist())]
-    read = _read_keys(new, num_features)
+    known_names = set(known["file"].to_pylist())
+    read = _read_keys([path for name, path in paths.items() if name not in known_names], num_features)
     lasting = {path.name: keys.tobytes() for path, keys in read.items() if is_content_named(path)}
     added = pa.table([pa.array(lasting, pa.string()), pa.array(lasting.values(), pa.large_binary())], schema=_SCHEMA)
     if len(lasting) or known.num_rows < index.num_rows:

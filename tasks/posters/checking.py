@@ -21,7 +21,7 @@ def check_posters(folder: Path) -> list[FileCheck]:
         for segment in part.segments():
             path = folder / segment.name
             if find_stored(path):
-                checks.append(FileCheck(path, "unchecked", "it is in the store alone"))
+                checks.append(FileCheck.of_stored(path))
                 continue
             try:
                 check_file(path, segment.model_dump())

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import joblib
-
 from tasks.errors import RegistryError
 from tasks.hashing import hash_file
-from tasks.kept import Kept
+from tasks.kept import Kept, count_cores
 from tasks.model_folder import ModelFolder
 from tasks.prediction.predictor import Predictor
 
@@ -58,7 +56,7 @@ def _make_predictor(key: PredictorKey) -> CountedPredictor:
             f"the worker has {'another' if manifest.is_file() else 'no'} model at {key.folder}: give all machines the "
             "run's, under the same path (a shared disk)"
         )
-    num_cores = max(1, joblib.cpu_count() // key.num_neighbours)
+    num_cores = count_cores(key.num_neighbours)
     predictor = Predictor.open(key.folder, key.precision, num_cores)
     predictor.predict([])  # else two threads of one worker would load it at once
     return CountedPredictor(predictor)

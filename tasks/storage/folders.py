@@ -171,7 +171,7 @@ class StoredFolder:
         """
         manifest = self._read()[1]
         copy = self._find_copy()
-        base = self._read_copy().manifest
+        base = copy.manifest if copy else Manifest()
         wanted = {name: file for name, file in manifest.files.items() if is_wanted(name)}
         if manifest != base:
             outdated = [name for name in self.list_files() if _differs(self.folder / name, manifest.files.get(name))]
@@ -405,7 +405,7 @@ def find_stored(path: Path) -> StoredFile | None:
     Returns:
         None if the file is here, or in no store.
     """
-    found = None if path.exists() else _find_in_store(path)
+    found = _find_in_store(path)
     return found.file if found else None
 
 
@@ -420,21 +420,31 @@ class _Place:
 
 
 def _find_in_store(path: Path) -> _Place | None:
-    """Returns where a file is in the store whose copy its folder, or one that this is in, is; None if in none."""
-    for folder in list(path.parents)[:_MAX_DEPTH]:
-        if copy := read_copy(folder):
-            name = path.relative_to(folder).as_posix()
-            file = copy.find(name)
-            return _Place(copy, folder, name, file) if file else None
+    """Returns the place of what `find_stored` returns."""
+    found = None if path.exists() else _find_root(path.parent)
+    if found is None:
+        return None
+    root, copy = found
+    name = path.relative_to(root).as_posix()
+    file = copy.find(name)
+    return _Place(copy, root, name, file) if file else None
+
+
+def _find_root(folder: Path) -> tuple[Path, _Copy] | None:
+    """Returns the copy that a folder is, or is in, and what it is a copy of; None if there is none."""
+    for root in [folder, *folder.parents][:_MAX_DEPTH]:
+        if copy := read_copy(root):
+            return root, copy
     return None
 
 
 def list_stored(folder: Path) -> list[Path]:
     """Returns the paths of the files directly in a folder, one of a copy or the copy itself, that the store has."""
-    for parent in [folder, *folder.parents][:_MAX_DEPTH]:
-        if copy := read_copy(parent):
-            return [path for name in copy.list_names() if (path := parent / name).parent == folder]
-    return []
+    found = _find_root(folder)
+    if found is None:
+        return []
+    root, copy = found
+    return [path for name in copy.list_names() if (path := root / name).parent == folder]
 
 
 def fetch_stored(path: Path) -> None:
@@ -443,7 +453,7 @@ def fetch_stored(path: Path) -> None:
     Raises:
         StoreError: The store can't be read.
     """
-    if not path.exists() and (found := _find_in_store(path)):
+    if found := _find_in_store(path):
         fetch_files(ObjectStore(found.copy.address), found.folder, {found.name: found.file})
 
 
@@ -453,7 +463,7 @@ def open_stored(path: Path) -> Path | io.RawIOBase:
     Args:
         path: Path of a file in a folder that may be a copy.
     """
-    found = None if path.exists() else _find_in_store(path)
+    found = _find_in_store(path)
     if found is None:
         return path
     source = _locate(found.folder, found.name, found.file)

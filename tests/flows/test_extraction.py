@@ -6,27 +6,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from deadly_runner import DeadlyRunner
-from ledger_rows import make_row, write_ledger
 from numpy.typing import NDArray
+from sharded_dataset import DATASET_SETTINGS, NUM_FILMS, write, write_catalog_and_posters
 
 from flows.extraction import extract_features
 from flows.runners import RunnerError
 from flows.storing import FEATURES_PATTERN
-from tasks.catalog.cleaning import FILMS
 from tasks.dataset.description import list_stored_files
-from tasks.dataset.task import write_dataset
 from tasks.features.cache import FeatureKey
 from tasks.features.extractors import ExtractorKey, keep_extractor
 from tasks.features.images import read_image_keys
 from tasks.features.views import WHOLE_POSTERS
-from tasks.settings import DatasetSettings, RunnerSettings, Settings
+from tasks.settings import RunnerSettings, Settings
 from tasks.storage.folders import StoredFolder
 
-NUM_FILMS = 120
 # What is asked of a backbone where another function extracts its features.
 BACKBONE: Any = SimpleNamespace(
     fingerprint="0" * 16,
@@ -40,7 +35,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(
         data_dir=tmp_path / "data",
         store=str(tmp_path / "store"),
-        dataset=DatasetSettings(min_posters_per_genre=20, shard_bytes=20_000),
+        dataset=DATASET_SETTINGS,
         runner=RunnerSettings(kind="dask", address="tcp://127.0.0.1:1"),
     )
 
@@ -48,27 +43,10 @@ def settings(tmp_path: Path) -> Settings:
 def test_shards_that_kill_every_worker_are_named_and_the_next_run_extracts_these_alone(
     prefect_server: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    films = [
-        {"imdb_id": number, "title": f"T{number}", "year": 1990, "score": 6.5, "poster_url": "u"}
-        | {"genres": [["Drama"], ["Comedy"]][number % 2]}
-        for number in range(NUM_FILMS)
-    ]
-    workspace = settings.workspace
-    workspace.folder("catalog").mkdir(parents=True)
-    films_path = workspace.folder("catalog") / "films.parquet"
-    pq.write_table(pa.Table.from_pylist(films, schema=FILMS), films_path)
-    rows = [make_row(number, f"poster {number}".encode() * 50, "u", format="jpeg") for number in range(NUM_FILMS)]
-    write_ledger(workspace.folder("posters"), rows, num_parts=4)
-    dataset = write_dataset.fn(
-        catalog_path=films_path,
-        posters_dir=workspace.folder("posters"),
-        splits_dir=workspace.folder("splits"),
-        folder=workspace.folder("shards"),
-        settings=settings.dataset,
-        seed=0,
-    )
+    write_catalog_and_posters(settings)
+    dataset = write(settings)
     StoredFolder(str(settings.data_store), dataset.folder).commit(list_stored_files(dataset.folder))
-    features = StoredFolder(str(settings.data_store), workspace.folder("features"), FEATURES_PATTERN)
+    features = StoredFolder(str(settings.data_store), settings.workspace.folder("features"), FEATURES_PATTERN)
     features.pull()
 
     extracted: list[bytes] = []
