@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import sys
 import tempfile
 import time
 import urllib.error
@@ -43,6 +44,10 @@ _STEADY_SECONDS = 3.0
 # Deaths of a local cluster's workers after which Dask gives up the task that they ran; a cluster at an address has its
 # own number, 3 by default.
 _ALLOWED_FAILURES = 2
+# Dask looks at the frames of all threads a hundred times a second to profile tasks. Before this version of Python that
+# stops a process for good, sooner or later, whose threads start and end:
+# https://github.com/python/cpython/issues/106883. Dask's scheduler restarts such a worker after five minutes.
+_IS_PROFILED = sys.version_info >= (3, 11, 12)
 
 
 class DaskCluster(Runner):
@@ -223,6 +228,8 @@ class _SetUp(distributed.WorkerPlugin):
         self._set_up = set_up_local_worker if is_local else set_up_worker
 
     def setup(self, worker: distributed.Worker) -> None:
+        if not _IS_PROFILED and (profiling := worker.periodic_callbacks.pop("profile", None)):
+            profiling.stop()
         self._set_up(worker.address, self._environment, is_task_wanted)
         send_events_by_address()
         remove_leftovers()

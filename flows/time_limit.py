@@ -2,6 +2,7 @@
 
 import contextvars
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -116,7 +117,7 @@ class _Limit:
         with self._change:
             if self._has_left.is_set():
                 return
-            self._place = _describe_place(sys._current_frames().get(main_thread))
+            self._place = _describe_place(find_frame(main_thread))
             self.is_reached = True
             signal.pthread_kill(main_thread, _SIGNAL)
         if self._is_own_process and not self._has_succeeded.wait(_UNWIND_SECONDS):
@@ -135,6 +136,19 @@ class _Limit:
         from prefect.states import Failed
 
         end_runs(run_ids(), Failed(name="TimedOut", message=self.message))
+
+
+def find_frame(thread: int) -> FrameType | None:
+    """Returns the frame in which a thread is, by the thread's `ident`."""
+    # A collection within the call can stop the process for good before Python 3.11.12:
+    # https://github.com/python/cpython/issues/106883
+    is_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames().get(thread)
+    finally:
+        if is_collecting:
+            gc.enable()
 
 
 def _describe_place(frame: FrameType | None) -> str:

@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 import os
+import sys
 from collections import Counter
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
+import distributed
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -52,6 +54,10 @@ def test_a_dask_cluster_keeps_to_the_limits_by_host(prefect_server: None, tmp_pa
         server.seconds, server.with_clients = 0.1, True
         runner = RunnerSettings(kind="dask", address=cluster.address)
         counts, run_id = download(list_films(server), tmp_path, settings, runner)
+        with distributed.Client(cluster.address, set_as_default=False) as client:
+            are_profiled = client.run(lambda dask_worker: "profile" in dask_worker.periodic_callbacks)
+    # Where Python has a bug by which it stops workers.
+    assert list(are_profiled.values()) == [sys.version_info >= (3, 11, 12)] * 2
     assert counts.outcomes == {"new": NUM_POSTERS}
     assert len(server.clients) == 2
     assert server.max_connections <= 4

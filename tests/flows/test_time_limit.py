@@ -218,3 +218,36 @@ def test_a_process_that_ran_a_command_is_not_ended_later(monkeypatch: pytest.Mon
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "still here\n"
+
+
+def test_the_place_is_found_beside_threads_that_start_and_end() -> None:
+    """Of Python's own, a collection that lets another thread run stopped the process within the first calls."""
+    script = (
+        "import gc, os, threading, time\n"
+        "from flows.time_limit import find_frame\n"
+        "class Garbage:\n"
+        "    def __init__(self): self.itself = self\n"
+        "    def __del__(self): time.sleep(0.001)\n"
+        "def repeat(call):\n"
+        "    while True: call()\n"
+        "def pause(): time.sleep(0.05)\n"
+        "def start():\n"
+        "    thread = threading.Thread(target=int)\n"
+        "    thread.start()\n"
+        "    thread.join()\n"
+        "for call in [start, *[pause] * 30]:\n"
+        "    threading.Thread(target=repeat, args=[call], daemon=True).start()\n"
+        "gc.set_threshold(5)\n"
+        "for _ in range(20):\n"
+        "    gc.disable()\n"
+        "    for _ in range(20): Garbage()\n"
+        "    gc.enable()\n"
+        "    assert find_frame(threading.main_thread().ident).f_code.co_name == 'find_frame'\n"
+        "    assert gc.isenabled()\n"
+        "    time.sleep(0.06)\n"
+        "print('still here', flush=True)\n"
+        "os._exit(0)"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "still here\n"
