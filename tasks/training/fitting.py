@@ -17,6 +17,8 @@ import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 from tasks.outputs.output import Output, OutputContext, make_outputs
 from tasks.reading_ahead import read_ahead
@@ -146,11 +148,14 @@ def _fit(
 def write_tensorboard(history: pd.DataFrame, folder: Path) -> None:
     """Writes a history as TensorBoard logs: `train/` and `validation/`, curves of the same name over each other."""
     for split, prefix in (("train", ""), ("validation", "val_")):
+        names = [name for name in history.columns.drop("epoch") if name.startswith("val_") == bool(prefix)]
         with tf.summary.create_file_writer(str(folder / split)).as_default():
-            for name in history.columns.drop("epoch"):
-                if name.startswith("val_") == bool(prefix):
-                    for epoch, value in zip(history["epoch"], history[name], strict=True):
-                        tf.summary.scalar(name.removeprefix(prefix), value, step=epoch)
+            for epoch, *values in history[["epoch", *names]].itertuples(index=False):
+                # An epoch at once: an operation for each value took a second for 30 epochs of 14 genres.
+                scalars = Summary()
+                for name, value in zip(names, values, strict=True):
+                    scalars.MergeFrom(scalar_pb(name.removeprefix(prefix), value))
+                tf.summary.experimental.write_raw_pb(scalars.SerializeToString(), step=epoch)
 
 
 class _Scores:
