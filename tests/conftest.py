@@ -2,7 +2,7 @@
 
 # isort: off
 import flows  # noqa: F401  (sets what Prefect and TensorFlow read when they are imported)
-import prefect.main  # noqa: F401  (sets up logging, which would close the stream of absl's handler, were that there yet)
+import prefect.main
 # isort: on
 
 import os
@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import prefect
 import pytest
+from filelock import FileLock
 from numpy.typing import NDArray
 from prefect.testing.utilities import prefect_test_harness
 from xdist.scheduler import LoadFileScheduling
@@ -114,11 +117,48 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
+MakePrefectHome = Callable[[Path], Path]
+
+
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
+def prefect_database() -> Path:
+    """The empty database of a Prefect server, made once: a server in a new home takes half of its start for its own."""
+    path = ROOT / "build" / "tests" / f"prefect-{prefect.__version__}.db"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")), tempfile.TemporaryDirectory(dir=path.parent) as home:
+        if not path.exists():
+            command = [Path(sys.executable).with_name("prefect"), "server", "database", "upgrade", "--yes"]
+            own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")}
+            subprocess.run(command, env={**own, "PREFECT_HOME": home}, capture_output=True, check=True)
+            (Path(home) / "prefect.db").rename(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_prefect_home(prefect_database: Path) -> MakePrefectHome:
+    """Makes a folder one that Prefect has as PREFECT_HOME, with an empty database, and returns it."""
+
+    def make(folder: Path) -> Path:
+        folder.mkdir()
+        shutil.copy(prefect_database, folder / "prefect.db")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def prefect_server(prefect_database: Path) -> Iterator[None]:
     """A real Prefect server on loopback with a database of its own."""
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+
+    def make_folder() -> str:
+        folder = tempfile.mkdtemp()
+        shutil.copy(prefect_database, Path(folder) / "prefect-test.db")
+        return folder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("prefect.testing.utilities.mkdtemp", make_folder)
+        with prefect_test_harness(server_startup_timeout=120):
+            yield
 
 
 @pytest.fixture(scope="session")

@@ -119,7 +119,7 @@ def test_mistake_found_during_a_run_ends_in_one_line_without_a_traceback(prefect
     assert any(message.startswith("Task run failed with exception: DatasetError") for message in messages)
 
 
-def test_modules_in_the_working_directory_are_not_imported(tmp_path: Path) -> None:
+def test_modules_in_the_working_directory_are_not_imported(tmp_path: Path, make_prefect_home) -> None:
     """Not by the command, its workers or its temporary server: names of this project, of packages and of Python's."""
     make_site(tmp_path / "site", 60)
     (tmp_path / "bin").mkdir()
@@ -130,7 +130,7 @@ def test_modules_in_the_working_directory_are_not_imported(tmp_path: Path) -> No
     for name in ("tasks", "flows", "data", "json", "queue", "logging", "uvicorn", "prefect", "aiohttp"):
         (folder / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
-    environment |= {"PREFECT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+    environment |= {"PREFECT_HOME": str(make_prefect_home(tmp_path / "home")), "PYTHONPATH": str(ROOT)}
     with serve(tmp_path / "site") as base_url:
         command = [sys.executable, script, "run", "--catalog", write_catalog(tmp_path / "site", base_url), *LOOPBACK]
         done = subprocess.run(

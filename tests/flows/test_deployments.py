@@ -19,14 +19,16 @@ from tasks.settings import FeatureSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.schedule
+
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(tmp_path_factory: pytest.TempPathFactory, make_prefect_home) -> Iterator[Served]:
     port = find_free_port()
     api_url = f"http://127.0.0.1:{port}/api"
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")},
-        "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")),
+        "PREFECT_HOME": str(make_prefect_home(tmp_path_factory.mktemp("served") / "prefect")),
         "PREFECT_API_URL": api_url,
         # Between two looks of a waiting run whether it may start; 30 by default.
         "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "1",

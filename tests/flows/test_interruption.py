@@ -60,9 +60,10 @@ class Interrupted:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, make_prefect_home) -> Path:
     """The working directory of all runs, each of which goes on where the one before was interrupted."""
     folder = tmp_path_factory.mktemp("interrupted")
+    make_prefect_home(folder / "prefect")
     (folder / "data").mkdir()
     (folder / "data" / "backbone").symlink_to(ROOT / "data" / "backbone")
     return folder
@@ -84,7 +85,7 @@ SMALL_DEMO = [
         (signal.SIGINT, ["-X", "importtime", *DEMO], " pydantic"),
         (signal.SIGTERM, ["-X", "importtime", *DEMO], " prefect.settings"),
         (signal.SIGTERM, DEMO, "starting a temporary Prefect server"),
-        (signal.SIGINT, SMALL_DEMO, "Task run 'read catalog"),
+        pytest.param(signal.SIGINT, SMALL_DEMO, "Task run 'read catalog", marks=pytest.mark.recovery),
         pytest.param(signal.SIGTERM, SMALL_DEMO, "Task run 'read catalog", marks=pytest.mark.recovery),
         pytest.param(
             signal.SIGINT,

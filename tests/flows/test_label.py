@@ -30,12 +30,10 @@ def predict(folder: Path, images: Sequence[Path]) -> list[Prediction]:
 
 
 @pytest.mark.backbone
-def test_predictions_are_those_of_the_saved_model(small_run) -> None:
+def test_predictions_are_those_of_the_saved_model(small_run, signatures) -> None:
     posters = small_run.posters[:20]
-    folder = small_run.run.model.path
-    signature = tf.saved_model.load(str(folder / "saved_model")).signatures["serving_default"]
-    expected = signature(image_bytes=tf.constant([poster.read_bytes() for poster in posters]))
-    predictions = predict(folder, posters)
+    expected = signatures["serving_default"](image_bytes=tf.constant([poster.read_bytes() for poster in posters]))
+    predictions = predict(small_run.run.model.path, posters)
     for row, prediction in enumerate(predictions):
         named = [label.decode() for label in expected["labels"][row].numpy() if label]
         assert prediction.labels == named
@@ -44,10 +42,10 @@ def test_predictions_are_those_of_the_saved_model(small_run) -> None:
 
 
 @pytest.mark.backbone
-def test_genres_for_a_precision_are_those_over_its_thresholds(small_run, tmp_path: Path) -> None:
+def test_genres_for_a_precision_are_those_over_its_thresholds(small_run, signatures, tmp_path: Path) -> None:
     model, posters = small_run.run.model.path, small_run.posters[:20]
     files = [poster.read_bytes() for poster in posters]
-    every = tf.saved_model.load(str(model / "saved_model")).signatures["probabilities"](image_bytes=tf.constant(files))
+    every = signatures["probabilities"](image_bytes=tf.constant(files))
     genres, probabilities = small_run.run.metrics["vocabulary"], every["calibrated"].numpy()
     described = json.loads((model / "operating_points.json").read_text("utf-8"))
     assert list(described["genres"]) == genres

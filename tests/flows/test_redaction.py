@@ -2,26 +2,20 @@
 
 import io
 import logging
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import requests
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL
-from webhook import listen
+from signed_address import SECRET, SIGNED, find_secret, read_server
 
 from flows.train import train
 from tasks.errors import CatalogError, RegistryError
 from tasks.registry.pulling import pull_model
 from tasks.registry.stores import Store
 from tasks.sample.server import serve
-from tasks.settings import CatalogSettings, EvaluationSettings, ExportSettings, NotifySettings, Settings
-
-SECRET = "s3cr3tsignature"
-SIGNED = f"X-Amz-Credential=someone&X-Amz-Signature={SECRET}"
+from tasks.settings import CatalogSettings, Settings
 
 
 def log(message: str, *arguments: object, error: Exception | None = None) -> str:
@@ -98,43 +92,19 @@ def test_settings_in_json_and_in_words() -> None:
     )
 
 
-def read_server() -> str:
-    """Returns all that Prefect's server has: logs, artifacts, runs with their parameters, states."""
-    url = PREFECT_API_URL.value()
-    names = ("logs", "artifacts", "flow_runs", "task_runs", "events")
-    return "".join(requests.post(f"{url}/{name}/filter", json={"limit": 50}, timeout=30).text for name in names)
-
-
-def find_secret(*folders: Path) -> list[Path]:
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    assert files
-    return [path for path in files if SECRET.encode() in path.read_bytes()]
-
-
 @pytest.mark.backbone
-def test_a_run_with_a_signed_catalog(small_run, tmp_path: Path) -> None:
-    data_dir, artifacts_dir = tmp_path / "data", tmp_path / "artifacts"
-    shutil.copytree(small_run.data_dir, data_dir)
-    with serve(small_run.data_dir / "site", small_run.port) as base_url, listen() as webhook:
-        changes = {
-            "data_dir": data_dir,
-            "artifacts_dir": artifacts_dir,
-            "catalog": CatalogSettings(source=f"{base_url}/MovieGenre.csv?{SIGNED}"),
-            "evaluation": EvaluationSettings(baselines=(), label_error_folds=None),
-            "notify": NotifySettings(block=webhook.save_block("signed")),
-            "export": ExportSettings(tflite=False, index=False, views=1),
-        }
-        run = train(small_run.settings.model_copy(update=changes))
+def test_a_run_with_a_signed_catalog(grown_run) -> None:
+    run = grown_run.run
     assert "X-Amz-Signature=***" in run.model.settings_path.read_text("utf-8")
-    assert find_secret(data_dir, artifacts_dir) == []
+    assert find_secret(grown_run.folder) == []
     # Of a new champion, or of a refused model: figures of a small sample decide.
-    (received,) = webhook.received
+    (received,) = grown_run.notifications
     assert run.model.id in received["subject"]
     assert SECRET not in str(received)
     with get_client(sync_client=True) as client:
         parameters = [found.parameters for found in client.read_flow_runs(limit=200)]
     assert any("X-Amz-Signature=***" in str(values) for values in parameters)
-    assert SECRET not in read_server()
+    assert SECRET not in grown_run.on_server
 
 
 def test_a_run_that_fails_at_a_signed_catalog(prefect_server: None, tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 import json
-import shutil
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort, TaskRunSor
 from scipy.special import logit
 from sklearn.metrics import f1_score
 
-from flows.train import Run, train
+from flows.train import train
 from tasks.errors import CatalogError, DownloadError, LockedError, RegistryError, SettingsError
 from tasks.export import onnx_file
 from tasks.export.checking import serve_in_clean_process
@@ -46,9 +44,7 @@ from tasks.sample.server import serve
 from tasks.sample.site import make_site, write_catalog
 from tasks.settings import (
     CatalogSettings,
-    EvaluationSettings,
     ExportSettings,
-    HeadSettings,
     PosterSettings,
     Settings,
     TrainingSettings,
@@ -157,9 +153,7 @@ def test_report_agrees_with_the_metrics(small_run) -> None:
         assert (small_run.run.model.path / chart).read_bytes().startswith(b"\x89PNG")
 
 
-def test_signatures_agree_with_one_another_and_with_the_keras_file(small_run) -> None:
-    folder = small_run.run.model.path
-    signatures = tf.saved_model.load(str(folder / "saved_model")).signatures
+def test_signatures_agree_with_one_another_and_with_the_keras_file(small_run, signatures) -> None:
     poster = small_run.posters[3].read_bytes()
     pixels = tf.io.decode_jpeg(poster, channels=3)[None]
     served = [
@@ -169,7 +163,7 @@ def test_signatures_agree_with_one_another_and_with_the_keras_file(small_run) ->
         signatures["images"](images=pixels.numpy()),
         signatures["images"](images=pixels.numpy().astype(np.float64)),
         signatures["images_uint8"](images=pixels),
-        keras.saving.load_model(folder / "classifier.keras")(resize_pixels(pixels)),
+        keras.saving.load_model(small_run.run.model.path / "classifier.keras")(resize_pixels(pixels)),
     ]
     num_genres = len(small_run.run.metrics["vocabulary"])
     for outputs in served:
@@ -179,8 +173,7 @@ def test_signatures_agree_with_one_another_and_with_the_keras_file(small_run) ->
             np.testing.assert_allclose(outputs[name], served[0][name], atol=1e-5)
 
 
-def test_large_pixels_get_the_predictions_of_their_file(small_run) -> None:
-    signatures = tf.saved_model.load(str(small_run.run.model.path / "saved_model")).signatures
+def test_large_pixels_get_the_predictions_of_their_file(small_run, signatures) -> None:
     files = [poster.read_bytes() for poster in small_run.posters[:8]]
     differing = 0
     for size in [(448, 448), (690, 460), (900, 600), (1400, 1000)]:
@@ -195,9 +188,8 @@ def test_large_pixels_get_the_predictions_of_their_file(small_run) -> None:
     assert differing <= 2  # of 32: a genre near 0.5
 
 
-def test_probabilities_are_of_all_genres_by_name(small_run) -> None:
+def test_probabilities_are_of_all_genres_by_name(small_run, signatures) -> None:
     folder = small_run.run.model.path
-    signatures = tf.saved_model.load(str(folder / "saved_model")).signatures
     posters = tf.constant([poster.read_bytes() for poster in small_run.posters[:16]])
     every, best = signatures["probabilities"](image_bytes=posters), signatures["serving_default"](image_bytes=posters)
     assert every["genres"].numpy().astype(str).tolist() == [small_run.run.metrics["vocabulary"]] * 16
@@ -214,13 +206,13 @@ def test_probabilities_are_of_all_genres_by_name(small_run) -> None:
             np.testing.assert_allclose(best[name][row, : len(named)], every[name].numpy()[row, columns], atol=1e-6)
 
 
-def test_the_figures_are_of_what_is_served(small_run) -> None:
+def test_the_figures_are_of_what_is_served(small_run, signatures) -> None:
     """Scores of the test films by the SavedModel's own labels."""
     folder, metrics = small_run.run.model.path, small_run.run.metrics
     films = [film for film in pq.read_table(folder / "films.parquet").to_pylist() if film["split"] == "test"]
     posters = dict(iterate_posters(small_run.data_dir / "posters", {film["imdb_id"] for film in films}))
-    signature = tf.saved_model.load(str(folder / "saved_model")).signatures["serving_default"]
-    served = signature(image_bytes=tf.constant([posters[film["imdb_id"]] for film in films]))["labels"].numpy()
+    images = tf.constant([posters[film["imdb_id"]] for film in films])
+    served = signatures["serving_default"](image_bytes=images)["labels"].numpy()
     decisions = np.array([[genre.encode() in row for genre in metrics["vocabulary"]] for row in served])
     targets = np.array([film["targets"] for film in films])
     macro_f1 = f1_score(targets, decisions, average="macro", zero_division=0)
@@ -232,8 +224,9 @@ def test_the_figures_are_of_what_is_served(small_run) -> None:
     assert right == pytest.approx(np.mean(first), abs=0.05)
 
 
-def test_confidences_are_over_one_half_where_calibrated_probabilities_are_over_their_thresholds(small_run) -> None:
-    signatures = tf.saved_model.load(str(small_run.run.model.path / "saved_model")).signatures
+def test_confidences_are_over_one_half_where_calibrated_probabilities_are_over_their_thresholds(
+    small_run, signatures
+) -> None:
     outputs = signatures["probabilities"](
         image_bytes=tf.constant([poster.read_bytes() for poster in small_run.posters[:64]])
     )
@@ -334,45 +327,12 @@ def test_a_package_that_the_export_lacks_stops_a_run_at_once(small_run, monkeypa
     assert snapshot(small_run.data_dir / "catalog", small_run.artifacts_dir) == before
 
 
-@dataclass(frozen=True)
-class GrownRun:
-    """The small run again with three more films, in folders of its own; all outputs, without LiteRT."""
-
-    run: Run
-    folder: Path
-    settings: Settings
-    films_before: dict[int, tuple[str, str]]
-
-
-@pytest.fixture(scope="module")
-def grown_run(small_run, tmp_path_factory: pytest.TempPathFactory) -> GrownRun:
-    folder = tmp_path_factory.mktemp("grown")
-    shutil.copytree(small_run.data_dir, folder / "data")
-    shutil.copytree(small_run.artifacts_dir, folder / "artifacts")
-    films_before = read_films(folder / "data")
-    make_site(folder / "site", 243)  # the films of the small run and three others
-    with serve(folder / "site", small_run.port) as base_url:
-        changes = {
-            "data_dir": folder / "data",
-            "artifacts_dir": folder / "artifacts",
-            "catalog": CatalogSettings(source=str(write_catalog(folder / "site", base_url))),
-            "features": small_run.settings.features.model_copy(update={"views": 3}),
-            "training": TrainingSettings(recipe="fast", epochs=15),
-            "heads": HeadSettings(decade=0.2, score=0.05, embedding=1.0, embedding_size=16),
-            "evaluation": EvaluationSettings(baselines=(), label_error_folds=None),
-            "export": ExportSettings(tflite=False, views=2),
-            "registry": small_run.settings.registry.model_copy(update={"publish_to": str(folder / "store")}),
-        }
-        settings = small_run.settings.model_copy(update=changes)
-        return GrownRun(train(settings), folder, settings, films_before)
-
-
-def test_new_films_touch_only_their_own(small_run, grown_run: GrownRun, tmp_path: Path) -> None:
+def test_new_films_touch_only_their_own(small_run, grown_run, tmp_path: Path) -> None:
     run, folder = grown_run.run, grown_run.folder
     assert any("requested now: {'new': 3}" in path.read_text("utf-8") for path in (folder / "data" / "logs").iterdir())
     assert run.is_new
     assert (small_run.run.metrics["recipe"], run.metrics["recipe"]) == ("fast", "fast (altered)")
-    before, after = grown_run.films_before, read_films(folder / "data")
+    before, after = read_films(small_run.data_dir), read_films(folder / "data")
     assert len(after) == len(before) + 3
     assert {imdb_id: after[imdb_id] for imdb_id in before} == before
     features = next((folder / "data" / "features").iterdir())
@@ -421,10 +381,16 @@ def test_new_films_touch_only_their_own(small_run, grown_run: GrownRun, tmp_path
     assert pull_model("champion", str(folder / "store"), tmp_path / "pulled").id == champion["id"]
 
 
-def test_a_model_of_all_outputs_served_by_name_in_a_clean_process(grown_run: GrownRun) -> None:
+@pytest.fixture(scope="module")
+def served(grown_run) -> dict[str, list[Any]]:
+    """What the model with all outputs says of the first four posters, in a clean process."""
+    posters = sorted((grown_run.folder / "site" / "posters").iterdir())[:4]
+    return serve_in_clean_process(grown_run.run.model.path / "saved_model", [path.read_bytes() for path in posters])
+
+
+def test_a_model_of_all_outputs_served_by_name_in_a_clean_process(grown_run, served: dict[str, list[Any]]) -> None:
     folder = grown_run.run.model.path
     posters = [path.read_bytes() for path in sorted((grown_run.folder / "site" / "posters").iterdir())[:4]]
-    served = serve_in_clean_process(folder / "saved_model", posters)
     assert set(served) == {"labels", "confidences", "calibrated", "decade", "decade_confidence", "score", "error"}
     decades = {f"{film['year'] // 10 * 10}s" for film in read_catalog_films(grown_run.folder / "data") if film["year"]}
     assert len(decades) > 1
@@ -450,7 +416,7 @@ def test_a_model_of_all_outputs_served_by_name_in_a_clean_process(grown_run: Gro
     assert "classifier.tflite" not in manifest["files"]
 
 
-def test_the_report_has_every_output(grown_run: GrownRun) -> None:
+def test_the_report_has_every_output(grown_run) -> None:
     figures, report = grown_run.run.metrics, (grown_run.run.model.path / "report.md").read_text("utf-8")
     assert f"correct for {figures['outputs']['decade']['accuracy']:.1%} of" in report
     assert f"mean absolute error {figures['outputs']['score']['mean_absolute_error']:.2f} points" in report
@@ -461,25 +427,22 @@ def test_the_report_has_every_output(grown_run: GrownRun) -> None:
     assert precision["model"] > precision["chance"] + 0.1
 
 
-def test_without_a_lite_model_the_saved_model_predicts(grown_run: GrownRun) -> None:
-    folder = grown_run.run.model.path
-    images = [str(path) for path in sorted((grown_run.folder / "site" / "posters").iterdir())[:3]]
-    expected = serve_in_clean_process(folder / "saved_model", [Path(image).read_bytes() for image in images])
-    results = list(
-        process_images([images[0], "none.jpg", *images[1:]], Predictor.open(folder).predict, PosterSettings())
-    )
+def test_without_a_lite_model_the_saved_model_predicts(grown_run, served: dict[str, list[Any]]) -> None:
+    images = [str(path) for path in sorted((grown_run.folder / "site" / "posters").iterdir())[:4]]
+    predict = Predictor.open(grown_run.run.model.path).predict
+    results = list(process_images([images[0], "none.jpg", *images[1:]], predict, PosterSettings()))
     assert results.pop(1).error == "No such file or directory"
     predictions = [result.result for result in results if result.result]
-    named = [[label for label in labels if label] for labels in expected["labels"]]
+    named = [[label for label in labels if label] for labels in served["labels"]]
     assert [prediction.labels for prediction in predictions] == named
-    for prediction, calibrated in zip(predictions, expected["calibrated"], strict=True):
+    for prediction, calibrated in zip(predictions, served["calibrated"], strict=True):
         assert prediction.calibrated == pytest.approx(calibrated[: len(prediction.labels)], abs=1e-4)
-    assert [prediction.others["decade"] for prediction in predictions] == expected["decade"]
+    assert [prediction.others["decade"] for prediction in predictions] == served["decade"]
     scores = [prediction.others["score"] for prediction in predictions]
-    np.testing.assert_allclose(scores, expected["score"], atol=1e-4)
+    np.testing.assert_allclose(scores, served["score"], atol=1e-4)
 
 
-def test_the_most_similar_poster_of_a_training_poster_is_itself(small_run, grown_run: GrownRun) -> None:
+def test_the_most_similar_poster_of_a_training_poster_is_itself(small_run, grown_run) -> None:
     films = read_films(grown_run.folder / "data")
     (first, *_) = [imdb_id for imdb_id, (_, split) in films.items() if split == "train"]
     image = str(grown_run.folder / "site" / "posters" / f"{first}.jpg")

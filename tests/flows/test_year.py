@@ -40,6 +40,7 @@ def test_plan(year_module: ModuleType) -> None:
     assert {week.version for week in weeks[22:]} == {1}
 
 
+@pytest.mark.recovery
 def test_three_weeks(
     year_module: ModuleType, prefect_server: None, wheel_settings: FeatureSettings, tmp_path: Path
 ) -> None:

@@ -30,22 +30,23 @@ from tasks.training.novelty import NoveltyMeasure
 GENRES = ["Comedy", "Drama", "Horror"]
 
 SIZES = (0, 1, 3, 19)
-# Calls every signature with batches of these sizes, and prints the outputs' shapes; TensorFlow and nothing else.
+# Calls every signature of models with batches of these sizes, and prints the outputs' shapes; TensorFlow and nothing
+# else.
 SCRIPT = """
 import sys
 import numpy as np
 import tensorflow as tf
 
-signatures = tf.saved_model.load(sys.argv[1]).signatures
 pixels = np.random.default_rng(0).integers(0, 256, (19, 90, 60, 3)).astype(np.uint8)
 files = tf.constant([tf.io.encode_png(picture).numpy() for picture in pixels])
-for name, signature in sorted(signatures.items()):
-    for size in (0, 1, 3, 19):
-        argument = {"image_bytes": files[:size]}
-        if name.startswith("images"):
-            argument = {"images": pixels[:size] if name == "images" else tf.constant(pixels[:size])}
-        outputs = signature(**argument)
-        print(name, size, *(f"{key}{values.shape.as_list()}" for key, values in sorted(outputs.items())))
+for folder in sys.argv[1:]:
+    for name, signature in sorted(tf.saved_model.load(folder).signatures.items()):
+        for size in (0, 1, 3, 19):
+            argument = {"image_bytes": files[:size]}
+            if name.startswith("images"):
+                argument = {"images": pixels[:size] if name == "images" else tf.constant(pixels[:size])}
+            outputs = signature(**argument)
+            print(name, size, *(f"{key}{values.shape.as_list()}" for key, values in sorted(outputs.items())))
 """
 
 DECIDED = "calibrated[{0}, 2] confidences[{0}, 2] decade[{0}] decade_confidence[{0}] "
@@ -76,10 +77,26 @@ class RefuseEmptyAndLargeBatches(keras.layers.Layer):
             return tf.identity(pixels)
 
 
-@pytest.fixture(scope="module", params=[(IMAGE_SIZE, 1), ((128, 96), 3)], ids=["whole posters", "three views"])
-def classifier(request: pytest.FixtureRequest) -> Classifier:
-    """A small model of all outputs with convolution and batch normalisation, as the backbone has them."""
-    size, num_views = request.param
+MODELS = {"whole posters": (IMAGE_SIZE, 1), "three views": ((128, 96), 3)}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def classifiers() -> dict[str, Classifier]:
+    return {name: make_classifier(*size_and_views) for name, size_and_views in MODELS.items()}
+
+
+@pytest.fixture(scope="module")
+def classifier(classifiers: dict[str, Classifier], model: str) -> Classifier:
+    return classifiers[model]
+
+
+def make_classifier(size: tuple[int, int], num_views: int) -> Classifier:
+    """Returns a small model of all outputs with convolution and batch normalisation, as the backbone has them."""
     keras.utils.set_random_seed(0)
     pixels = keras.Input((*size, 3))
     maps = keras.layers.Conv2D(8, 3, strides=16)(RefuseEmptyAndLargeBatches()(pixels))
@@ -95,10 +112,16 @@ def classifier(request: pytest.FixtureRequest) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def saved_model(classifier: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("classifier") / "saved_model"
-    write_saved_model(classifier, folder)
-    return folder
+def saved_models(classifiers: dict[str, Classifier], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("classifiers")
+    for name, classifier in classifiers.items():
+        write_saved_model(classifier, folder / name)
+    return {name: folder / name for name in classifiers}
+
+
+@pytest.fixture(scope="module")
+def saved_model(saved_models: dict[str, Path], model: str) -> Path:
+    return saved_models[model]
 
 
 # oneDNN picks its kernels by the CPU: without it, with it, and as a machine without AVX-512 runs it.
@@ -111,13 +134,13 @@ def saved_model(classifier: Classifier, tmp_path_factory: pytest.TempPathFactory
     ],
     ids=["without oneDNN", "oneDNN", "oneDNN, AVX2"],
 )
-def test_every_signature_takes_batches_of_any_size(saved_model: Path, settings: dict[str, str]) -> None:
+def test_every_signature_takes_batches_of_any_size(saved_models: dict[str, Path], settings: dict[str, str]) -> None:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **settings}
-    command = [sys.executable, "-I", "-c", SCRIPT, str(saved_model)]
+    command = [sys.executable, "-I", "-c", SCRIPT, *map(str, saved_models.values())]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     expected = [f"{name} {size} {shapes.format(size)}" for name, shapes in BY_SIGNATURE.items() for size in SIZES]
-    assert done.stdout.splitlines() == expected
+    assert done.stdout.splitlines() == expected * len(saved_models)
 
 
 def test_broken_pictures_cost_their_own_rows(saved_model: Path) -> None:
