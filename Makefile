@@ -25,7 +25,7 @@ NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tes
 # Two processes of tests are enough for two cores: threads of TensorFlow beside them would only wait for each other. Byte
 # code is kept, whatever the machine's setting: each of a hundred processes would compile the project again.
 TEST_SETTINGS := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
-.PHONY: demo test coverage test-kernels bench tables latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages trackers docs screenshots wheel containers cluster mutants setup backbone lock clean
+.PHONY: demo test coverage test-kernels bench tables sizes latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages trackers docs screenshots wheel containers cluster mutants setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -52,6 +52,10 @@ bench: setup $(BENCH)/installed
 # An hour, with 20 GB of disk: peak memory and seconds of what holds tables of all films, at up to ten million.
 tables: setup
 	$(BIN)/python tests/benchmarks/tables.py
+
+# Two hours, alone on the machine, with 20 GB of disk: a run of 400,000 posters on a cluster, beside docs/sizes.md.
+sizes: setup
+	$(BIN)/python tests/benchmarks/check_sizes.py
 
 # Takes five minutes, alone on the machine: latency, throughput and memory of a model, tests/benchmarks/latency.md.
 latency: setup
@@ -106,11 +110,11 @@ soak: setup
 year: setup
 	$(BIN)/python tests/year/year.py
 
-# Four minutes: waits until the server marks a run as crashed whose worker was killed with it.
+# Ten minutes: runs of the deployments, at a server with a worker, and one that is killed together with its worker.
 schedule: setup
-	$(BIN)/pytest -m schedule
+	$(TEST_SETTINGS) $(BIN)/pytest -m schedule -n 2 --durations=5
 
-# Six minutes: whole runs that are killed in every stage, interrupted, or find their files damaged.
+# Ten minutes: whole runs that are killed in every stage, interrupted, or find their files damaged.
 recovery: setup
 	$(TEST_SETTINGS) $(BIN)/pytest -m recovery -n 2 --durations=5
 

@@ -1,0 +1,290 @@
+"""Is sizes.md right? One run from nothing on a Dask cluster, its data in a store, over posters repeated under new ids.
+
+Posters' server, store (moto) and cluster are on this machine, alone on which the run takes an hour with 400,000 posters
+and 20 GB of disk. What each stage took is counted from outside: seconds, seconds of processors of run and workers,
+requests and bytes at the store, peak memory of each process.
+
+    python check_sizes.py [--posters 400000] [--workers 2] [--recipe fast] [--image-size 224] [--folder FOLDER]
+
+A smaller image size is for a quicker run, in which all is checked but the hours of the features.
+"""
+
+import argparse
+import asyncio
+import collections
+import contextlib
+import csv
+import logging
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from aiohttp import web
+from measuring import REAL_POSTERS, ROOT, script_environment
+
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+import sizes
+from dask_cluster import run_cluster
+from moto.server import DomainDispatcherApplication, create_backend_app
+from served import run_server
+from werkzeug.serving import make_server
+
+# The stages of the lines of a run's log that have another name before the colon.
+STAGES = {"split": "dataset", "backbone": "features"}
+OWN_STAGES = ("catalog", "posters", "dataset", "features", "training", "evaluation", "export", "registry", "tracking")
+LINE = re.compile(r"\d\d:\d\d:\d\d (\w+): ")
+SECONDS_BETWEEN_SAMPLES = 2
+MIN_POSTERS_SHARE = 400 / 7820  # of a genre: the 14 genres that the real posters have with 400
+
+
+def write_catalog(path: Path, num_posters: int, base_url: str) -> None:
+    """Writes the films of the real posters again and again, each time under new ids."""
+    with (REAL_POSTERS / "MovieGenre.csv").open(encoding="latin-1", newline="") as file:
+        header, *rows = csv.reader(file)
+    ids = {path.stem for path in (REAL_POSTERS / "posters").iterdir()}
+    films = list({row[0]: row for row in rows if row[0] in ids}.values())
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        for number in range(num_posters):
+            imdb_id, link, title, score, genres, _ = films[number % len(films)]
+            url = f"{base_url}/posters/{number}/{imdb_id}.jpg"
+            writer.writerow([number + 1, link, title, score, genres, url])
+
+
+@contextlib.contextmanager
+def serve_posters(counts: collections.Counter[str]) -> Iterator[str]:
+    """Serves `/posters/<number>/<id>.jpg`: a real poster, with the number after its end, so that no two are equal."""
+    posters = {path.name: path.read_bytes() for path in (REAL_POSTERS / "posters").iterdir()}
+
+    async def answer(request: web.Request) -> web.Response:
+        counts["requests to hosts"] += 1
+        body = posters[request.match_info["name"]] + int(request.match_info["number"]).to_bytes(8, "big")
+        return web.Response(body=body, content_type="image/jpeg")
+
+    loop = asyncio.new_event_loop()
+    app = web.Application()
+    app.router.add_get("/posters/{number}/{name}", answer)
+    runner = web.AppRunner(app, access_log=None)
+    loop.run_until_complete(runner.setup())
+    loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", 0).start())
+    port = runner.addresses[0][1]
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{port}"
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.run_until_complete(runner.cleanup())
+
+
+@contextlib.contextmanager
+def serve_store(counts: collections.Counter[str]) -> Iterator[str]:
+    """Serves an S3-compatible store, which counts requests and bytes; it keeps objects in temporary files."""
+    os.environ["MOTO_S3_DEFAULT_KEY_BUFFER_SIZE"] = "65536"
+    application = DomainDispatcherApplication(create_backend_app)
+
+    def counted(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        method = environ["REQUEST_METHOD"]
+        if method == "GET" and "list-type" in environ["QUERY_STRING"]:
+            method = "LIST"
+        counts[method] += 1
+        counts["bytes sent"] += int(environ.get("CONTENT_LENGTH") or 0)
+
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            if method == "GET":
+                counts["bytes read"] += int(dict(headers).get("Content-Length", 0))
+            return start_response(status, headers, *more)
+
+        return application(environ, start)
+
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line a request
+    server = make_server("127.0.0.1", 0, counted, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+
+
+def list_tree(pids: Iterable[int]) -> list[psutil.Process]:
+    """Returns processes and all that they have started."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            found += [process, *process.children(recursive=True)]
+    return found
+
+
+def measure_processors(processes: Iterable[psutil.Process]) -> float:
+    """Returns the seconds of processors of processes, and of the children that they have waited for."""
+    seconds = 0.0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
+
+
+class Sampling(threading.Thread):
+    """Keeps the peak of the resident size of each process, in GiB, by its name."""
+
+    def __init__(self, list_named: Callable[[], Iterable[tuple[str, psutil.Process]]]) -> None:
+        super().__init__(daemon=True)
+        self._list_named = list_named
+        self._is_over = threading.Event()
+        self.peaks: dict[str, float] = {}
+
+    def run(self) -> None:
+        while not self._is_over.wait(SECONDS_BETWEEN_SAMPLES):
+            for name, process in self._list_named():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    self.peaks[name] = max(self.peaks.get(name, 0), process.memory_info().rss / 2**30)
+
+    def stop(self) -> None:
+        self._is_over.set()
+        self.join()
+
+
+def measure(num_posters: int, num_workers: int, recipe: str, image_size: int, work: Path) -> None:
+    """Makes the run and prints what it took, and what sizes.py says."""
+    counts: collections.Counter[str] = collections.Counter()
+    with contextlib.ExitStack() as stack:
+        posters_url = stack.enter_context(serve_posters(counts))
+        os.environ |= {
+            "AWS_ENDPOINT_URL": stack.enter_context(serve_store(counts)),
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        import boto3
+
+        boto3.client("s3").create_bucket(Bucket="posters")
+        write_catalog(work / "MovieGenre.csv", num_posters, posters_url)
+        served = stack.enter_context(run_server(work))
+        credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        (work / "workers").mkdir()
+        cluster = stack.enter_context(run_cluster(work / "workers", num_workers, **credentials))
+        settings = {
+            "store": "s3://posters/genres",
+            "data_dir": work / "data",
+            "artifacts_dir": work / "artifacts",
+            "runner": f'{{kind: dask, address: "{cluster.address}"}}',
+            "posters.allow_private_hosts": "[127.0.0.1]",
+            "features.wheel_dir": ROOT / "data" / "backbone",
+            "features.image_size": f"[{image_size}, {image_size}]",
+            "evaluation.baselines": "[]",
+            "evaluation.label_error_folds": "null",
+        }
+        command = [sys.executable, "-m", "flows.cli", "run", "--catalog", str(work / "MovieGenre.csv")]
+        command += ["--recipe", recipe, "--min-posters", str(int(num_posters * MIN_POSTERS_SHARE))]
+        command += [f"--set={name}={value}" for name, value in settings.items()]
+        environment = {**script_environment(), **served.environment, "PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=work, env=environment
+        )
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+
+        def list_named() -> Iterator[tuple[str, psutil.Process]]:
+            yield "the run", psutil.Process(process.pid)
+            yield "servers of posters and store", psutil.Process()
+            for group in cluster.groups:
+                for number, found in enumerate(list_tree([group])):
+                    yield f"process {number} of the cluster's group {cluster.groups.index(group)}", found
+
+        sampling = Sampling(list_named)
+        sampling.start()
+        rows = _follow(process, [process.pid, *cluster.groups], counts)
+        sampling.stop()
+    _print_stages(rows)
+    if process.wait():
+        sys.exit("the run failed")
+    _print_beside_plan(rows, num_posters, recipe)
+    for name, peak in sampling.peaks.items():
+        print(f"peak of {name}: {peak:.2f} GiB")
+
+
+Row = collections.Counter[str]
+
+
+def _follow(process: subprocess.Popen[str], pids: list[int], counts: collections.Counter[str]) -> dict[str, Row]:
+    """Passes the run's lines on, and counts what happened before a line for the stage that the line names."""
+    rows: dict[str, Row] = collections.defaultdict(collections.Counter)
+
+    def read_all() -> dict[str, float]:
+        processors = {"processors": measure_processors(list_tree(pids)), "servers": time.process_time()}
+        return {**counts, **processors, "seconds": time.perf_counter()}
+
+    before = read_all()
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        if found := LINE.match(line):
+            stage = STAGES.get(found[1], found[1])
+            now = read_all()
+            rows[stage if stage in OWN_STAGES else "other"].update(
+                {name: value - before.get(name, 0) for name, value in now.items()}
+            )
+            before = now
+    return rows
+
+
+def _print_stages(rows: dict[str, Row]) -> None:
+    names = (
+        "seconds",
+        "processors",
+        "servers",
+        "PUT",
+        "GET",
+        "LIST",
+        "HEAD",
+        "POST",
+        "DELETE",
+        "bytes sent",
+        "bytes read",
+    )
+    print("\n| stage | " + " | ".join(names) + " |\n|---" + "|---" * len(names) + "|")
+    for stage, row in rows.items():
+        print(f"| {stage} | " + " | ".join(f"{row[name]:,.0f}" for name in names) + " |")
+
+
+def _print_beside_plan(rows: dict[str, Row], num_posters: int, recipe: str) -> None:
+    plan = sizes.make_rows(num_posters)
+    total = sum(rows.values(), collections.Counter())
+    measured = {
+        "requests to hosts": total["requests to hosts"],
+        "posters, GB": rows["posters"]["bytes sent"] / 1e9,
+        "shards, GB": rows["dataset"]["bytes sent"] / 1e9,
+        f"features, GB, `{recipe}`": rows["features"]["bytes sent"] / 1e9,
+        "downloads, core-hours": rows["posters"]["processors"] / 3600,
+        "shards, core-hours": rows["dataset"]["processors"] / 3600,
+        f"features, core-hours, `{recipe}`": rows["features"]["processors"] / 3600,
+        f"training, hours of one machine, `{recipe}`": rows["training"]["seconds"] / 3600,
+        "writes to the store (PUT)": total["PUT"],
+        "reads from it (GET)": total["GET"],
+    }
+    print("\n| | sizes.md | measured |\n|---|---|---|")
+    for name, value in measured.items():
+        print(f"| {name} | {plan[name]} | {sizes.describe(value)} |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--posters", type=int, default=400_000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--recipe", default="fast")
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--folder", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        measure(arguments.posters, arguments.workers, arguments.recipe, arguments.image_size, Path(folder))
