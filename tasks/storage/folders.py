@@ -263,13 +263,7 @@ class StoredFolder:
         described = self._describe(files, copy)
         if described == base.files:
             return False
-        known = {name_object(name, file.sha256) for name, file in base.files.items()}
-        new = {
-            name: file
-            for name, file in described.items()
-            if name_object(name, file.sha256) not in known and not self._is_sent(name, file, copy)
-        }
-        send_files(self.store, self.folder, new)
+        send_files(self.store, self.folder, self._select_new(described, copy))
         manifest = Manifest(generation=base.generation + 1, files=described)
         # Before the manifest, so that a process that is killed in between finds a copy of this store.
         self._write_copy(base, copy.sent, copy.removed)
@@ -302,23 +296,25 @@ class StoredFolder:
         send_files(self.store, self.folder, new)
         self.adopt({name: file for name, file in new.items() if file.text is None})
 
-    def _is_sent(self, name: str, file: StoredFile, copy: _Copy) -> bool:
-        """Returns whether a file that no manifest names is in the store: it may be garbage that was removed.
+    def _select_new(self, described: Mapping[str, StoredFile], copy: _Copy) -> dict[str, StoredFile]:
+        """Returns the files that are not in the store yet.
+
+        What workers have sent is looked for: no manifest names it, and it may be garbage that was removed.
 
         Raises:
-            StoreError: It is not, and not here either.
+            StoreError: One of those is not there, and not here either.
         """
-        if copy.sent.get(name) != file:
-            return False
-        source = _locate(self.folder, name, file)
-        try:
-            if self.store.find_size(source) == file.num_bytes:
-                return True
-        except FileNotFoundError:
-            pass
-        if (self.folder / name).exists():
-            return False
-        raise StoreError(f"{self.store.describe(source)} is missing, which a worker sent: run again, to make it again")
+        known = {name_object(name, file.sha256) for name, file in copy.manifest.files.items()}
+        new = {name: file for name, file in described.items() if name_object(name, file.sha256) not in known}
+        sent = [name for name, file in new.items() if copy.sent.get(name) == file]
+        sizes = self.store.list_sizes(self.name) if sent else {}
+        for name in sent:
+            if sizes.get(name_object(name, new[name].sha256)) == new[name].num_bytes:
+                del new[name]
+            elif not (self.folder / name).exists():
+                source = self.store.describe(_locate(self.folder, name, new[name]))
+                raise StoreError(f"{source} is missing, which a worker sent: run again, to make it again")
+        return new
 
     def _remove(self, outdated: Sequence[str], base: Manifest) -> None:
         """Removes local files that the store's manifest does not name, or names with another content."""

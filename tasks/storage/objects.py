@@ -156,17 +156,23 @@ class ObjectStore:
         names = (entry.rstrip("/").rpartition("/")[2] for entry in found)
         return sorted(name for name in names if not name.startswith(_LOCK))
 
+    def list_sizes(self, folder: str) -> dict[str, int | None]:
+        """Returns the sizes in bytes of all objects under a name, by their names without that.
+
+        A listing has a thousand objects by a request. A size is None if the store does not tell it.
+
+        Raises:
+            StoreError: If the store can't be listed.
+        """
+        return {name: about.get("size") for name, about in self._list(folder)}
+
     def list_times(self, folder: str) -> Iterator[tuple[str, float]]:
         """Yields the names of all objects under a name, without that, and when they were written, in Unix time.
 
         Raises:
             StoreError: If the store can't be listed, or does not tell the times.
         """
-        root = self._path(folder)
-        with store_errors(self.describe(folder)):
-            self._files.invalidate_cache()
-            found = self._files.find(root, detail=True)
-        for path, about in found.items():
+        for name, about in self._list(folder):
             # Of S3; of GCS and others; of a folder.
             time = about.get("LastModified") or about.get("mtime") or about.get("created")
             if isinstance(time, datetime):
@@ -176,9 +182,16 @@ class ObjectStore:
                     f"{self.describe(folder)}: the store does not tell when its objects were written: expected times, "
                     "by which garbage is known; remove it by hand"
                 )
-            name = path.removeprefix(f"{root}/")
-            if not name.rpartition("/")[2].startswith(_LOCK):
-                yield name, time
+            yield name, time
+
+    def _list(self, folder: str) -> list[tuple[str, dict[str, Any]]]:
+        """Returns all objects under a name: their names without that, and what the store says of them."""
+        root = self._path(folder)
+        with store_errors(self.describe(folder)):
+            self._files.invalidate_cache()
+            found = self._files.find(root, detail=True)
+        names = ((path.removeprefix(f"{root}/"), about) for path, about in found.items())
+        return [(name, about) for name, about in names if not name.rpartition("/")[2].startswith(_LOCK)]
 
     def remove(self, name: str) -> None:
         """Removes an object; one that does not exist is no error.

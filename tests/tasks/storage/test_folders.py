@@ -288,6 +288,27 @@ def test_files_that_workers_sent_are_adopted(one: StoredFolder, other: StoredFol
     assert copy.sent == {}
 
 
+def test_what_workers_sent_is_found_by_one_listing(
+    one: StoredFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request for each file took a run of 400,000 posters half a minute."""
+    one.pull()
+    worker = tmp_path / "worker" / "shards"
+    write(worker, a__bin="a", view_of_b__bin="b", c__bin="c")
+    files = {name: StoredFile(**describe_file(worker / name)) for name in list_files(worker)}
+    send_files(one.store, worker, files)
+    one.adopt(files)
+    listed: list[str] = []
+    list_sizes = ObjectStore.list_sizes
+    monkeypatch.setattr(
+        ObjectStore, "list_sizes", lambda self, folder: [listed.append(folder), list_sizes(self, folder)][1]
+    )
+    monkeypatch.setattr(ObjectStore, "find_size", lambda *_: pytest.fail("asked for a file"))
+    monkeypatch.setattr(ObjectStore, "send", lambda *_: pytest.fail("sent again"))
+    assert one.commit(dict.fromkeys(files))
+    assert listed == ["shards"]
+
+
 def test_local_data_gets_into_an_empty_store_but_is_not_mixed_with_other_data(
     one: StoredFolder, other: StoredFolder
 ) -> None:

@@ -28,6 +28,10 @@ def test_objects_are_written_read_listed_and_removed(store: ObjectStore, tmp_pat
     assert store.list_names("a") == ["one.bin", "two.bin"]
     assert (store.read("a/one.bin"), store.read("a/two.bin")) == (b"another", b"two")
     assert store.find_size("a/two.bin") == 3
+    store.write("more/b/three.bin", b"")
+    assert store.list_sizes("a") == {"one.bin": 7, "two.bin": 3}
+    assert store.list_sizes("more") == {"b/three.bin": 0}
+    assert store.list_sizes("none") == {}
     store.fetch("a/two.bin", 3, tmp_path / "new" / "copy")
     assert (tmp_path / "new" / "copy").read_bytes() == b"two"
     store.remove("a/two.bin")
