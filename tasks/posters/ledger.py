@@ -284,7 +284,7 @@ def iterate_posters(posters_dir: Path, imdb_ids: Collection[int] | NDArray[np.in
     """
     num_parts = read_num_parts(posters_dir) or 1
     wanted, present = _sort_ids(imdb_ids), list_names(posters_dir)
-    for number in range(num_parts):
+    for number in np.unique(_assign_parts(pa.chunked_array([pa.array(wanted)]), num_parts)).tolist():
         lineage = [part for part in find_lineage(posters_dir, number, num_parts) if part.name in present]
         yield from _iterate_part(lineage, number, num_parts, wanted)
 
@@ -315,8 +315,10 @@ def _iterate_part(
     is_wanted &= np.searchsorted(wanted, imdb_ids, "left") < np.searchsorted(wanted, imdb_ids, "right")
     bounds = np.cumsum([table.num_rows for *_, table in segments])[:-1]
     pieces = zip(segments, np.split(is_wanted, bounds), strict=True)
+    # A segment in a store is not opened in vain, for two requests.
+    found = [(part, path, is_piece) for (part, path, _), is_piece in pieces if is_piece.any()]
     # The rows of a segment are in the order of ids.
-    yield from heapq.merge(*(_iterate_segment(part, path, is_piece) for (part, path, _), is_piece in pieces))
+    yield from heapq.merge(*(_iterate_segment(*piece) for piece in found))
 
 
 def read_poster(posters_dir: Path, imdb_id: int) -> bytes | None:

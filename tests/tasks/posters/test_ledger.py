@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ledger_rows import NOW, make_row
 
 from tasks.errors import RepairedError
-from tasks.posters import ledger
+from tasks.posters import ledger, segments
 from tasks.posters.segments import LEDGER, Part, write_num_parts
 from tasks.settings import PosterSettings
 
@@ -135,6 +135,26 @@ def test_posters_are_in_the_order_of_parts_and_ids_however_they_came(tmp_path: P
     assert [imdb_id for imdb_id, _ in ledger.iterate_posters(folders[0], {5, 6})] == sorted(
         [5, 6], key=lambda i: (ledger.assign_part(i, 4), i)
     )
+
+
+def test_of_some_posters_only_their_segments_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a store, each would be two requests: some pictures of a report would need as many as all posters."""
+    write_num_parts(tmp_path, 4)
+    for imdb_id in range(40):
+        Part(tmp_path, ledger.assign_part(imdb_id, 4), 4).append([make_row(imdb_id, b"%d" % imdb_id)])
+    opened: list[Path] = []
+    iterate_groups, read = segments.iterate_groups, segments.read_segment
+    monkeypatch.setattr(
+        ledger, "iterate_groups", lambda path, *given: [opened.append(path), iterate_groups(path, *given)][1]
+    )
+    read_parts = set()
+    monkeypatch.setattr(
+        ledger, "read_segment", lambda path, *given: [read_parts.add(path.name[:10]), read(path, *given)][1]
+    )
+    assert dict(ledger.iterate_posters(tmp_path, {3, 4})) == {3: b"3", 4: b"4"}
+    assert len(opened) == len({3, 4})
+    assert read_parts == {f"part-{ledger.assign_part(imdb_id, 4):05d}" for imdb_id in (3, 4)}
+    assert list(ledger.iterate_posters(tmp_path, set())) == []
 
 
 def test_posters_stay_when_the_number_of_parts_doubles(tmp_path: Path) -> None:
