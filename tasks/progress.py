@@ -181,4 +181,6 @@ def describe_seconds(seconds: float) -> str:
 
 
 def _describe_rate(rate: float) -> str:
+    if 0 < rate < 0.1:
+        return f"{describe_seconds(1 / rate)} each"
     return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"

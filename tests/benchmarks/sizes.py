@@ -17,15 +17,21 @@ FEATURE_BYTES = {"fast": 5_700, "default": 6_800}
 # Views that the training split, and the others, have.
 VIEWS = {"fast": 1.0, "default": 2.0}
 
-# Per core and second. docs/benchmarks.md: two cores, half of what they do together.
-DOWNLOADS = 1_518 / 2  # posters, from a server on loopback
-RECORDS_BYTES = 245e6  # of shards, one process
-FEATURES = {"fast": 246 / 2, "default": 73 / 2}  # images, in all their views
+# Per core and second, of all processes of a run of 400,000 posters on a cluster with a store, the tasks of Prefect and
+# the requests to the store among them: check_sizes.py, 1,172 and 1,133 s. Without a store, one process downloads 760 a
+# second and writes shards at 245 MB/s (docs/benchmarks.md).
+DOWNLOADS, RECORDS = 400_000 / 1_172, 400_000 / 1_133
+# Images in all their views: docs/benchmarks.md, half of what two cores do together.
+FEATURES = {"fast": 246 / 2, "default": 73 / 2}
 # Seconds of one process with two cores for a poster: heads alone, without baselines and folds, at 30 or 20 epochs.
 TRAINING = {"fast": 10 / 6_253, "default": 42 / 6_253}
 
+# Seconds of one process with two cores for evaluation, export, publication and logs: check_sizes.py, 3,000 and 400,000.
+REST, REST_POSTER = 50, 0.00094
+
 # What the pipeline makes: tasks/posters/segments.py, tasks/settings.py.
 SEGMENT_POSTERS, PART_POSTERS, SHARD_BYTES = 256, 1_000, 32_000_000
+NUM_PICTURES = 256 + 1_000  # of tasks/export/task.py and tasks/tracking/projector.py
 SPLITS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 # Dollars, of the class of prices that most stores have: a million PUT and LIST, a million GET, a GB for a month.
@@ -54,8 +60,8 @@ def count_shards(num_posters: int) -> int:
 def count_puts(num_posters: int) -> int:
     """Returns the writes of a first run on a cluster.
 
-    Each segment, shard and file of features, and the result of each part and shard. Of 7,820 posters that is 64; a run
-    had 141, 27 of the model, 15 of the lease, and those of manifests among them.
+    Each segment, shard and file of features, and the result of each part and shard. Of 400,000 posters that is 3,840; a
+    run had 4,093, those of the model, of manifests and of the lease, each 15 s, among them.
     """
     return count_segments(num_posters) + count_parts(num_posters) + 4 * count_shards(num_posters)
 
@@ -65,12 +71,16 @@ def count_gets(num_posters: int) -> int:
 
     The ledger's columns of a segment are three ranges, read once by the run, and once for each split whose shards need
     the segment's posters, which are three ranges more; the result of each part and shard is looked for; shards are
-    copied; of a file of features two ranges are read. Of 7,820 posters that is 710; a run with two workers had 975,
-    those for the pictures of the report and the checks of the export among them.
+    copied; of a file of features two ranges are read; of the segments with the pictures of the checks and the
+    projector, three. Of 400,000 posters that is 49,000; a run with two workers had 56,000, of which some 4,000
+    opened segments in vain, which is mended.
     """
     num_splits = len(SPLITS)
     per_segment = 3 + num_splits * (3 + 3)
-    return per_segment * count_segments(num_posters) + count_parts(num_posters) + 5 * count_shards(num_posters)
+    pictures = 3 * min(NUM_PICTURES, 2 * count_segments(num_posters))
+    return (
+        per_segment * count_segments(num_posters) + count_parts(num_posters) + 5 * count_shards(num_posters) + pictures
+    )
 
 
 def describe(number: float) -> str:
@@ -93,7 +103,8 @@ def make_rows(num_posters: int) -> dict[str, str]:
         "shards, GB": lambda: describe(num_posters * POSTER_BYTES * 1.01 / 1e9),
         "hours of one host at 100 requests/s": lambda: hours(num_posters / 100),
         "downloads, core-hours": lambda: hours(num_posters / DOWNLOADS),
-        "shards, core-hours": lambda: hours(num_posters * POSTER_BYTES / RECORDS_BYTES),
+        "posters read for the shards, GB": lambda: describe(num_posters * POSTER_BYTES * len(SPLITS) / 1e9),
+        "shards, core-hours": lambda: hours(num_posters / RECORDS),
     }
     for recipe in ("fast", "default"):
         rows |= {
@@ -104,6 +115,7 @@ def make_rows(num_posters: int) -> dict[str, str]:
             f"training, hours of one machine, `{recipe}`": lambda recipe=recipe: hours(num_posters * TRAINING[recipe]),
         }
     rows |= {
+        "evaluation, export and logs, hours of one machine": lambda: hours(REST + num_posters * REST_POSTER),
         "parts, segments, shards": lambda: ", ".join(
             describe(count(num_posters)) for count in (count_parts, count_segments, count_shards)
         ),

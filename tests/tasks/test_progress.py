@@ -17,6 +17,7 @@ def make_state(done: int = 300, seconds: float = 10.0, *, has_ended: bool = Fals
         (make_state(), "300 of 1,200 images (25%), 30/s, 30 s left"),
         (make_state(3, 1.0), "3 of 1,200 images (0%), 3.0/s, 6 min 39 s left"),
         (make_state(0), "0 of 1,200 images (0%), 0.0/s, time left unknown"),
+        (make_state(2, 75), "2 of 1,200 images (0%), 38 s each, 12 h 28 min left"),
         (make_state(1200, 65, has_ended=True), "1,200 of 1,200 images in 1 min 5 s, 18/s"),
         (
             make_state(timeout=20, gone=1),
