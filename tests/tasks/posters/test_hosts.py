@@ -1,4 +1,4 @@
-import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,9 +10,12 @@ SETTINGS = PosterSettings(give_up_seconds=5.0, deadline_seconds=30.0)
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time in seconds, which a test may change."""
+    """The time in seconds, which a test may change.
+
+    Of the module alone: an event loop of another thread, such as that of a server, would wait for hours.
+    """
     seconds = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
+    monkeypatch.setattr("tasks.posters.hosts.time", SimpleNamespace(monotonic=lambda: seconds[0]))
     return seconds
 
 
