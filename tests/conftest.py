@@ -36,13 +36,18 @@ REAL_POSTERS = Path(os.environ.get("POSTER_GENRES_REAL_POSTERS", ROOT.parent / "
 HUB_CACHE = ROOT.parent / "shared" / "tfhub"
 
 
+# What files of tests ask for that is, or is made of, the small run.
+_OF_SMALL_RUN = ("small_run", "grown_run")
+
+
 class _FilesTogether(LoadFileScheduling):  # type: ignore[misc]
     """Gives a file's tests to one process, and those of all files with the small run: it takes a minute to make."""
 
     # Not by xdist's groups: pytest 9.2 does not let xdist 3.8 put them into the names of tests.
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "small run" if "small_run" in (ROOT / file).read_text("utf-8") else file
+        text = (ROOT / file).read_text("utf-8")
+        return "small run" if any(name in text for name in _OF_SMALL_RUN) else file
 
 
 @pytest.hookimpl(optionalhook=True)
