@@ -284,7 +284,7 @@ def iterate_posters(posters_dir: Path, imdb_ids: Collection[int] | NDArray[np.in
     """
     num_parts = read_num_parts(posters_dir) or 1
     wanted, present = _sort_ids(imdb_ids), list_names(posters_dir)
-    for number in np.unique(_assign_parts(pa.chunked_array([pa.array(wanted)]), num_parts)).tolist():
+    for number in _list_parts_of(wanted, num_parts):
         lineage = [part for part in find_lineage(posters_dir, number, num_parts) if part.name in present]
         yield from _iterate_part(lineage, number, num_parts, wanted)
 
@@ -298,6 +298,16 @@ def iterate_part(
 
 def _sort_ids(imdb_ids: Collection[int] | NDArray[np.int64]) -> NDArray[np.int64]:
     return np.sort(np.fromiter(imdb_ids, np.int64, len(imdb_ids)))
+
+
+def _list_parts_of(imdb_ids: NDArray[np.int64], num_parts: int) -> list[int]:
+    """Returns the numbers of the parts that some films are in, ascending."""
+    numbers: set[int] = set()
+    for imdb_id in map(int, imdb_ids):
+        numbers.add(assign_part(imdb_id, num_parts))
+        if len(numbers) == num_parts:  # of many films that is soon, and the others need no hash
+            break
+    return sorted(numbers)
 
 
 def _iterate_part(
