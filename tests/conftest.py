@@ -23,6 +23,7 @@ import pytest
 from filelock import FileLock
 from numpy.typing import NDArray
 from prefect.testing.utilities import prefect_test_harness
+from served import environment_with
 from xdist.scheduler import LoadFileScheduling
 
 from tasks.features import wheel_weights
@@ -133,8 +134,7 @@ def prefect_database() -> Path:
     with FileLock(path.with_suffix(".lock")), tempfile.TemporaryDirectory(dir=path.parent) as home:
         if not path.exists():
             command = [Path(sys.executable).with_name("prefect"), "server", "database", "upgrade", "--yes"]
-            own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")}
-            subprocess.run(command, env={**own, "PREFECT_HOME": home}, capture_output=True, check=True)
+            subprocess.run(command, env=environment_with(Path(home)), capture_output=True, check=True)
             (Path(home) / "prefect.db").rename(path)
     return path
 

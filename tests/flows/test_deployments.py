@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from served import Served, find_free_port, list_processes, wait
+from served import Served, environment_with, find_free_port, list_processes, wait
 from webhook import listen
 
 from flows.settings_file import read_settings_file
@@ -27,8 +27,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, make_prefect_home) -> Itera
     port = find_free_port()
     api_url = f"http://127.0.0.1:{port}/api"
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")},
-        "PREFECT_HOME": str(make_prefect_home(tmp_path_factory.mktemp("served") / "prefect")),
+        **environment_with(make_prefect_home(tmp_path_factory.mktemp("served") / "prefect")),
         "PREFECT_API_URL": api_url,
         # Between two looks of a waiting run whether it may start; 30 by default.
         "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "1",

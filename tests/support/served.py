@@ -81,14 +81,19 @@ class Served:
         return dict(wait(read, seconds))
 
 
+def environment_with(home: Path) -> dict[str, str]:
+    """Returns this process's environment with another PREFECT_HOME, and without the API of this one."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")}
+    return {**kept, "PREFECT_HOME": str(home)}
+
+
 @contextlib.contextmanager
 def run_server(folder: Path) -> Iterator[Served]:
     """Runs a server without deployments and worker during the block; its database and its log are in a folder."""
     port = find_free_port()
     api_url = f"http://127.0.0.1:{port}/api"
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")},
-        "PREFECT_HOME": str(folder / "prefect"),
+        **environment_with(folder / "prefect"),
         "PREFECT_API_URL": api_url,
         "PREFECT_SERVER_API_PORT": str(port),
     }
