@@ -110,7 +110,7 @@ soak: setup
 year: setup
 	$(BIN)/python tests/year/year.py
 
-# Ten minutes: runs of the deployments, at a server with a worker, and one that is killed together with its worker.
+# Six minutes: runs of the deployments, at a server with a worker, and one that is killed together with its worker.
 schedule: setup
 	$(TEST_SETTINGS) $(BIN)/pytest -m schedule -n 2 --durations=5
 
