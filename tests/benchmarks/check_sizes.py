@@ -1,8 +1,8 @@
 """Is sizes.md right? One run from nothing on a Dask cluster, its data in a store, over posters repeated under new ids.
 
-Posters' server, store (moto) and cluster are on this machine, alone on which the run takes an hour with 400,000 posters
-and 20 GB of disk. What each stage took is counted from outside: seconds, seconds of processors of run and workers,
-requests and bytes at the store, peak memory of each process.
+Posters' server, store (moto) and cluster are on this machine, alone on which the run takes two hours with 400,000
+posters and 20 GB of disk. What each stage took is counted from outside: seconds, seconds of processors of run and
+workers, requests and bytes at the store, peak memory of each process.
 
     python check_sizes.py [--posters 400000] [--workers 2] [--recipe fast] [--image-size 224] [--folder FOLDER]
 
@@ -10,7 +10,6 @@ A smaller image size is for a quicker run, in which all is checked but the hours
 """
 
 import argparse
-import asyncio
 import collections
 import contextlib
 import csv
@@ -26,8 +25,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import psutil
-from aiohttp import web
 from measuring import REAL_POSTERS, ROOT, script_environment
 
 sys.path.insert(0, str(ROOT / "tests" / "support"))
@@ -36,6 +35,11 @@ import sizes
 from dask_cluster import run_cluster
 from moto.server import DomainDispatcherApplication, create_backend_app
 from served import run_server
+from served_app import serve_app
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from werkzeug.serving import make_server
 
 # The stages of the lines of a run's log that have another name before the colon.
@@ -61,29 +65,19 @@ def write_catalog(path: Path, num_posters: int, base_url: str) -> None:
             writer.writerow([number + 1, link, title, score, genres, url])
 
 
-@contextlib.contextmanager
-def serve_posters(counts: collections.Counter[str]) -> Iterator[str]:
-    """Serves `/posters/<number>/<id>.jpg`: a real poster, with the number after its end, so that no two are equal."""
+def make_poster_site(counts: collections.Counter[str]) -> Starlette:
+    """Returns a site with `/posters/<number>/<id>.jpg`: a real poster, with the number after its end.
+
+    No two are equal.
+    """
     posters = {path.name: path.read_bytes() for path in (REAL_POSTERS / "posters").iterdir()}
 
-    async def answer(request: web.Request) -> web.Response:
+    async def answer(request: Request) -> Response:
         counts["requests to hosts"] += 1
-        body = posters[request.match_info["name"]] + int(request.match_info["number"]).to_bytes(8, "big")
-        return web.Response(body=body, content_type="image/jpeg")
+        body = posters[request.path_params["name"]] + request.path_params["number"].to_bytes(8, "big")
+        return Response(body, media_type="image/jpeg")
 
-    loop = asyncio.new_event_loop()
-    app = web.Application()
-    app.router.add_get("/posters/{number}/{name}", answer)
-    runner = web.AppRunner(app, access_log=None)
-    loop.run_until_complete(runner.setup())
-    loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", 0).start())
-    port = runner.addresses[0][1]
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{port}"
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.run_until_complete(runner.cleanup())
+    return Starlette(routes=[Route("/posters/{number:int}/{name}", answer)])
 
 
 @contextlib.contextmanager
@@ -159,17 +153,15 @@ def measure(num_posters: int, num_workers: int, recipe: str, image_size: int, wo
     """Makes the run and prints what it took, and what sizes.py says."""
     counts: collections.Counter[str] = collections.Counter()
     with contextlib.ExitStack() as stack:
-        posters_url = stack.enter_context(serve_posters(counts))
+        host = stack.enter_context(serve_app(make_poster_site(counts)))
         os.environ |= {
             "AWS_ENDPOINT_URL": stack.enter_context(serve_store(counts)),
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",
             "AWS_DEFAULT_REGION": "us-east-1",
         }
-        import boto3
-
         boto3.client("s3").create_bucket(Bucket="posters")
-        write_catalog(work / "MovieGenre.csv", num_posters, posters_url)
+        write_catalog(work / "MovieGenre.csv", num_posters, f"http://{host}")
         served = stack.enter_context(run_server(work))
         credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
         (work / "workers").mkdir()
