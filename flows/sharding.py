@@ -11,7 +11,9 @@ from flows.runners import RunnerError, open_runner
 from flows.spreading import Spreading
 from tasks.dataset.staging import describe_shard, write_shard
 from tasks.dataset.task import ShardPlan, ShardWriter
+from tasks.errors import DamagedObjectError, RepairedError
 from tasks.posters.ledger import list_names
+from tasks.posters.staging import repair_stored_segment
 from tasks.progress import Progress
 from tasks.settings import Settings
 from tasks.storage.folders import StoredFile, StoredFolder
@@ -40,6 +42,7 @@ def _write_shards(
     data set without a shard's films, which may be half of the test split, gives another model and other figures.
 
     Raises:
+        RepairedError: A segment of posters in the store was damaged; what is lost is to be downloaded again.
         RunnerError: The processes that tried to write some shards died; or the runner has failed.
     """
     posters = StoredFolder(address, settings.workspace.folder("posters"))
@@ -58,12 +61,16 @@ def _write_shards(
             lambda shard: {"plan": describe_shard(shard, films, posters, stored, present)},
         )
         given_up = []
-        for shard, result in spreading.run(shards):
-            if result is None:
-                given_up.append(shard.name)
-                continue
-            progress.advance(shard.size)
-            files |= result.files
+        try:
+            for shard, result in spreading.run(shards):
+                if result is None:
+                    given_up.append(shard.name)
+                    continue
+                progress.advance(shard.size)
+                files |= result.files
+        except DamagedObjectError as error:
+            repair_stored_segment(posters, error)
+            raise RepairedError(f"{error.name} {error.problem}: what is whole was kept; run again") from error
     if given_up:
         raise RunnerError(
             f"{', '.join(given_up)} can't be written: the processes that tried it died; give them more memory or disk, "

@@ -6,6 +6,7 @@ traceback for any other exception, which is a bug.
 
 import errno
 import os
+from typing import Self
 
 
 class PosterGenresError(Exception):
@@ -77,6 +78,24 @@ class StoreError(RegistryError):
     """A store of models can't be reached, or refuses a request."""
 
     exit_code = 1
+
+
+class DamagedObjectError(StoreError):
+    """An object of a store is missing, or is not what the manifest of its folder says.
+
+    Args:
+        message: Message, with the object's address.
+        name: Path of the file in its folder.
+        problem: What is wrong, as the predicate of a sentence, such as `is missing`.
+    """
+
+    def __init__(self, message: str, name: str, problem: str) -> None:
+        super().__init__(message)
+        self.name, self.problem = name, problem
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str, str]]:
+        # It comes from workers, too; an exception is made again of its message alone.
+        return type(self), (str(self), self.name, self.problem)
 
 
 class ConflictError(StoreError):

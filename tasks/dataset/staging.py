@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,7 +16,7 @@ from tasks.hashing import describe_file
 from tasks.posters.ledger import iterate_part
 from tasks.posters.segments import read_num_parts
 from tasks.posters.staging import StoredPart, write_manifests
-from tasks.storage.folders import StoredFile, StoredFolder, send_files, staged_folder
+from tasks.storage.folders import StoredFile, StoredFolder, fetch_files, send_files, staged_folder
 from tasks.storage.objects import ObjectStore
 from tasks.storage.units import UnitResult, run_once
 from tasks.work_report import WorkReport, report_work
@@ -93,6 +92,7 @@ def write_stored_shard(plan: StoredShardPlan) -> UnitResult:
         The shard's file. If it was written before, from the same films and posters, the result of then.
 
     Raises:
+        DamagedObjectError: A segment of posters is missing, or damaged.
         DatasetError: Posters of the ledger are not in its files.
         StoreError: The store can't be read or written.
     """
@@ -100,13 +100,10 @@ def write_stored_shard(plan: StoredShardPlan) -> UnitResult:
     from tasks.dataset.records import write_records
 
     def work() -> UnitResult:
-        segments = {name: file for part in plan.parts for name, file in part.list_files().items()}
-        with staged_folder(plan.address, "posters", segments) as posters:
-            for part in plan.parts:
-                write_manifests(part, posters.folder)
+        with staged_folder(plan.address, "posters", {}) as posters:
             folder = posters.folder.with_name("shards")
             folder.mkdir()
-            write_records(folder, _iterate_records(plan, posters.folder), [plan.shard])
+            write_records(folder, _iterate_records(plan, posters), [plan.shard])
             file = StoredFile(**describe_file(folder / plan.shard))
             send_files(posters.store, folder, {plan.shard: file})
         logger.info("dataset: %s written, %d records", plan.name, len(plan.films), extra={"part": plan.name})
@@ -118,14 +115,23 @@ def write_stored_shard(plan: StoredShardPlan) -> UnitResult:
     return run_once(ObjectStore(plan.address), "shards", job, work)
 
 
-def _iterate_records(plan: StoredShardPlan, posters_dir: Path) -> Iterator[dict[str, Any]]:
-    """Yields the films with their posters, in the order of the ledger, as where all shards are written at once."""
+def _iterate_records(plan: StoredShardPlan, posters: StoredFolder) -> Iterator[dict[str, Any]]:
+    """Yields the films with their posters, in the order of the ledger, as where all shards are written at once.
+
+    The segments of a part are here while it is read. They are fetched as they are, all at once: a shard has posters of
+    nearly all their row groups, each of which would be a request.
+    """
     films = {film["imdb_id"]: film for film in plan.films}
     num_films = 0
     for part in plan.parts:
-        for imdb_id, content in iterate_part(posters_dir, part.number, part.num_parts, films.keys()):
+        segments = part.list_files()
+        fetch_files(posters.store, posters.folder, segments)
+        write_manifests(part, posters.folder)
+        for imdb_id, content in iterate_part(posters.folder, part.number, part.num_parts, films.keys()):
             yield {**films[imdb_id], "shard": plan.shard, "content": content}
             num_films += 1
+        for name in segments:
+            (posters.folder / name).unlink()
     if num_films < len(films):
         raise DatasetError(
             f"{len(films) - num_films} posters of {plan.name} are not in the store: run again, to download them again"

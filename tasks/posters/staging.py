@@ -6,8 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from tasks.errors import DamagedObjectError
+from tasks.hashing import describe_file
 from tasks.posters.downloading import download_part
-from tasks.posters.segments import Part, Segment, copy_ledger, find_lineage
+from tasks.posters.segments import Part, Segment, copy_ledger, find_lineage, list_parts
 from tasks.storage.folders import StoredFile, StoredFolder, send_files, staged_folder
 from tasks.storage.objects import ObjectStore
 from tasks.storage.units import UnitResult, run_once
@@ -123,3 +125,19 @@ def keep_stored_parts(posters: StoredFolder, results: Iterable[tuple[Part, UnitR
     for part, result in results:
         part.list_segments([Segment.model_validate(segment) for segment in result.value["segments"]])
     copy_ledger(posters.folder)
+
+
+def repair_stored_segment(posters: StoredFolder, error: DamagedObjectError) -> None:
+    """Takes what is damaged out of a segment in the store, so that the next download brings it again.
+
+    Args:
+        posters: This machine's copy of the posters.
+        error: Error of the copy of that segment.
+
+    Raises:
+        StoreError: The store can't be read or written.
+    """
+    (part,) = (part for part in list_parts(posters.folder) if error.name.startswith(f"{part.name}-"))
+    for path in part.repair(posters.folder / error.name, error.problem):
+        # If no row is lost, the new segment has the name of the damaged one, which no commit would replace.
+        send_files(posters.store, posters.folder, {path.name: StoredFile(**describe_file(path))})

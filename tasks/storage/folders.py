@@ -6,6 +6,7 @@ name is garbage. The local folder is a copy: some files may be missing there and
 newer, until `commit`.
 """
 
+import contextlib
 import functools
 import io
 import logging
@@ -21,7 +22,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tasks.atomic import atomic_file, write_text
-from tasks.errors import ConflictError, SettingsError, StoreError, one_line
+from tasks.errors import ConflictError, DamagedObjectError, SettingsError, StoreError, one_line
 from tasks.hashing import describe_file, find_damage
 from tasks.storage.objects import ObjectStore
 from tasks.storage.pointer import Pointer, Version
@@ -518,7 +519,8 @@ def fetch_files(store: ObjectStore, folder: Path, files: Mapping[str, StoredFile
         files: Files by their paths in the folder.
 
     Raises:
-        StoreError: The store can't be read, or an object is missing or has another hash.
+        DamagedObjectError: An object is missing or has another hash.
+        StoreError: The store can't be read.
     """
     transfer_all(lambda one: _fetch_file(store, folder, *one), files.items(), _TRANSFERS)
 
@@ -529,17 +531,14 @@ def _fetch_file(store: ObjectStore, folder: Path, name: str, file: StoredFile) -
         if file.text is not None:
             partial.write_text(file.text, "utf-8")
         else:
-            try:
+            with contextlib.suppress(FileNotFoundError):  # then it is missing here, too
                 store.fetch(source, file.num_bytes, partial)
-            except FileNotFoundError:
-                raise StoreError(
-                    f"{store.describe(source)} is missing, which {folder.name}.json names{_ADVICE}"
-                ) from None
         if problem := find_damage(partial, file.describe()):
-            raise StoreError(f"{store.describe(source)} {problem}{_ADVICE}")
-
-
-_ADVICE = ": expected what was committed; bring that object back, or start with another store"
+            message = (
+                f"{store.describe(source)} {problem}: expected what was committed; bring that object back, or start "
+                "with another store"
+            )
+            raise DamagedObjectError(message, name, problem)
 
 
 def transfer_all(transfer: Callable[[Item], object], items: Iterable[Item], at_once: int) -> None:

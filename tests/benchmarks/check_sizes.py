@@ -253,15 +253,18 @@ def _print_stages(rows: dict[str, Row]) -> None:
 def _print_beside_plan(rows: dict[str, Row], num_posters: int, recipe: str) -> None:
     plan = sizes.make_rows(num_posters)
     total = sum(rows.values(), collections.Counter())
+    rest = sum(rows[stage]["seconds"] for stage in ("evaluation", "export", "registry", "tracking"))
     measured = {
         "requests to hosts": total["requests to hosts"],
         "posters, GB": rows["posters"]["bytes sent"] / 1e9,
         "shards, GB": rows["dataset"]["bytes sent"] / 1e9,
         f"features, GB, `{recipe}`": rows["features"]["bytes sent"] / 1e9,
         "downloads, core-hours": rows["posters"]["processors"] / 3600,
+        "posters read for the shards, GB": rows["dataset"]["bytes read"] / 1e9,
         "shards, core-hours": rows["dataset"]["processors"] / 3600,
         f"features, core-hours, `{recipe}`": rows["features"]["processors"] / 3600,
         f"training, hours of one machine, `{recipe}`": rows["training"]["seconds"] / 3600,
+        "evaluation, export and logs, hours of one machine": rest / 3600,
         "writes to the store (PUT)": total["PUT"],
         "reads from it (GET)": total["GET"],
     }

@@ -69,14 +69,11 @@ def count_puts(num_posters: int) -> int:
 def count_gets(num_posters: int) -> int:
     """Returns the reads of a first run on a cluster.
 
-    The ledger's columns of a segment are three ranges, read once by the run, and once for each split whose shards need
-    the segment's posters, which are three ranges more; the result of each part and shard is looked for; shards are
-    copied; of a file of features two ranges are read; of the segments with the pictures of the checks and the
-    projector, three. Of 400,000 posters that is 49,000; a run with two workers had 56,000, of which some 4,000
-    opened segments in vain, which is mended.
+    The ledger's columns of a segment are three ranges; each split's shards copy the segment; the result of each part
+    and shard is looked for; shards are copied; of a file of features two ranges are read; of the segments with the
+    pictures of the checks and the projector, three.
     """
-    num_splits = len(SPLITS)
-    per_segment = 3 + num_splits * (3 + 3)
+    per_segment = 3 + len(SPLITS)
     pictures = 3 * min(NUM_PICTURES, 2 * count_segments(num_posters))
     return (
         per_segment * count_segments(num_posters) + count_parts(num_posters) + 5 * count_shards(num_posters) + pictures

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pickle
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.errors import ConflictError, SettingsError, StoreError
+from tasks.errors import ConflictError, DamagedObjectError, SettingsError, StoreError
 from tasks.hashing import describe_file
 from tasks.storage.folders import (
     StoredFile,
@@ -337,8 +338,10 @@ def test_damage_in_the_store_is_named(one: StoredFolder, other: StoredFolder) ->
     with pytest.raises(StoreError, match=f"{name} is damaged .*: expected what was committed"):
         other.pull()
     one.store.remove(f"shards/{name}")
-    with pytest.raises(StoreError, match=rf"{name} is missing, which shards\.json names: expected what was committed"):
+    with pytest.raises(DamagedObjectError, match=f"{name} is missing: expected what was committed; bring") as missing:
         other.pull()
+    copied = pickle.loads(pickle.dumps(missing.value))  # as those of workers are
+    assert (str(copied), copied.name, copied.problem) == (str(missing.value), "a.bin", "is missing")
     assert not (other.folder / "a.bin").exists()
     one.store.write("shards.json", b'{"version": 2}')
     with pytest.raises(StoreError, match=r"shards\.json is damaged, or of another version"):
