@@ -16,7 +16,7 @@ def deadly_image(path: Path, num_deaths: int) -> Iterator[list[int]]:
 
     Args:
         path: The image.
-        num_deaths: Number of processes that are killed; the next one gets the image.
+        num_deaths: Number of processes that are killed; the next ones get the image.
 
     Yields:
         Ids of the processes that were killed.
@@ -30,15 +30,18 @@ def deadly_image(path: Path, num_deaths: int) -> Iterator[list[int]]:
     def serve() -> None:
         while not has_ended.is_set():
             with contextlib.suppress(BrokenPipeError), path.open("wb") as pipe:  # waits for a reader
+                # The pipe of a killed process may outlive its entry in /proc: what is written then, nobody reads.
+                while not has_ended.is_set() and not (readers := set(find_readers(path)).difference(killed)):
+                    time.sleep(0.01)
+                if has_ended.is_set():
+                    return
                 if len(killed) == num_deaths:
                     pipe.write(content)
-                    return
-                while not has_ended.is_set() and not (readers := find_readers(path)):
-                    time.sleep(0.01)
-                for reader in readers:
-                    os.kill(reader, signal.SIGKILL)
-                killed.extend(readers)
-            while set(find_readers(path)) & set(killed):
+                else:
+                    for reader in readers:
+                        os.kill(reader, signal.SIGKILL)
+                    killed.extend(readers)
+            while not has_ended.is_set() and readers.intersection(find_readers(path)):
                 time.sleep(0.01)
 
     thread = threading.Thread(target=serve, daemon=True)
