@@ -25,7 +25,7 @@ NETWORK_TESTS := tests/tasks/outputs tests/tasks/export tests/tasks/features tes
 # Two processes of tests are enough for two cores: threads of TensorFlow beside them would only wait for each other. Byte
 # code is kept, whatever the machine's setting: each of a hundred processes would compile the project again.
 TEST_SETTINGS := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
-.PHONY: demo test coverage test-kernels bench tables sizes latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages trackers docs screenshots wheel containers cluster mutants setup backbone lock clean
+.PHONY: demo test coverage test-kernels bench tables sizes runners latency ablation gate audit fuzz fuzz-coverage soak year schedule recovery pages trackers docs screenshots wheel containers cluster mutants setup backbone lock clean
 
 demo: setup
 	$(BIN)/poster-genres demo
@@ -56,6 +56,11 @@ tables: setup
 # Two hours, alone on the machine, with 20 GB of disk: a run of 400,000 posters on a cluster, beside docs/sizes.md.
 sizes: setup
 	$(BIN)/python tests/benchmarks/check_sizes.py
+
+# Half an hour, alone on the machine: the real posters by each kind of runner, tests/benchmarks/runners.md. With BEFORE,
+# a checkout of an earlier version, beside its run.
+runners: setup
+	$(BIN)/python tests/benchmarks/runners.py $(if $(BEFORE),--before $(BEFORE))
 
 # Takes five minutes, alone on the machine: latency, throughput and memory of a model, tests/benchmarks/latency.md.
 latency: setup
