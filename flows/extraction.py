@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flows.runners import RunnerError, open_runner
 from flows.spreading import Spreading
 from flows.storing import FEATURES_PATTERN
+from tasks.dataset.description import remove_shard
 from tasks.dataset.task import Dataset
 from tasks.errors import RepairedError
 from tasks.features.views import Views
@@ -68,7 +69,7 @@ def _extract(
         # One shard takes all cores.
         key = ExtractorKey(backbone.fingerprint, features)
         with keep_extractor(key, make_feature_extractor(backbone, features, progress.advance)), progress:
-            return [extract_shard(plan, folder, key).value for plan in plans]
+            return [_without_damaged(plan, extract_shard(plan, folder, key).value) for plan in plans]
     extractions: list[Extraction] = []
     given_up = []
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,13 +91,21 @@ def _extract(
                 given_up.append(plan.name)
                 continue
             progress.advance(plan.size)
-            extractions.append(extraction)
+            extractions.append(_without_damaged(plan, extraction))
     if given_up:
         raise RunnerError(
             f"the features of {', '.join(given_up)} can't be extracted: the processes that tried it died; give them "
             "more memory, or choose runner.kind=threads, and run again: those of all other shards are kept"
         )
     return extractions
+
+
+def _without_damaged(plan: "ExtractionPlan", extraction: "Extraction") -> "Extraction":
+    """Removes a shard that was damaged, so that the data set is written with it again, and returns the extraction."""
+    if extraction.damage:
+        logger.warning("%s: it is written again", extraction.damage)
+        remove_shard(plan.shard)
+    return extraction
 
 
 def _adopt(stored: StoredFolder, extractions: "Sequence[Extraction]") -> None:

@@ -18,7 +18,7 @@ from tasks.dataset.splits import SPLITS
 from tasks.errors import one_line
 from tasks.fingerprints import Inputs
 from tasks.settings import DatasetSettings
-from tasks.storage.folders import StoredFile
+from tasks.storage.folders import StoredFile, remove_stored
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def remove_shard(path: Path) -> None:
     description = read_description(path.parent)
     if description.get("shards", {}).pop(path.name, None):
         write_description(description, path.parent)
-    path.unlink(missing_ok=True)
+    remove_stored(path)
 
 
 def _count_by_genre(films: pd.DataFrame, genres: list[str]) -> dict[str, dict[str, int]]:

@@ -54,7 +54,8 @@ def extract_stored_shard(shard: StoredShard, extractor: FeatureExtractor) -> Uni
         done before, the result of then.
 
     Raises:
-        StoreError: The store can't be read or written, or the shard there is damaged or lacks images.
+        DamagedObjectError: The shard is missing, or damaged.
+        StoreError: The store can't be read or written, or the shard lacks images.
     """
     store = ObjectStore(shard.address)
 

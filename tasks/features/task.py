@@ -16,11 +16,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.checking import DamagedFileError
-from tasks.dataset.description import remove_shard
 from tasks.dataset.records import read_images
 from tasks.dataset.shards import locate_films
 from tasks.dataset.task import Dataset
-from tasks.errors import StoreError
+from tasks.errors import DamagedObjectError, StoreError
 from tasks.features.cache import view_folder, write_views
 from tasks.features.extraction import FeatureExtractor, extract_decodable
 from tasks.features.extractors import ExtractorKey, find_extractor
@@ -78,7 +77,7 @@ class Extraction:
 
     Attributes:
         undecodable: Hashes of the images that TensorFlow can't decode; the others have features.
-        damage: What was wrong with the shard, which was removed; empty if nothing was.
+        damage: What was wrong with the shard, which can't be used; empty if nothing was.
         result: What the worker sent to the store; None: it worked in the folder of the features.
     """
 
@@ -212,25 +211,23 @@ def extract_shard(
 
 def _extract_stored(plan: ExtractionPlan, stored: StoredShard, extractor: FeatureExtractor) -> Extraction:
     start = time.monotonic()
-    result = extract_stored_shard(stored, extractor)
+    try:
+        result = extract_stored_shard(stored, extractor)
+    except DamagedObjectError as error:
+        return Extraction(damage=f"{error.name} in {stored.address} {error.problem}")
     undecodable = tuple(result.value["undecodable"])
     _log_rate(plan, plan.size - len(undecodable), start)
     return Extraction(undecodable=undecodable, result=result)
 
 
 def extract_planned(plan: ExtractionPlan, folder: Path, extractor: FeatureExtractor) -> Extraction:
-    """Extracts the features of the planned images of one shard, and writes them to a new file in `folder`.
-
-    A damaged shard is removed, with a warning, so that the data set is written with it again.
-    """
+    """Extracts the features of the planned images of one shard, and writes them to a new file in `folder`."""
     start = time.monotonic()
-    fetch_stored(plan.shard)
     try:
+        fetch_stored(plan.shard)
         images = read_images(plan.shard, plan.hashes)
-    except DamagedFileError as error:
-        logger.warning("%s: it is written again", error)
-        remove_shard(plan.shard)
-        return Extraction(damage=str(error))
+    except (DamagedFileError, DamagedObjectError) as error:
+        return Extraction(damage=f"{plan.shard} {error.problem}")
     features, undecodable = extract_decodable(images, plan.views, extractor)
     hashes = [sha256 for sha256 in images if sha256 not in undecodable]
     if hashes:

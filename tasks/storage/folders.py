@@ -262,7 +262,7 @@ class StoredFolder:
                 "goes on from there"
             )
         described = self._describe(files, copy)
-        if described == base.files:
+        if described == base.files and not copy.removed.intersection(described):
             return False
         send_files(self.store, self.folder, self._select_new(described, copy))
         manifest = Manifest(generation=base.generation + 1, files=described)
@@ -305,7 +305,9 @@ class StoredFolder:
         Raises:
             StoreError: One of those is not there, and not here either.
         """
-        known = {name_object(name, file.sha256) for name, file in copy.manifest.files.items()}
+        # What was removed here and made again may have been damaged there.
+        present = {name: file for name, file in copy.manifest.files.items() if name not in copy.removed}
+        known = {name_object(name, file.sha256) for name, file in present.items()}
         new = {name: file for name, file in described.items() if name_object(name, file.sha256) not in known}
         sent = [name for name, file in new.items() if copy.sent.get(name) == file]
         sizes = self.store.list_sizes(self.name) if sent else {}

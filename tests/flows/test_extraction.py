@@ -15,6 +15,8 @@ from flows.extraction import extract_features
 from flows.runners import RunnerError
 from flows.storing import FEATURES_PATTERN
 from tasks.dataset.description import list_stored_files
+from tasks.dataset.task import Dataset
+from tasks.errors import RepairedError
 from tasks.features.cache import FeatureKey
 from tasks.features.extractors import ExtractorKey, keep_extractor
 from tasks.features.images import read_image_keys
@@ -30,6 +32,10 @@ BACKBONE: Any = SimpleNamespace(
 )
 
 
+def extract_ones(images: Sequence[bytes], views: Sequence[int]) -> NDArray[np.float32]:
+    return np.ones((len(images), len(views), 7), np.float32)
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(
@@ -40,20 +46,24 @@ def settings(tmp_path: Path) -> Settings:
     )
 
 
-def test_shards_that_kill_every_worker_are_named_and_the_next_run_extracts_these_alone(
-    prefect_server: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def dataset(settings: Settings) -> Dataset:
+    """A data set that is here and in the store, which has no features yet."""
     write_catalog_and_posters(settings)
     dataset = write(settings)
     StoredFolder(str(settings.data_store), dataset.folder).commit(list_stored_files(dataset.folder))
-    features = StoredFolder(str(settings.data_store), settings.workspace.folder("features"), FEATURES_PATTERN)
-    features.pull()
+    StoredFolder(str(settings.data_store), settings.workspace.folder("features"), FEATURES_PATTERN).pull()
+    return dataset
 
+
+def test_shards_that_kill_every_worker_are_named_and_the_next_run_extracts_these_alone(
+    prefect_server: None, settings: Settings, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     extracted: list[bytes] = []
 
     def extract(images: Sequence[bytes], views: Sequence[int]) -> NDArray[np.float32]:
         extracted.extend(images)
-        return np.ones((len(images), len(views), 7), np.float32)
+        return extract_ones(images, views)
 
     deadly = frozenset({"movie-posters-train-00000-of-00004", "movie-posters-train-00002-of-00004"})
     first, second = DeadlyRunner(deadly), DeadlyRunner(frozenset())
@@ -74,3 +84,28 @@ def test_shards_that_kill_every_worker_are_named_and_the_next_run_extracts_these
     assert 0 < num_extracted < len(extracted) == NUM_FILMS
     assert len(read_image_keys(folder)) == NUM_FILMS
     assert not list(folder.glob("features-*"))
+
+
+@pytest.mark.parametrize("kind", ["threads", "dask"])
+def test_a_damaged_shard_in_the_store_is_written_again(
+    prefect_server: None, settings: Settings, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("flows.extraction.open_runner", lambda *_: DeadlyRunner(frozenset()))
+    monkeypatch.setattr("tasks.features.extraction.make_feature_extractor", lambda *_: extract_ones)
+    if kind == "threads":
+        settings = settings.model_copy(update={"runner": RunnerSettings()})
+    for path in dataset.folder.glob("*.tfrecord"):
+        path.unlink()
+    (damaged,) = Path(str(settings.data_store), "shards").glob("*-train-00001-*")
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-1])
+    features_settings = settings.features.model_copy(update={"wheel_dir": settings.features.wheel_dir.resolve()})
+    with keep_extractor(ExtractorKey(BACKBONE.fingerprint, features_settings), extract_ones):
+        with pytest.raises(RepairedError, match=r"train-00001-of-00004\.tfrecord .*is damaged"):
+            extract_features(dataset, BACKBONE, settings, WHOLE_POSTERS)
+        # As when the stages run again.
+        assert write(settings) == dataset
+        assert StoredFolder(str(settings.data_store), dataset.folder).commit(list_stored_files(dataset.folder))
+        assert damaged.read_bytes() == whole
+        folder = extract_features(dataset, BACKBONE, settings, WHOLE_POSTERS)
+    assert len(read_image_keys(folder)) == NUM_FILMS

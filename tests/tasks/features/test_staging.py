@@ -11,7 +11,7 @@ from broken_pictures import draw_png_without_its_last_rows
 from numpy.typing import NDArray
 
 from tasks.dataset.records import write_records
-from tasks.errors import StoreError
+from tasks.errors import DamagedObjectError
 from tasks.features import cache
 from tasks.features.staging import StoredShard, extract_stored_shard
 from tasks.hashing import describe_file
@@ -101,8 +101,8 @@ def test_a_shard_that_is_damaged_or_missing_is_an_error(shard: StoredShard) -> N
     (name,) = store.list_names("shards")
     content = store.read(f"shards/{name}") or b""
     store.write(f"shards/{name}", content[:-1] + b"x")
-    with pytest.raises(StoreError, match="is damaged .its sha256 is another .*: expected what was committed"):
+    with pytest.raises(DamagedObjectError, match="is damaged .its sha256 is another .*: expected what was committed"):
         extract_stored_shard(shard, Extractor())
     store.remove(f"shards/{name}")
-    with pytest.raises(StoreError, match="is missing, which shards.json names"):
+    with pytest.raises(DamagedObjectError, match="is missing: expected what was committed"):
         extract_stored_shard(shard, Extractor())
