@@ -90,11 +90,10 @@ def test_page_of_commands_is_the_generated_one() -> None:
 
 
 def test_benchmark_table_is_the_measured_one() -> None:
-    results = (ROOT / "tests" / "benchmarks" / "results.md").read_text("utf-8")
     page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
-    assert f"<!-- tests/benchmarks/results.md -->\n{results}<!-- end -->" in page
-    latency = (ROOT / "tests" / "benchmarks" / "latency.md").read_text("utf-8")
-    assert f"<!-- tests/benchmarks/latency.md -->\n{latency}<!-- end -->" in page
+    for name in ("results", "latency", "runners"):
+        table = (ROOT / "tests" / "benchmarks" / f"{name}.md").read_text("utf-8")
+        assert f"<!-- tests/benchmarks/{name}.md -->\n{table}<!-- end -->" in page
     sizes = runpy.run_path(str(ROOT / "tests" / "benchmarks" / "sizes.py"))["render"]()
     assert (ROOT / "tests" / "benchmarks" / "sizes.md").read_text("utf-8") == sizes
     assert f"<!-- tests/benchmarks/sizes.md -->\n{sizes}<!-- end -->" in (ROOT / "docs" / "sizes.md").read_text("utf-8")

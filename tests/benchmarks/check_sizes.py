@@ -1,8 +1,8 @@
 """Is sizes.md right? One run from nothing on a Dask cluster, its data in a store, over posters repeated under new ids.
 
-Posters' server, store (moto) and cluster are on this machine, alone on which the run takes two hours with 400,000
-posters and 20 GB of disk. What each stage took is counted from outside: seconds, seconds of processors of run and
-workers, requests and bytes at the store, peak memory of each process.
+Posters' server, store (moto) and cluster are on this machine, alone on which the run takes half an hour to two with
+400,000 posters and 20 GB of disk. What each stage took is counted from outside: seconds, seconds of processors of run
+and workers, requests and bytes at the store, peak memory of each process.
 
     python check_sizes.py [--posters 400000] [--workers 2] [--recipe fast] [--image-size 224] [--folder FOLDER]
 

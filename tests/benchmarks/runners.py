@@ -37,7 +37,7 @@ RUNNERS = {
     "threads": "{kind: threads}",
     "two processes": "{kind: processes, workers: 2}",
     "a Dask cluster for each stage, one worker": "{kind: dask, workers: 1}",
-    "the same, two workers": "{kind: dask, workers: 2}",
+    "a Dask cluster for each stage, two workers": "{kind: dask, workers: 2}",
 }
 LABELLED = 3_000
 MODEL_SETTINGS = {

@@ -17,17 +17,22 @@ FEATURE_BYTES = {"fast": 5_700, "default": 6_800}
 # Views that the training split, and the others, have.
 VIEWS = {"fast": 1.0, "default": 2.0}
 
-# Per core and second, of all processes of a run of 400,000 posters on a cluster with a store, the tasks of Prefect and
-# the requests to the store among them: check_sizes.py, 1,172 and 1,133 s. Without a store, one process downloads 760 a
-# second and writes shards at 245 MB/s (docs/benchmarks.md).
-DOWNLOADS, RECORDS = 400_000 / 1_172, 400_000 / 1_133
-# Images in all their views: docs/benchmarks.md, half of what two cores do together.
-FEATURES = {"fast": 246 / 2, "default": 73 / 2}
-# Seconds of one process with two cores for a poster: heads alone, without baselines and folds, at 30 or 20 epochs.
-TRAINING = {"fast": 10 / 6_253, "default": 42 / 6_253}
+# All rates are those of check_sizes.py with 400,000 posters, recipe `fast`, on two cores of an AMD EPYC; on another day
+# such a machine took two to four times as long.
+#
+# Per core and second, of all processes of a run on a cluster with a store, the tasks of Prefect and the requests to the
+# store among them. Without a store, one process downloads 760 a second and writes shards at 245 MB/s
+# (docs/benchmarks.md).
+DOWNLOADS, RECORDS = 400_000 / 336, 400_000 / 278
+# Images in all their views. `default` takes so many times as long: docs/benchmarks.md.
+FEATURES = {"fast": 400_000 / 1_798, "default": 400_000 / 1_798 * 73 / 246}
+# Seconds of one process with two cores for a poster: heads alone, without baselines and folds, at 20 or 30 epochs. The
+# ratio of the recipes is that of 6,253 posters, 10 and 42 s.
+TRAINING = {"fast": 220 / 400_000, "default": 220 / 400_000 * 42 / 10}
 
-# Seconds of one process with two cores for evaluation, export, publication and logs: check_sizes.py, 3,000 and 400,000.
-REST, REST_POSTER = 50, 0.00094
+# Seconds of one process with two cores for evaluation, export, publication and logs: of 7,820 posters (runners.py), and
+# what 400,000 take beyond that.
+REST, REST_POSTER = 15, 0.00024
 
 # What the pipeline makes: tasks/posters/segments.py, tasks/settings.py.
 SEGMENT_POSTERS, PART_POSTERS, SHARD_BYTES = 256, 1_000, 32_000_000
