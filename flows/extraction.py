@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from flows.runners import RunnerError, open_runner
 from flows.spreading import Spreading
 from flows.storing import FEATURES_PATTERN
-from tasks.dataset.description import remove_shard
 from tasks.dataset.task import Dataset
 from tasks.errors import RepairedError
 from tasks.features.views import Views
@@ -61,7 +60,7 @@ def _extract(
 ) -> "list[Extraction]":
     from tasks.features.extraction import make_feature_extractor
     from tasks.features.extractors import ExtractorKey, keep_extractor
-    from tasks.features.task import Extraction, describe_stored_shard, extract_shard
+    from tasks.features.task import Extraction, describe_stored_shard, discard_damaged, extract_shard
 
     progress = Progress("features", sum(plan.size for plan in plans), "images")
     features = settings.features.model_copy(update={"wheel_dir": settings.features.wheel_dir.resolve()})
@@ -69,7 +68,7 @@ def _extract(
         # One shard takes all cores.
         key = ExtractorKey(backbone.fingerprint, features)
         with keep_extractor(key, make_feature_extractor(backbone, features, progress.advance)), progress:
-            return [_without_damaged(plan, extract_shard(plan, folder, key).value) for plan in plans]
+            return [discard_damaged(plan, extract_shard(plan, folder, key).value) for plan in plans]
     extractions: list[Extraction] = []
     given_up = []
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,21 +90,13 @@ def _extract(
                 given_up.append(plan.name)
                 continue
             progress.advance(plan.size)
-            extractions.append(_without_damaged(plan, extraction))
+            extractions.append(discard_damaged(plan, extraction))
     if given_up:
         raise RunnerError(
             f"the features of {', '.join(given_up)} can't be extracted: the processes that tried it died; give them "
             "more memory, or choose runner.kind=threads, and run again: those of all other shards are kept"
         )
     return extractions
-
-
-def _without_damaged(plan: "ExtractionPlan", extraction: "Extraction") -> "Extraction":
-    """Removes a shard that was damaged, so that the data set is written with it again, and returns the extraction."""
-    if extraction.damage:
-        logger.warning("%s: it is written again", extraction.damage)
-        remove_shard(plan.shard)
-    return extraction
 
 
 def _adopt(stored: StoredFolder, extractions: "Sequence[Extraction]") -> None:

@@ -16,6 +16,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.checking import DamagedFileError
+from tasks.dataset.description import remove_shard
 from tasks.dataset.records import read_images
 from tasks.dataset.shards import locate_films
 from tasks.dataset.task import Dataset
@@ -234,6 +235,17 @@ def extract_planned(plan: ExtractionPlan, folder: Path, extractor: FeatureExtrac
         write_views(folder, hashes, features, plan.views)
     _log_rate(plan, len(hashes), start)
     return Extraction(undecodable=undecodable)
+
+
+def discard_damaged(plan: ExtractionPlan, extraction: Extraction) -> Extraction:
+    """Removes a shard that was damaged, so that the data set is written with it again, and returns the extraction.
+
+    For the process that runs the stages: several may not change a data set's description at once.
+    """
+    if extraction.damage:
+        logger.warning("%s: it is written again", extraction.damage)
+        remove_shard(plan.shard)
+    return extraction
 
 
 def _log_rate(plan: ExtractionPlan, num_images: int, start: float) -> None:

@@ -19,7 +19,7 @@ from tasks.dataset.task import Dataset
 from tasks.features import cache
 from tasks.features.backbone import Backbone
 from tasks.features.extraction import FeatureExtractor, make_feature_extractor
-from tasks.features.task import Extraction, ExtractionPlan, extract_planned, plan_extraction
+from tasks.features.task import Extraction, ExtractionPlan, discard_damaged, extract_planned, plan_extraction
 from tasks.features.views import Views
 from tasks.sample.drawing import draw_poster
 from tasks.settings import FeatureSettings
@@ -118,12 +118,16 @@ def test_another_split_of_the_same_films_needs_nothing(extractor: FeatureExtract
         plan_extraction(without_shards, tmp_path / "none")
 
 
-def test_a_damaged_shard_is_named_and_leaves_no_features(extractor: FeatureExtractor, tmp_path: Path) -> None:
+def test_a_damaged_shard_is_removed_and_leaves_no_features(
+    extractor: FeatureExtractor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     dataset, folder = make_dataset(tmp_path / "shards", FILMS), tmp_path / "features"
     plan, *_ = plan_extraction(dataset, folder)
     plan.shard.write_bytes(plan.shard.read_bytes()[:-1])
-    extraction = extract_planned(plan, folder, extractor)
+    extraction = discard_damaged(plan, extract_planned(plan, folder, extractor))
     assert extraction.damage.startswith(f"{plan.shard} is damaged (truncated record")
+    assert caplog.messages == [f"{extraction.damage}: it is written again"]
+    assert not plan.shard.exists()
     assert not folder.exists()
 
 
