@@ -83,7 +83,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             is_deadly = state.kills[number] > 0
             state.kills[number] -= is_deadly
         if is_deadly or state.with_clients:
-            client = find_client(self.client_address[1])
+            client = find_client(self.client_address[1], self.server.server_address[1])
             state.clients.add(client)
             if is_deadly:
                 os.kill(client, signal.SIGKILL)
@@ -95,10 +95,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(poster)
 
 
-def find_client(port: int) -> int:
-    """Returns the id of the process that has a connection from a port of this machine."""
+def find_client(port: int, server_port: int) -> int:
+    """Returns the id of the process that has a connection from a port of this machine to another one.
+
+    A port may have connections to several others, of different processes.
+    """
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    (inode,) = (row[9] for row in rows if int(row[1].rpartition(":")[2], 16) == port and row[9] != "0")
+    ends = [([int(end.rpartition(":")[2], 16) for end in row[1:3]], row[9]) for row in rows]
+    (inode,) = (inode for end, inode in ends if end == [port, server_port] and inode != "0")
     for path in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
             if path.readlink().name == f"socket:[{inode}]":
