@@ -53,7 +53,8 @@ bench: setup $(BENCH)/installed
 tables: setup
 	$(BIN)/python tests/benchmarks/tables.py
 
-# Half an hour to two, alone on the machine, with 20 GB of disk: a run of 400,000 posters on a cluster, beside docs/sizes.md.
+# Half an hour to two, alone on the machine, with 20 GB of disk: a run of 400,000 posters on a cluster, beside
+# docs/sizes.md.
 sizes: setup
 	$(BIN)/python tests/benchmarks/check_sizes.py
 

@@ -306,8 +306,9 @@ class StoredFolder:
             StoreError: One of those is not there, and not here either.
         """
         # What was removed here and made again may have been damaged there.
-        present = {name: file for name, file in copy.manifest.files.items() if name not in copy.removed}
-        known = {name_object(name, file.sha256) for name, file in present.items()}
+        known = {
+            name_object(name, file.sha256) for name, file in copy.manifest.files.items() if name not in copy.removed
+        }
         new = {name: file for name, file in described.items() if name_object(name, file.sha256) not in known}
         sent = [name for name, file in new.items() if copy.sent.get(name) == file]
         sizes = self.store.list_sizes(self.name) if sent else {}

@@ -13,14 +13,12 @@ import argparse
 import collections
 import contextlib
 import csv
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import psutil
 from counting import Row, Sampling, follow, list_tree, serve_store
 from measuring import REAL_POSTERS, ROOT, script_environment
@@ -74,16 +72,9 @@ def measure(num_posters: int, num_workers: int, recipe: str, image_size: int, wo
     counts: collections.Counter[str] = collections.Counter()
     with contextlib.ExitStack() as stack:
         host = stack.enter_context(serve_app(make_poster_site(counts)))
-        os.environ |= {
-            "AWS_ENDPOINT_URL": stack.enter_context(serve_store(counts)),
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-        boto3.client("s3").create_bucket(Bucket="posters")
+        credentials = stack.enter_context(serve_store(counts, "posters"))
         write_catalog(work / "MovieGenre.csv", num_posters, f"http://{host}")
         served = stack.enter_context(run_server(work))
-        credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
         (work / "workers").mkdir()
         cluster = stack.enter_context(run_cluster(work / "workers", num_workers, **credentials))
         settings = {

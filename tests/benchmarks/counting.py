@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import boto3
 import psutil
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
@@ -24,8 +25,16 @@ Row = collections.Counter[str]
 
 
 @contextlib.contextmanager
-def serve_store(counts: collections.Counter[str]) -> Iterator[str]:
-    """Serves an S3-compatible store, which counts requests and bytes; it keeps objects in temporary files."""
+def serve_store(counts: collections.Counter[str], bucket: str) -> Iterator[dict[str, str]]:
+    """Serves an S3-compatible store, which counts requests and bytes; it keeps objects in temporary files.
+
+    Args:
+        counts: Gets the counts, from the moment that the bucket exists.
+        bucket: Name of a new bucket. Its content stays as long as this process.
+
+    Yields:
+        The environment variables of whoever uses it; this process has them, too.
+    """
     os.environ["MOTO_S3_DEFAULT_KEY_BUFFER_SIZE"] = "65536"
     application = DomainDispatcherApplication(create_backend_app)
 
@@ -47,7 +56,16 @@ def serve_store(counts: collections.Counter[str]) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, counted, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    variables = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    os.environ |= variables
+    boto3.client("s3").create_bucket(Bucket=bucket)
+    counts.clear()
+    yield variables
     server.shutdown()
     thread.join()
 

@@ -9,7 +9,6 @@ with two cores, and writes runners.md.
 import argparse
 import collections
 import contextlib
-import os
 import shutil
 import statistics
 import subprocess
@@ -20,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import boto3
 import psutil
 from counting import Sampling, follow, list_tree, serve_store
 from measuring import HERE, REAL_POSTERS, ROOT, script_environment
@@ -117,17 +115,8 @@ def run_at_address(place: Path, turn: Place) -> dict[str, float]:
     """Makes a run on a cluster that has only a store, and returns what `run` does, and the requests to the store."""
     counts: collections.Counter[str] = collections.Counter()
     with contextlib.ExitStack() as stack:
-        credentials = {
-            "AWS_ENDPOINT_URL": stack.enter_context(serve_store(counts)),
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-        os.environ |= credentials
-        # Each turn's own: the server's library keeps its content as long as this process.
-        boto3.client("s3").create_bucket(Bucket=place.name)
+        credentials = stack.enter_context(serve_store(counts, place.name))  # a bucket for each turn
         cluster = stack.enter_context(run_cluster(place, 2, **credentials))
-        counts.clear()
         with_store = Place(turn.work, turn.catalog, turn.environment | credentials)
         figures = run(place, with_store, f'{{kind: dask, address: "{cluster.address}"}}', cluster.groups)
     return {**figures, **{method: counts[method] for method in ("GET", "PUT", "HEAD", "LIST")}}

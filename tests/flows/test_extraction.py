@@ -36,6 +36,12 @@ def extract_ones(images: Sequence[bytes], views: Sequence[int]) -> NDArray[np.fl
     return np.ones((len(images), len(views), 7), np.float32)
 
 
+def describe_extractor(settings: Settings) -> ExtractorKey:
+    """Returns what the stage asks for an extractor by."""
+    features = settings.features.model_copy(update={"wheel_dir": settings.features.wheel_dir.resolve()})
+    return ExtractorKey(BACKBONE.fingerprint, features)
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(
@@ -67,8 +73,7 @@ def test_shards_that_kill_every_worker_are_named_and_the_next_run_extracts_these
 
     deadly = frozenset({"movie-posters-train-00000-of-00004", "movie-posters-train-00002-of-00004"})
     first, second = DeadlyRunner(deadly), DeadlyRunner(frozenset())
-    features_settings = settings.features.model_copy(update={"wheel_dir": settings.features.wheel_dir.resolve()})
-    with keep_extractor(ExtractorKey(BACKBONE.fingerprint, features_settings), extract):
+    with keep_extractor(describe_extractor(settings), extract):
         monkeypatch.setattr("flows.extraction.open_runner", lambda *_: first)
         with pytest.raises(
             RunnerError, match="train-00000-of-00004, movie-posters-train-00002-of-00004 can't be extracted"
@@ -99,8 +104,7 @@ def test_a_damaged_shard_in_the_store_is_written_again(
     (damaged,) = Path(str(settings.data_store), "shards").glob("*-train-00001-*")
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:-1])
-    features_settings = settings.features.model_copy(update={"wheel_dir": settings.features.wheel_dir.resolve()})
-    with keep_extractor(ExtractorKey(BACKBONE.fingerprint, features_settings), extract_ones):
+    with keep_extractor(describe_extractor(settings), extract_ones):
         with pytest.raises(RepairedError, match=r"train-00001-of-00004\.tfrecord .*is damaged"):
             extract_features(dataset, BACKBONE, settings, WHOLE_POSTERS)
         # As when the stages run again.
